@@ -1,0 +1,84 @@
+# Targets print themselves: `make` or `make help`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup jars demo test lint types bench dashboards chaos mutants up down clean
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+UV := $(shell command -v uv 2>/dev/null)
+later = @echo "make $@: not built yet: $(1)" >&2; exit 2
+
+# Written by `make setup` where Kafka runs in Docker: names that broker to every target.
+-include .broker.mk
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.locked jars ## make .venv with the locked versions, fetch Kafka's jars
+
+$(VENV)/bin/python:
+ifneq ($(UV),)
+	$(UV) venv -q --python '>=3.11,<3.14' $(VENV)
+else
+	@python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	  || { echo "make setup needs python3 to be 3.11, 3.12 or 3.13 (or uv): $$(python3 -V)" >&2; exit 2; }
+	python3 -m venv $(VENV)
+endif
+
+$(VENV)/.locked: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing the locked packages into $(VENV) (a minute or two) ..."
+ifneq ($(UV),)
+	$(UV) pip install -q --python $(PYTHON) -r requirements.lock
+	$(UV) pip install -q --python $(PYTHON) --no-deps --no-build-isolation -e .
+else
+	$(PYTHON) -m pip install -q --disable-pip-version-check -r requirements.lock
+	$(PYTHON) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+	@touch $@
+
+jars: $(VENV)/.locked
+	@if [ -n "$${PCT_BROKER:-}" ]; then echo "Kafka: $$PCT_BROKER (PCT_BROKER)"; \
+	elif $(PYTHON) -m pctstream.jars; then :; \
+	elif docker info >/dev/null 2>&1; then \
+	  echo "no local broker, so Kafka runs in Docker on 127.0.0.1:9092 (make down ends it)"; \
+	  docker compose up -d --wait broker; \
+	  echo 'export PCT_BROKER ?= 127.0.0.1:9092' > .broker.mk; \
+	else exit 3; fi
+
+demo: setup ## the whole system on real data, with a self-check (exit code tells)
+	$(call later,the demo)
+
+test: setup lint types ## every check and every test, real broker included
+	$(VENV)/bin/pytest $(ARGS)
+
+lint: $(VENV)/.locked ## ruff, formatting, who may import whom
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+
+types: $(VENV)/.locked ## mypy --strict
+	$(VENV)/bin/mypy
+
+bench: setup ## measure against a plain confluent-kafka loop
+	$(call later,the benchmarks)
+
+dashboards: setup ## Grafana and Prometheus with the dashboards
+	$(call later,the dashboards)
+
+chaos: setup ## the kill tests, more often than in `make test`
+	$(call later,the long kill tests)
+
+mutants: setup ## break the product in known ways: the tests must notice
+	$(call later,the mutants)
+
+up: setup ## a broker, the topics and two workers, until Ctrl-C
+	$(VENV)/bin/pctstream up $(ARGS)
+
+down: ## end the broker that setup started in Docker
+	@if [ -f .broker.mk ]; then docker compose down; rm -f .broker.mk; \
+	else echo "nothing to end: what make up started ends with it (Ctrl-C)"; fi
+
+clean: ## remove what make made (not data directories, not the jars in the user's cache)
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

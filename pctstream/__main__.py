@@ -1,0 +1,5 @@
+"""`python -m pctstream`."""
+
+from pctstream.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""Which directory a shard's store lives in on this machine.
+
+`shards/<s>` is the place; RocksDB's LOCK is the fence between processes. A new host waits for the
+lock for one session timeout; then it takes the next free `shards/<s>.<n>` and rebuilds there, which
+R0 and R1 make right from any stale copy. The one in use is written to `shards/<s>.current`; the
+others are removed once nobody holds them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from pctstream.config import Config
+from pctstream.errors import StoreFailed
+from pctstream.store import RocksKV, Store
+
+
+class Hosting:
+    """Opens and closes the stores of this worker's shards."""
+
+    def __init__(self, cfg: Config, name: str) -> None:
+        self._folder = Path(cfg.store.dir) / "shards"
+        self._cache = max(1 << 20, cfg.store.cache_bytes // cfg.shards.count)
+        self._patience_s = cfg.kafka.session_timeout_s
+        self._name = name
+        self._tried: dict[int, float] = {}
+
+    def open(self, shard: int) -> Store | None:
+        """The shard's store, or None while another process may still let go of it."""
+        first = self._tried.setdefault(shard, time.monotonic())
+        current = self._current(shard)
+        try:
+            store = Store(RocksKV(current, self._cache))
+        except StoreFailed as error:
+            if "lock" not in str(error).lower():
+                raise
+            if time.monotonic() - first < self._patience_s:
+                return None
+            current = self._next(shard, current)
+            store = Store(RocksKV(current, self._cache))
+        self._tried.pop(shard, None)
+        self._marker(shard).write_text(current.name)
+        self._remove_others(shard, current)
+        return store
+
+    def close(self, shard: int, store: Store) -> None:
+        """Let go of the lock."""
+        store.close()
+
+    def _marker(self, shard: int) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder / f"{shard}.current"
+
+    def _current(self, shard: int) -> Path:
+        marker = self._marker(shard)
+        name = marker.read_text().strip() if marker.exists() else str(shard)
+        return self._folder / (name if name.split(".")[0] == str(shard) else str(shard))
+
+    def _next(self, shard: int, current: Path) -> Path:
+        _, _, number = current.name.partition(".")
+        return self._folder / f"{shard}.{int(number or 0) + 1}"
+
+    def _remove_others(self, shard: int, current: Path) -> None:
+        for other in self._folder.glob(f"{shard}.[0-9]*"):
+            self._remove(other, current)
+        self._remove(self._folder / str(shard), current)
+
+    def _remove(self, other: Path, current: Path) -> None:
+        if other == current or not other.is_dir():
+            return
+        try:
+            RocksKV(other, 1 << 20).close()
+        except StoreFailed:
+            return  # somebody still holds it
+        shutil.rmtree(other, ignore_errors=True)

@@ -1,0 +1,98 @@
+"""The node agents: one Faust agent on an in-memory channel for N0 and for every portion's root.
+
+Readers and the writer put turns on a node's channel; its agent takes them one after the other, so a
+node is never in two places at once. A turn runs in a thread, because kernels, RocksDB and Arrow let
+go of the interpreter there and Faust's heartbeats must go on.
+
+A turn that raises ends the agent; Faust's supervisor starts it again. The turn in its hand is gone,
+so the node is restored from its store and its input read again first (R6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from faust.channels import Channel
+from mode.utils.queues import FlowControlEvent, ThrowableQueue
+
+from pctstream.agents.shard import Turn, node_path
+from pctstream.core.names import Path, agent_name, pipe_topic
+
+Take = Callable[[Turn], None]
+
+
+class PipeChannel(Channel):  # type: ignore[misc]
+    """A channel that a group rebalance neither suspends nor clears, as Faust's own would be.
+
+    Its depth is bounded by the reader, which hands out only so many rows; acks must always fit.
+    """
+
+    def __init__(self, app: Any, *, topic: str = "", **options: Any) -> None:
+        super().__init__(app, **options)
+        self._topic = topic
+
+    def _clone_args(self) -> Any:
+        return {**super()._clone_args(), "topic": self._topic}
+
+    @property
+    def queue(self) -> Any:
+        if self._queue is None:
+            flow = FlowControlEvent(initially_suspended=False)
+            self._queue = ThrowableQueue(maxsize=0, flow_control=flow)
+        return self._queue
+
+    def get_topic_name(self) -> str:
+        """So that `faust agents` lists the pipe."""
+        return self._topic
+
+
+class NodeAgents:
+    """The agents of a worker's nodes, declared and started as nodes appear."""
+
+    def __init__(self, app: Any, tree: str) -> None:
+        self._app = app
+        self._tree = tree
+        self._channels: dict[Path, Any] = {}
+        self._agents: dict[Path, Any] = {}
+        self._take: Take | None = None
+        self._pool: Executor | None = None
+
+    def bind(self, take: Take, pool: Executor) -> None:
+        """Who takes the turns, and the threads they run in."""
+        self._take, self._pool = take, pool
+
+    def declare(self, path: Path) -> Any:
+        """The agent of this node."""
+        if path in self._agents:
+            return self._agents[path]
+        channel = PipeChannel(self._app, topic=pipe_topic(self._tree, path))
+
+        async def node(turns: AsyncIterator[Turn]) -> None:
+            assert self._pool is not None
+            assert self._take is not None
+            loop = asyncio.get_running_loop()
+            async for turn in turns:
+                await loop.run_in_executor(self._pool, self._take, turn)
+
+        name = agent_name(path)
+        node.__name__ = node.__qualname__ = name
+        node.__doc__ = f"Takes what comes through {pipe_topic(self._tree, path)}."
+        self._channels[path] = channel
+        self._agents[path] = self._app.agent(channel, name=name)(node)
+        return self._agents[path]
+
+    async def start(self, paths: list[Path]) -> None:
+        """Agents for these nodes, running."""
+        for path in paths:
+            await self.declare(path).maybe_start()
+
+    def put(self, turn: Turn) -> None:
+        """Queue a turn; on the event loop's thread only."""
+        channel = self._channels[node_path(turn.node)]
+        for subscriber in channel._subscribers:
+            subscriber.queue.put_nowait(turn)
+
+

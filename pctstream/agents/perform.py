@@ -1,0 +1,204 @@
+"""Carrying effects out: the one place where a decision of the core becomes I/O.
+
+1. ``Apply``    one WriteBatch in the shard's store
+2. ``Send``     parcels encoded and produced; ``delivered`` comes back through the node's channel
+3. ``RouteHeld`` the rows held at N0 are read in order and routed
+4. ``Reread``, ``Pause``, ``Resume``  the reader
+5. ``Dropped``  counted
+6. ``Stop``     ends the worker: it starts again from its watermarks
+
+``Outlet`` and ``Inlet`` are what pipes.py offers; the simulator offers the same over a list.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from pctstream.agents.shard import Node, Shard, Turn, node_path
+from pctstream.core.block import ARROW, Block, Source, encode
+from pctstream.core.effects import (
+    Apply, Dropped, Effect, Parcel, Pause, Reread, Resume, RouteHeld, Send, Stop,
+)  # fmt: skip
+from pctstream.core.names import pipe_topic
+from pctstream.core.root import Root
+from pctstream.core.unit import DeadLetter
+from pctstream.errors import DeliveryFailed
+
+
+class Outlet(Protocol):
+    """Where messages leave: ``done(None)`` once all are acked, else ``done(reason)``."""
+
+    def send(self, parcels: Sequence[Parcel], done: Callable[[str | None], None]) -> None: ...
+
+
+class Inlet(Protocol):
+    """Where messages come in."""
+
+    def reread(self, source: Source, offset: int) -> None: ...
+
+    def pause(self, source: Source) -> None: ...
+
+    def resume(self, source: Source) -> None: ...
+
+
+class Counters(Protocol):
+    """What is counted on the way."""
+
+    def dropped(self, rows: int, reason: str) -> None: ...
+
+    def dead(self, code: str) -> None: ...
+
+    def stage(self, stage: str, rows: int) -> None: ...
+
+
+class CrashPoints:
+    """``PCT_CRASH_AT=point[:n]``: die by SIGKILL the nth time the point is passed."""
+
+    def __init__(self, text: str = "", die: Callable[[], None] | None = None) -> None:
+        self._point, _, nth = text.partition(":")
+        self._left = int(nth or 1)
+        self._die = die or (lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+    def passing(self, point: str) -> None:
+        if point != self._point:
+            return
+        self._left -= 1
+        if self._left == 0:
+            self._die()
+
+
+class Performer:
+    """Carries out the effects of the nodes of one worker."""
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        inlet: Inlet,
+        counters: Counters,
+        enqueue: Callable[[Turn], None],
+        stop: Callable[[str], None],
+        limits: Limits,
+        crash: CrashPoints | None = None,
+    ) -> None:
+        self._outlet = outlet
+        self._inlet = inlet
+        self._counters = counters
+        self._enqueue = enqueue
+        self._stop = stop
+        self._limits = limits
+        self._crash = crash or CrashPoints()
+        self.topic_ids: Mapping[str, str] = {}
+
+    def take(self, turn: Turn) -> None:
+        """One turn of a node: decide, then act."""
+        if turn.stale:
+            return
+        self._carry(turn.shard, turn.node, turn.call())
+
+    def _carry(self, shard: Shard, node: Node, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Apply():
+                    self._apply(shard, node, effect)
+                case Send():
+                    self._send(shard, node, effect)
+                case RouteHeld():
+                    assert isinstance(node, Root)
+                    for last, rows in shard.store.segments(node_path(node)):
+                        self._carry(shard, node, node.reroute(last, rows))
+                    self._carry(shard, node, node.rerouted())
+                case Reread(source, offset):
+                    self._inlet.reread(source, offset)
+                case Pause(source):
+                    self._inlet.pause(source)
+                case Resume(source):
+                    self._inlet.resume(source)
+                case Dropped(rows, reason):
+                    self._counters.dropped(rows, reason)
+                case Stop(reason):
+                    self._stop(reason)
+
+    def _apply(self, shard: Shard, node: Node, effect: Apply) -> None:
+        routing = isinstance(node, Root) and effect.rows is None
+        before, after = (
+            ("before-routed", "after-routed") if routing else ("before-apply", "after-apply")
+        )
+        self._crash.passing(before)
+        shard.store.apply(effect, self.topic_ids.get(effect.source.topic, ""))
+        self._crash.passing(after)
+        if effect.rows is not None:
+            stage = "stored" if isinstance(node, Root) else "applied"
+            self._counters.stage(stage, len(effect.rows))
+
+    def _send(self, shard: Shard, node: Node, effect: Send) -> None:
+        parcels: list[Parcel] = []
+        for path, block in effect.parcels:
+            topic = pipe_topic(shard.tree, path)
+            for piece in block.pieces(self._limits.rows, self._limits.bytes):
+                parcels += self._encoded(topic, piece)
+            self._counters.stage("routed", len(block))
+        for letter in effect.dead:
+            parcels.append(dead_letter(f"{shard.tree}.dlq", letter))
+            self._counters.dead(letter.code)
+
+        def done(reason: str | None) -> None:
+            # ``delivered`` changes the node, so it takes its turn in the node's channel
+            def call() -> list[Effect]:
+                if reason is None:
+                    return node.delivered(effect.ticket)
+                return node.failed(reason)
+
+            self._enqueue(Turn(shard, node, call))
+
+        self._outlet.send(parcels, done)
+        self._crash.passing("after-produce")
+
+    def _encoded(self, topic: str, piece: Block) -> list[Parcel]:
+        value = encode(piece)
+        if len(value) > self._limits.message_bytes and len(piece) > 1:
+            half = len(piece) // 2
+            return [
+                *self._encoded(topic, piece.slice(0, half)),
+                *self._encoded(topic, piece.slice(half, len(piece))),
+            ]
+        if len(value) > self._limits.message_bytes:
+            raise DeliveryFailed(
+                f"a row of {len(value)} bytes is larger than a message may be "
+                f"({self._limits.message_bytes}): lower blocks.row_bytes or raise the broker's limit"
+            )
+        return [Parcel(topic, 0, None, value, [("content-type", ARROW.encode())])]
+
+
+class Limits(NamedTuple):
+    """Of one produced message: rows, content bytes aimed at, encoded bytes never exceeded."""
+
+    rows: int = 1024
+    bytes: int = 524288
+    message_bytes: int = 1_000_000
+
+
+def dead_letter(topic: str, letter: DeadLetter) -> Parcel:
+    """CONTRACT: one message a row, key = origin, why in the headers."""
+    origin = letter.origin
+    headers = {
+        "code": letter.code,
+        "message": letter.message,
+        "topic": origin.topic,
+        "partition": origin.partition,
+        "offset": origin.offset,
+        "index": origin.index,
+        "stage": letter.stage,
+        "time": letter.time_ms / 1000.0,
+    }
+    return Parcel(
+        topic,
+        0,
+        str(origin).encode(),
+        letter.value,
+        [(f"pct.error.{name}", str(value).encode()) for name, value in headers.items()],
+    )
+
+

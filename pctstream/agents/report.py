@@ -1,0 +1,173 @@
+"""What a worker tells the others: absolute records on `.state`, and its own gauges.
+
+Twice a window each shard sends one record of itself and one of each portion that changed, so that
+`.state` carries at most 2 x (portions + shards) records a window. A record is never a difference:
+losing or repeating one changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pctstream.agents.shard import Shard
+from pctstream.core.block import Source
+from pctstream.core.effects import Parcel
+from pctstream.core.names import node_name
+from pctstream.core.portion import Portion
+from pctstream.tables import Record, key_of
+
+if TYPE_CHECKING:
+    from pctstream.agents.worker import Worker
+
+
+class Reporter:
+    """Makes and sends the records of one worker's shards."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._sent: dict[str, tuple[Any, ...]] = {}
+        self._rates: dict[str, tuple[float, int, float]] = {}
+
+    def report(self) -> None:
+        """Send what changed; every shard's own record always, as its heartbeat."""
+        worker = self._worker
+        ends = worker.reader.ends()
+        now = time.time()
+        records: list[Record] = []
+        for shard in list(worker.shards.values()):
+            if shard.root is None:
+                continue
+            portions = [self.portion(shard, p, now) for p in shard.portions]
+            for record in portions:
+                key = key_of(record)
+                state = (record["epoch"], record["offset"], record["owner"], worker.name)
+                if self._sent.get(key) != state:
+                    self._sent[key] = state
+                    records.append(record)
+            records.append(self.shard(shard, ends, now))
+        tree = worker.cfg.tree.name
+        parcels = [self._parcel(f"{tree}.state", r) for r in records]
+        if parcels:
+            worker.writer.send(parcels, self._acked)
+        self._gauges()
+
+    def shards(self) -> dict[int, Record]:
+        """The records of the shards hosted here, as of now."""
+        ends, now = self._worker.reader.ends(), time.time()
+        hosted = list(self._worker.shards.items())
+        return {n: self.shard(s, ends, now) for n, s in hosted if s.root is not None}
+
+    def again(self, raw: bytes) -> None:
+        """A lower record than one held was read: if it is of an entity here, tell it once more."""
+        record: Record = orjson.loads(raw)
+        if record["worker"] != self._worker.name:
+            self._sent.pop(key_of(record), None)
+
+    def portion(self, shard: Shard, portion: Portion, now: float) -> Record:
+        """The absolute state of a portion, true at its pipe's offset."""
+        name = node_name(portion.path)
+        return {
+            "kind": "portion",
+            "portion": name,
+            "owner": shard.number,
+            "worker": self._worker.name,
+            "epoch": portion.position.epoch,
+            "offset": portion.position.stored,
+            "time": now,
+            "rows": portion.rows,
+            "bytes": portion.bytes,
+            "rate": self._rate(name, portion.rows, now),
+            "radius": portion.radius,
+            "mean_distance": portion.distance_sum / portion.rows if portion.rows else 0.0,
+            "dead_rows": portion.dead_rows,
+            "marks": portion.marks.to_json(),
+        }
+
+    def shard(self, shard: Shard, ends: dict[Source, int], now: float) -> Record:
+        """The state of a shard: its inputs, its share of N0, what it counts."""
+        root = shard.root
+        assert root is not None
+        portions = shard.portions
+        rows = root.rows + sum(p.rows for p in portions)
+        inputs = self._inputs(shard, ends)
+        return {
+            "kind": "shard",
+            "shard": shard.number,
+            "worker": self._worker.name,
+            "url": self._worker.url,
+            "generation": self._worker.generation(),
+            "epoch": self._worker.routing.epoch,
+            "offset": sum(i["stored"] + i["routed"] for i in inputs),
+            "time": now,
+            "rows": rows,
+            "bytes": sum(p.bytes for p in portions),
+            "rate": self._rate(f"shard:{shard.number}", rows, now),
+            "portions": [node_name(p.path) for p in portions],
+            "inputs": inputs,
+            "root": {"rows": root.rows, **root.state},
+            "metrics": {
+                "rows": rows,
+                "routed": root.routed_rows,
+                "dead_letters": root.dead_rows + sum(p.dead_rows for p in portions),
+            },
+        }
+
+    def _inputs(self, shard: Shard, ends: dict[Source, int]) -> list[dict[str, Any]]:
+        inputs = []
+        for path, node in sorted(shard.nodes.items()):
+            source, at = shard.source(path), node.position
+            broken = self._worker.broken.get(source)
+            inputs.append(
+                {
+                    "node": node_name(path),
+                    "topic": source.topic,
+                    "partition": source.partition,
+                    "stored": at.stored,
+                    "routed": at.routed,
+                    "end": ends.get(source, -1),
+                    "epoch": at.epoch,
+                    "error": None if broken is None else str(broken),
+                }
+            )
+        return inputs
+
+    def _rate(self, key: str, rows: int, now: float) -> float:
+        then, before, rate = self._rates.get(key, (now, rows, 0.0))
+        if now - then >= self._worker.cfg.drift.window_s / 2:
+            rate = (rows - before) / (now - then)
+            self._rates[key] = (now, rows, rate)
+        elif key not in self._rates:
+            self._rates[key] = (now, rows, 0.0)
+        return rate
+
+    def _parcel(self, topic: str, record: Record) -> Parcel:
+        key = key_of(record).encode()
+        partition = zlib.crc32(key) % self._worker.cfg.shards.count
+        return Parcel(topic, partition, key, orjson.dumps(record), [])
+
+    def _acked(self, reason: str | None) -> None:
+        if reason is not None:
+            self._worker.fatal(reason)
+
+    def _gauges(self) -> None:
+        worker, metrics = self._worker, self._worker.metrics
+        metrics.epoch.set(worker.routing.epoch)
+        metrics.ready.set(0.0 if worker.ready else 1.0)
+        for shard in list(worker.shards.values()):
+            root = shard.root
+            if root is None:
+                continue
+            rows = root.rows + sum(p.rows for p in shard.portions)
+            metrics.shard_rows.labels(str(shard.number)).set(rows)
+            metrics.shard_bytes.labels(str(shard.number)).set(sum(p.bytes for p in shard.portions))
+            lag = {"ingest": 0, "pipe": 0}
+            for entry in self._inputs(shard, worker.reader.ends()):
+                done = max(entry["stored"], entry["routed"])
+                kind = "ingest" if entry["node"] == "N0" else "pipe"
+                lag[kind] += max(0, entry["end"] - 1 - done)
+            for kind, messages in lag.items():
+                metrics.lag.labels(kind, str(shard.number)).set(messages)

@@ -1,0 +1,114 @@
+"""A shard at work: its store and the nodes restored from it, kept in step with the routing.
+
+A node in memory is never ahead of its store for good: whatever goes wrong between the two, the node
+is thrown away and restored, and its input is read again from where the store is (R6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pctstream.core import life
+from pctstream.core.block import Source
+from pctstream.core.effects import Effect, Position
+from pctstream.core.names import Path, node_name, pipe_topic
+from pctstream.core.portion import Portion
+from pctstream.core.root import Root
+from pctstream.core.routing import ROOT, Routing
+from pctstream.core.unit import Unit
+from pctstream.store import Store
+
+Node = Root | Portion
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One thing for a node to take, in the order of its channel."""
+
+    shard: Shard
+    node: Node
+    call: Callable[[], list[Effect]]
+    unit: Unit | None = None
+
+    @property
+    def stale(self) -> bool:
+        """The node was restored since: what this turn carries is read again."""
+        return self.shard.nodes.get(node_path(self.node)) is not self.node
+
+
+def node_path(node: Node) -> Path:
+    return ROOT if isinstance(node, Root) else node.path
+
+
+@dataclass(slots=True)
+class Shard:
+    """Store and nodes of one storage node of the seeds."""
+
+    number: int
+    tree: str
+    store: Store
+    sink_rows: int
+    nodes: dict[Path, Node] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Root | None:
+        node = self.nodes.get(ROOT)
+        return node if isinstance(node, Root) else None
+
+    @property
+    def portions(self) -> list[Portion]:
+        """In the order of their names."""
+        return [n for _, n in sorted(self.nodes.items()) if isinstance(n, Portion)]
+
+    def sync(self, log: Routing) -> list[Path]:
+        """Restore the nodes that the routing gives this shard; the paths that are new here."""
+        if not log.tree:
+            return []
+        wanted = [ROOT, *log.owned(self.number)]
+        added = [path for path in wanted if path not in self.nodes]
+        for path in added:
+            self.restore(path, log)
+        return added
+
+    def restore(self, path: Path, log: Routing) -> Node:
+        """The node as the store has it, in place of whatever was in memory."""
+        source = self.source(path)
+        found = self.store.position(source)
+        position = found[0] if found else None
+        saved = self.store.state(path)
+        if path == ROOT:
+            self.nodes[path] = Root(source, self.sink_rows, position, saved)
+        else:
+            cover = log.covers[path[:-1]]
+            epoch = log.splits[path[:-1]]
+            centroid = cover.centroids[path[-1]]
+            self.nodes[path] = Portion(path, source, centroid, epoch, position, saved)
+        return self.nodes[path]
+
+    def source(self, path: Path) -> Source:
+        """The input of a node: its ingest partition for N0, its pipe for the others."""
+        topic = pipe_topic(self.tree, path)
+        return Source(topic, self.number if path == ROOT else 0)
+
+    def begin(self, base: int, path: Path) -> None:
+        """A log that was never read here begins after ``base``: nothing before it is to be had."""
+        node = self.nodes[path]
+        if node.position == Position(epoch=node.position.epoch) and base >= 0:
+            node.position = Position(base, base, node.position.epoch)
+            node.taken = base
+
+    def adopt(self, log: Routing) -> list[Effect]:
+        """What the routing says of N0 now."""
+        root = self.root
+        if root is None:
+            return []
+        if log.states[ROOT] == life.SPLITTING:
+            return root.adopt(log.splits[ROOT], log.covers[ROOT])
+        if log.states[ROOT] == life.SINK:
+            return root.adopt_sink(log.epoch)
+        return []
+
+    def topics(self) -> dict[str, str]:
+        """Topic of each input -> the node it feeds."""
+        return {self.source(path).topic: node_name(path) for path in self.nodes}

@@ -1,0 +1,198 @@
+"""The tree agent: the single writer of `<tree>.routing`.
+
+It runs on the worker that holds partition 0 of `.control`. It keeps nothing: each step looks at the
+routing it has read back, asks the pure `Author` what comes next, does it, and waits until the record
+has come back accepted before it goes on (R5). Topics come before the record that needs them, and are
+made idempotently, so an author that dies anywhere is simply done again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from pctstream import topics
+from pctstream.config import Config
+from pctstream.core import ingest
+from pctstream.core.block import Source
+from pctstream.core.effects import Parcel
+from pctstream.core.names import pipe_topic
+from pctstream.core.routing import ROOT, Routing
+from pctstream.core.tree import Author, Turns
+from pctstream.core.unit import Message
+from pctstream.pipes import client
+from pctstream.pipes.reader import as_message
+from pctstream.pipes.writer import Writer
+
+SAMPLE_ROWS = 100
+"""Rows whose majority fixes the dimension (DESIGN 4.3)."""
+READ_BACK_S = 10.0
+
+
+class TreeAuthor:
+    """A thread that writes the tree's history while this worker is the one to do so."""
+
+    def __init__(
+        self, cfg: Config, log: Routing, writer: Writer, fatal: Callable[[str], None]
+    ) -> None:
+        self._cfg = cfg
+        self._log = log
+        self._writer = writer
+        self._fatal = fatal
+        self._admin = AdminClient(client.common(cfg, "tree"))
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tree", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(10.0)
+
+    def _run(self) -> None:
+        name = uuid.uuid4().hex
+        cfg = self._cfg
+        capacities = {
+            s: float(cfg.shards.capacity.get(s, 1.0)) for s in range(cfg.shards.active)
+        }
+        author = Author(settings(cfg), capacities, name)
+        sampler: Sampler | None = None
+        try:
+            self._log.check(settings(cfg))
+            while not self._stopping.is_set():
+                match author.wants(self._log):
+                    case "dimension":
+                        self._append(author.first_record(self._dimension()))
+                    case "rows":
+                        if sampler is None:
+                            sampler = Sampler(cfg, self._log.dimension, self._log.metric)
+                        author.sample(*sampler.read())
+                    case "append":
+                        for record in author.records(self._log):
+                            if not self._append(record):
+                                author = Author(settings(cfg), capacities, name)
+                                break
+                    case "topics":
+                        self._open_level(author)
+                    case _:
+                        self._stopping.wait(0.5)
+        except Exception as error:
+            if not self._stopping.is_set():
+                self._fatal(f"the tree agent failed: {error}")
+        finally:
+            if sampler is not None:
+                sampler.close()
+
+    def _open_level(self, author: Author) -> None:
+        """The topics first, then the record that puts them in use."""
+        children = range(len(self._log.covers[ROOT].centroids))
+        names = [pipe_topic(self._cfg.tree.name, (*ROOT, i)) for i in children]
+        topics.apply(self._admin, [topics.pipe_spec(self._cfg, n) for n in names])
+        self._writer.prime(names)
+        self._append(author.split(self._log))
+
+    def _append(self, record: dict[str, Any]) -> bool:
+        """Append, and wait until it was read back; whether it is ours that counted."""
+        topic = f"{self._cfg.tree.name}.routing"
+        self._writer.append(Parcel(topic, 0, None, orjson.dumps(record), []))
+        deadline = time.monotonic() + READ_BACK_S
+        while self._log.seq < record["seq"] and not self._stopping.is_set():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return self._log.authors.get(record["seq"]) == record["author"]
+
+    def _dimension(self) -> int:
+        if self._cfg.tree.dimension:
+            return self._cfg.tree.dimension
+        sampler = Sampler(self._cfg, 0, "euclidean")
+        try:
+            messages: list[Message] = []
+            idle_since = time.monotonic()
+            while not self._stopping.is_set():
+                found = sampler.messages()
+                messages += [m for _, m in found]
+                now = time.monotonic()
+                idle_since = now if found else idle_since
+                idle = now - idle_since >= self._cfg.tree.level_idle_s
+                if len(messages) >= SAMPLE_ROWS or (messages and idle):
+                    if width := ingest.majority_dimension(messages, SAMPLE_ROWS):
+                        return width
+        finally:
+            sampler.close()
+        raise InterruptedError("stopped before the dimension was known")
+
+
+class Sampler:
+    """Reads the ingest log from its start, all partitions in turn."""
+
+    def __init__(self, cfg: Config, dimension: int, metric: str) -> None:
+        self._cfg = cfg
+        self._dimension = dimension
+        self._metric = metric
+        self._topic = f"{cfg.tree.name}.P0"
+        self._consumer = Consumer(client.consumer(cfg, "tree"))
+        partitions = list(range(cfg.shards.count))
+        self._consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in partitions])
+        self._turns = Turns(partitions, max(1, dimension))
+        self._at_end: set[int] = set()
+        self._moved = time.monotonic()
+
+    def messages(self) -> list[tuple[int, Message]]:
+        """(partition, message) of the next poll."""
+        out = []
+        for message in self._consumer.consume(64, 0.1):
+            partition = int(message.partition() or 0)
+            error = message.error()
+            if error is None:
+                self._at_end.discard(partition)
+                out.append((partition, as_message(message)))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._at_end.add(partition)
+        return out
+
+    def read(self) -> tuple[Any, bool]:
+        """(rows whose turn has come, whether none came for a while)."""
+        for partition, message in self.messages():
+            source = Source(self._topic, partition)
+            unit = ingest.decode(
+                source, [message], message.offset - 1, message.offset,
+                self._dimension, self._metric, self._cfg.ingest.format,
+            )  # fmt: skip
+            if unit.rows is not None:
+                self._turns.put(partition, unit.rows.vectors)
+        rows = self._turns.take(self._at_end)
+        now = time.monotonic()
+        if len(rows):
+            self._moved = now
+        return rows, now - self._moved >= self._cfg.tree.level_idle_s
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def settings(cfg: Config) -> dict[str, Any]:
+    """What the author needs of the configuration."""
+    tree = cfg.tree
+    return {
+        "tree": tree.name,
+        "dimension": tree.dimension,
+        "metric": tree.metric,
+        "epsilon": tree.epsilon,
+        "fanout": tree.fanout,
+        "gap": tree.gap,
+        "sink_rows": tree.sink_rows,
+        "stop": tree.stop,
+        "kmeans_iterations": tree.kmeans_iterations,
+        "max_level": tree.max_level,
+        "cut": tree.cut,
+        "seed": tree.seed,
+        "shards": cfg.shards.count,
+        "prototypes": cfg.limits.prototypes,
+    }

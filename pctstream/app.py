@@ -1,0 +1,172 @@
+"""The Faust app of a worker: `faust -A pctstream.app worker -l info`, or `pctstream worker`.
+
+Faust is the control plane: its group on `.shards` says which shards are here, partition 0 of
+`.control` who writes the tree's history, and its agents and tables do the control work. Rows go
+through the data plane (agents.worker), which this app starts, tells of every assignment, and stops.
+
+The configuration comes from the environment, so that both commands start the same thing: PCT_CONFIG
+names a file, PCT_DATA_DIR a data directory, PCT_SECTION__KEY a setting, PCT_WORKER this worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from pctstream import config
+from pctstream.agents.node import NodeAgents
+from pctstream.agents.state import declare_state
+from pctstream.agents.tree import TreeAuthor
+from pctstream.agents.worker import Worker
+from pctstream.broker import announced
+from pctstream.config import Config
+from pctstream.core.names import Path as NodePath
+from pctstream.core.routing import ROOT
+from pctstream.errors import BrokerUnreachable, PctError
+from pctstream.http.server import Server
+from pctstream.known import known_portions
+
+TABLE_MEMORY = {"block_cache_size": 8 << 20, "write_buffer_size": 4 << 20, "max_open_files": 64}
+"""Bytes, bytes, files of each RocksDB of a Faust table: S partitions x 3 tables must stay small."""
+
+
+def configured(env: Mapping[str, str]) -> Config:
+    """The configuration that the environment names, with the broker found."""
+    file = env.get("PCT_CONFIG")
+    overrides: dict[str, object] = {}
+    if "PCT_DATA_DIR" in env:
+        overrides["store.dir"] = env["PCT_DATA_DIR"]
+    cfg = config.load(Path(file) if file else None, env, overrides)
+    if not cfg.kafka.broker:
+        broker = announced(Path(cfg.store.dir))
+        if broker is None:
+            raise BrokerUnreachable(
+                f"no broker is named and none was started from {cfg.store.dir}: set PCT_BROKER, or "
+                "run `pctstream up`"
+            )
+        cfg = config.load(Path(file) if file else None, env, {**overrides, "kafka.broker": broker})
+    return cfg
+
+
+class PctApp(faust.App):  # type: ignore[misc]
+    """Faust's app with the data plane beside it."""
+
+    def __init__(self, cfg: Config, name: str) -> None:
+        tree = cfg.tree.name
+        super().__init__(
+            f"{tree}.workers",
+            broker=[f"kafka://{b.strip()}" for b in cfg.kafka.broker.split(",")],
+            store="rocksdb://",
+            datadir=str(Path(cfg.store.dir) / "workers" / name / "faust"),
+            topic_partitions=cfg.shards.count,
+            topic_replication_factor=1,
+            topic_allow_declare=True,
+            topic_disable_leader=True,
+            web_enabled=False,
+            value_serializer="raw",
+            key_serializer="raw",
+            table_standby_replicas=0,
+            broker_session_timeout=cfg.kafka.session_timeout_s,
+            broker_heartbeat_interval=cfg.kafka.heartbeat_s,
+            broker_rebalance_timeout=cfg.kafka.session_timeout_s,
+            stream_wait_empty=False,
+            consumer_group_instance_id=name,
+            loghandlers=[],
+        )
+        self.cfg = cfg
+        self.node_agents = NodeAgents(self, tree)
+        self.data_plane = Worker(cfg, name, f"http://{cfg.http.bind}", self.node_agents)
+        self.data_plane.generation = self._generation
+        self._author: TreeAuthor | None = None
+        self._server: Server | None = None
+        self._declare(tree, cfg.shards.count)
+
+    def _declare(self, tree: str, shards: int) -> None:
+        def topic(kind: str) -> Any:
+            return self.topic(f"{tree}.{kind}", partitions=shards, value_serializer="raw",
+                              key_serializer="raw", internal=True)  # fmt: skip
+
+        @self.agent(topic("shards"), name="shards")  # type: ignore[untyped-decorator]
+        async def shards_(turns: AsyncIterator[bytes]) -> None:
+            """Its partitions say which shards this worker hosts; nothing is sent here."""
+            async for _ in turns:
+                pass
+
+        @self.agent(topic("control"), name="tree")  # type: ignore[untyped-decorator]
+        async def tree_(orders: AsyncIterator[bytes]) -> None:
+            """Whoever holds partition 0 writes the tree's history."""
+            async for _ in orders:
+                pass
+
+        declare_state(self, topic("state"), TABLE_MEMORY)
+        self.declare_nodes([ROOT])
+        self.on_partitions_assigned.connect(self._assigned)
+
+    def declare_nodes(self, paths: list[NodePath]) -> None:
+        """Agents for these nodes, so that `faust agents` lists them."""
+        for path in paths:
+            self.node_agents.declare(path)
+
+    def finalize(self) -> None:
+        """Before any command runs: the portions that the tree has already."""
+        if not self.finalized:
+            self.declare_nodes(known_portions(self.cfg))
+        super().finalize()
+
+    async def on_first_start(self) -> None:
+        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
+        await super().on_first_start()
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self.data_plane.start(asyncio.get_running_loop())
+        self._server = Server(self.data_plane)
+        self._server.start()
+
+    async def on_stop(self) -> None:
+        plane, server, author = self.data_plane, self._server, self._author
+        if author is not None:
+            await asyncio.to_thread(author.stop)
+        if server is not None:
+            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(plane.stop)
+        await super().on_stop()
+
+    async def _assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
+        tree, plane = self.cfg.tree.name, self.data_plane
+        plane.assign({tp.partition for tp in assigned if tp.topic == f"{tree}.shards"})
+        writes = TP(f"{tree}.control", 0) in assigned
+        if writes and self._author is None:
+            self._author = TreeAuthor(self.cfg, plane.routing, plane.writer, plane.fatal)
+        elif not writes and self._author is not None:
+            author, self._author = self._author, None
+            await asyncio.to_thread(author.stop)
+
+    def _generation(self) -> int:
+        """Of the group: unchanged means that nobody was rebalanced."""
+        try:
+            return int(self.consumer._thread._consumer._coordinator.generation)
+        except AttributeError:
+            return -1
+
+
+def create(env: Mapping[str, str]) -> PctApp:
+    """The app of the worker that this environment describes."""
+    return PctApp(configured(env), env.get("PCT_WORKER", "worker-0"))
+
+
+def __getattr__(name: str) -> Any:
+    """``app`` is made when somebody asks for it: importing this module needs no broker."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        globals()["app"] = create(os.environ)
+    except PctError as error:
+        raise SystemExit(f"pctstream: {error}") from None
+    return globals()["app"]

@@ -1,0 +1,82 @@
+"""What several commands need: the configuration, the broker, the workers' addresses."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+
+from pctstream import config
+from pctstream.broker import announced
+from pctstream.config import Config
+from pctstream.errors import BrokerUnreachable, NotReady
+
+HTTP_TIMEOUT_S = 5.0
+
+
+def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--config and --data-dir."""
+    command = click.option(
+        "--data-dir", type=click.Path(path_type=Path), help="Where stores and a local broker live."
+    )(command)
+    return click.option(
+        "--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        envvar="PCT_CONFIG", help="A pctstream.toml.",
+    )(command)  # fmt: skip
+
+
+def configured(
+    config_file: Path | None,
+    data_dir: Path | None,
+    *,
+    need_broker: bool = True,
+    **overrides: object,
+) -> Config:
+    """The configuration, with the broker of the data directory when none is named."""
+    given: dict[str, object] = {k.replace("__", "."): v for k, v in overrides.items() if v}
+    if data_dir is None and "PCT_DATA_DIR" in os.environ:
+        data_dir = Path(os.environ["PCT_DATA_DIR"])
+    if data_dir is not None:
+        given["store.dir"] = str(data_dir.absolute())
+    cfg = config.load(config_file, os.environ, given)
+    if cfg.kafka.broker or not need_broker:
+        return cfg
+    found = announced(Path(cfg.store.dir))
+    if found is None:
+        raise BrokerUnreachable(
+            f"no broker: none is named and none runs from {cfg.store.dir}; set PCT_BROKER, or start "
+            "one with `pctstream up`"
+        )
+    return config.load(config_file, os.environ, {**given, "kafka.broker": found})
+
+
+def worker_urls(cfg: Config, http: str | None = None) -> list[str]:
+    """Where the workers answer: --http, else what `up` wrote, else the configured address."""
+    if http:
+        return [http.rstrip("/")]
+    file = Path(cfg.store.dir) / "workers.json"
+    if file.exists():
+        return list(json.loads(file.read_text())["workers"])
+    return [f"http://{cfg.http.bind}"]
+
+
+def ask(urls: list[str], path: str) -> Any:
+    """GET from the first worker that answers."""
+    last: Exception | None = None
+    for url in urls:
+        try:
+            answer = httpx.get(f"{url}{path}", timeout=HTTP_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            last = error
+            continue
+        if answer.status_code == 503:
+            last = NotReady(str(answer.json().get("detail", answer.text)))
+            continue
+        answer.raise_for_status()
+        return answer.json()
+    raise NotReady(f"no worker answers at {', '.join(urls)}: {last}; is `pctstream up` running?")

@@ -1,0 +1,57 @@
+"""`pctstream status`: the tree by level, shards, lag."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pctstream.commands.common import ask, common_options, configured, worker_urls
+
+
+@click.command("status")
+@common_options
+@click.option("--http", default=None, help="URL of a worker.")
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--watch", is_flag=True, help="Again every two seconds.")
+def status_command(
+    config_file: Path | None, data_dir: Path | None, http: str | None, as_json: bool, watch: bool
+) -> None:
+    """The tree and its shards at this moment; exit 5 if an input is broken."""
+    cfg = configured(config_file, data_dir, need_broker=False)
+    urls = worker_urls(cfg, http)
+    while True:
+        tree, shards = ask(urls, "/v1/tree"), ask(urls, "/v1/shards")
+        broken = [i for s in shards["shards"] for i in s["inputs"] if i["error"]]
+        if as_json:
+            click.echo(json.dumps({"tree": tree, "shards": shards["shards"], "broken": broken}))
+        else:
+            click.echo("\n".join(lines(tree, shards["shards"])))
+        if not watch:
+            sys.exit(5 if broken else 0)
+        time.sleep(2.0)
+
+
+def lines(tree: dict[str, Any], shards: list[dict[str, Any]]) -> list[str]:
+    """The status for people."""
+    out = [
+        f"tree {tree['name']}: {tree['rows']:,} rows of {tree['dimension']} numbers, epoch "
+        f"{tree['epoch']}, {tree['state']}"
+    ]
+    for entry in tree["levels"]:
+        out.append(
+            f"  level {entry['level']}: {entry['nodes']} nodes, {entry['rows']:,} rows held, "
+            f"{entry['covering']} covering, {entry['splitting']} splitting, {entry['sinks']} sinks"
+        )
+    for shard in shards:
+        lag = sum(max(0, i["end"] - 1 - max(i["stored"], i["routed"])) for i in shard["inputs"])
+        out.append(
+            f"  shard {shard['shard']}: {shard['rows']:,} rows, {len(shard['portions'])} portions, "
+            f"lag {lag} messages, {shard['worker']}"
+        )
+        out += [f"    BROKEN {i['topic']}: {i['error']}" for i in shard["inputs"] if i["error"]]
+    return out

@@ -1,0 +1,33 @@
+"""`pctstream worker`: one worker in this process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from pctstream.commands.common import common_options, configured
+from pctstream.config import to_env
+
+
+@click.command("worker")
+@common_options
+@click.option("--name", default=None, help="Of this worker within the group (unique).")
+@click.option("--http", default=None, help="HOST:PORT to serve on.")
+@click.option("-l", "--loglevel", default="warn", help="Of Faust's own log.")
+def worker_command(
+    config_file: Path | None, data_dir: Path | None, name: str | None, http: str | None,
+    loglevel: str,
+) -> None:  # fmt: skip
+    """Run one worker: it joins the group and hosts the shards it is given."""
+    cfg = configured(config_file, data_dir, http__bind=http)
+    os.environ.update(to_env(cfg))
+    if name:
+        os.environ["PCT_WORKER"] = name
+    import faust
+
+    from pctstream.app import create
+
+    app = create(os.environ)
+    faust.Worker(app, loglevel=loglevel, redirect_stdouts=False).execute_from_commandline()

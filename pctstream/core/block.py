@@ -1,0 +1,245 @@
+"""Blocks: many rows in one piece, and the bytes that carry them between pipes.
+
+A block holds its rows column by column. The vectors are one C-contiguous float32 array, so that a
+kernel walks them without touching a Python object per row, and a pipe message is one Arrow record
+batch of the same columns, so that decoding costs 0.1 ms whatever its size.
+
+Every row keeps its **origin** (topic, partition, offset, index), its name for life: where it stood
+in the ingest log. The topic and partition are the row's *source*; a block lists its sources once and
+each row points into that list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pctstream.errors import RowRefused
+
+Vectors = npt.NDArray[np.float32]
+Longs = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int32]
+
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+class Source(NamedTuple):
+    """A partition of a topic that rows were ingested from."""
+
+    topic: str
+    partition: int
+
+
+class Origin(NamedTuple):
+    """Where a row stood in the ingest log: its name for life."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}/{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows in order.
+
+    Shapes: ``vectors`` float32 [n, d]; ``source`` int32 [n] indexes ``sources``; ``offset`` int64 [n]
+    and ``index`` int32 [n] complete the origin. ``ids`` (UTF-8 strings, null: the origin names the
+    row), ``times`` (seconds since the epoch, null: unknown) and ``payloads`` (JSON objects as bytes,
+    null: none) are Arrow arrays of length n, or None where every row lacks them.
+    """
+
+    sources: tuple[Source, ...]
+    source: Ints
+    offset: Longs
+    index: Ints
+    vectors: Vectors
+    ids: pa.Array | None = None
+    times: pa.Array | None = None
+    payloads: pa.Array | None = None
+
+    def __len__(self) -> int:
+        return int(self.vectors.shape[0])
+
+    @property
+    def dimension(self) -> int:
+        return int(self.vectors.shape[1])
+
+    @property
+    def content_bytes(self) -> int:
+        """Bytes of what the rows say: 4 d + 24 a row, ids and payloads.
+
+        A sum over rows, so that it does not depend on how they were grouped into blocks.
+        """
+        texts = (pc.sum(pc.binary_length(a)).as_py() for a in (self.ids, self.payloads)
+                 if a is not None)  # fmt: skip
+        return len(self) * (4 * self.dimension + 24) + sum(t or 0 for t in texts)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Block:
+        """The rows at these positions, in the order given."""
+        picked = pa.array(rows)
+        return Block(
+            self.sources,
+            self.source[rows],
+            self.offset[rows],
+            self.index[rows],
+            self.vectors[rows],
+            *(None if a is None else a.take(picked) for a in self._optional()),
+        )
+
+    def slice(self, start: int, stop: int) -> Block:
+        """Rows start to stop without copying."""
+        return Block(
+            self.sources,
+            self.source[start:stop],
+            self.offset[start:stop],
+            self.index[start:stop],
+            self.vectors[start:stop],
+            *(None if a is None else a.slice(start, stop - start) for a in self._optional()),
+        )
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> Block:
+        """The rows where the mask is true; the block itself if that is all of them."""
+        return self if bool(mask.all()) else self.take(np.flatnonzero(mask))
+
+    def pieces(self, rows: int, content_bytes: int) -> list[Block]:
+        """The block cut so that no piece has more rows or (on average) more bytes than that."""
+        if not len(self):
+            return []
+        per_row = max(1, self.content_bytes // len(self))
+        step = max(1, min(rows, content_bytes // per_row))
+        return [self.slice(i, min(i + step, len(self))) for i in range(0, len(self), step)]
+
+    def origins(self) -> list[Origin]:
+        """The origin of each row (for people and dead letters, not for hot paths)."""
+        return [
+            Origin(*self.sources[s], int(o), int(i))
+            for s, o, i in zip(self.source, self.offset, self.index, strict=True)
+        ]
+
+    def _optional(self) -> tuple[pa.Array | None, pa.Array | None, pa.Array | None]:
+        return self.ids, self.times, self.payloads
+
+
+def empty(dimension: int) -> Block:
+    """A block of no rows."""
+    none = np.zeros(0, np.int32)
+    return Block((), none, np.zeros(0, np.int64), none, np.zeros((0, dimension), np.float32))
+
+
+def concat(blocks: Sequence[Block]) -> Block:
+    """The rows of all blocks, in order; equal sources become one.
+
+    >>> a = Block((Source("t", 0),), *(np.zeros(1, t) for t in (np.int32, np.int64, np.int32)),
+    ...           np.ones((1, 2), np.float32))
+    >>> both = concat([a, a])
+    >>> len(both), both.sources
+    (2, (Source(topic='t', partition=0),))
+    """
+    if len(blocks) == 1:
+        return blocks[0]
+    known: dict[Source, int] = {}
+    sources = []
+    for block in blocks:
+        place = np.array([known.setdefault(s, len(known)) for s in block.sources], np.int32)
+        sources.append(place[block.source])
+    lengths = [len(b) for b in blocks]
+    return Block(
+        tuple(known),
+        np.concatenate(sources),
+        np.concatenate([b.offset for b in blocks]),
+        np.concatenate([b.index for b in blocks]),
+        np.concatenate([b.vectors for b in blocks]),
+        _concat([b.ids for b in blocks], lengths, pa.string()),
+        _concat([b.times for b in blocks], lengths, pa.float64()),
+        _concat([b.payloads for b in blocks], lengths, pa.binary()),
+    )
+
+
+def _concat(
+    arrays: list[pa.Array | None], lengths: list[int], kind: pa.DataType
+) -> pa.Array | None:
+    if all(a is None for a in arrays):
+        return None
+    full = [
+        pa.nulls(n, kind) if a is None else a for a, n in zip(arrays, lengths, strict=True)
+    ]
+    return pa.concat_arrays(full)
+
+
+def encode(block: Block) -> bytes:
+    """The block as one Arrow stream: what lies in child pipes and in the store."""
+    dimension = block.dimension
+    flat = pa.array(np.ascontiguousarray(block.vectors).reshape(-1))
+    columns: dict[str, pa.Array] = {
+        "vector": pa.FixedSizeListArray.from_arrays(flat, dimension),
+        "offset": pa.array(block.offset),
+        "index": pa.array(block.index),
+    }
+    if len(block.sources) > 1:
+        columns["source"] = pa.array(block.source)
+    for name, array in zip(("id", "time", "payload"), block._optional(), strict=True):
+        if array is not None:
+            columns[name] = array
+    metadata = {"pct": orjson.dumps([list(s) for s in block.sources])}
+    schema = pa.schema([(n, a.type) for n, a in columns.items()], metadata=metadata)
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def read_batch(data: bytes) -> pa.RecordBatch:
+    """The one record batch of an Arrow stream; RowRefused("decode") if it is not one."""
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+            batch = reader.read_next_batch()
+            batch.validate(full=True)
+    except (pa.ArrowException, StopIteration, OSError, ValueError) as error:
+        raise RowRefused("decode", f"not an Arrow stream of one record batch: {error}") from None
+    return batch
+
+
+def matrix(column: Any) -> Vectors:
+    """A fixed_size_list<float32>[d] column as float32 [n, d] without copying."""
+    width = column.type.list_size
+    values = column.values.slice(column.offset * width, len(column) * width)
+    return np.asarray(values.to_numpy(zero_copy_only=True)).reshape(len(column), width)
+
+
+def decode(data: bytes) -> Block:
+    """The block that ``encode`` wrote; RowRefused("decode") for anything else.
+
+    >>> one = Block((Source("t", 3),), np.zeros(2, np.int32), np.array([5, 6]), np.zeros(2, np.int32),
+    ...             np.arange(4, dtype=np.float32).reshape(2, 2), pa.array(["a", "b"]))
+    >>> [str(o) for o in decode(encode(one)).origins()]
+    ['t/3/5/0', 't/3/6/0']
+    """
+    batch = read_batch(data)
+    try:
+        sources = tuple(Source(*s) for s in orjson.loads(batch.schema.metadata[b"pct"]))
+        names = set(batch.schema.names)
+        rows = batch.num_rows
+        source = np.asarray(batch["source"]) if "source" in names else np.zeros(rows, np.int32)
+        if rows and (source.min() < 0 or source.max() >= len(sources)):
+            raise RowRefused("schema", "a row points at a source that the block does not list")
+        offset, index = np.asarray(batch["offset"]), np.asarray(batch["index"])
+        vectors = matrix(batch["vector"])
+        kinds = [str(a.dtype) for a in (source, offset, index, vectors)]
+        if kinds != ["int32", "int64", "int32", "float32"]:
+            raise RowRefused("schema", f"columns of the types {kinds}")
+        optional = (batch[n] if n in names else None for n in ("id", "time", "payload"))
+        return Block(sources, source, offset, index, vectors, *optional)
+    except (KeyError, TypeError, AttributeError, ValueError, pa.ArrowException) as error:
+        raise RowRefused("schema", f"not a block of ours: {error!r}") from None

@@ -1,0 +1,262 @@
+"""N0 as one shard sees it: rows of one ingest partition, held until there is a cover, then routed.
+
+Until the first epoch every row is *stored* at N0, searchable there. The split begins at the start
+of the input (R4): the rows held are routed first, in order, then the live ones. A unit is *routed*
+when the broker has acked every parcel made of it; units are acked in any order and count in theirs,
+so `routed` is always a prefix (R2). Held rows stay, and are counted here, until the owner of their
+portion reports a mark at or past them: a row is visible at every moment, and counted once.
+
+    feed(unit) -----> Apply(stored)                       covering, or a sink
+    adopt(cover) ---> RouteHeld -> reroute(segment)* -> rerouted()
+    feed(unit) -----> Send(ticket) ... delivered(ticket) -> Apply(routed)
+    owner_applied(portion, marks) -> Apply(purge) once every held row has arrived
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pctstream.core import kernels, life
+from pctstream.core.block import Block, Source
+from pctstream.core.cover import Cover
+from pctstream.core.effects import (
+    Apply, Dropped, Effect, Pause, Pending, Position, Reread, Resume, RouteHeld, Send, Stop,
+)  # fmt: skip
+from pctstream.core.marks import NOTHING, Mark, Marks
+from pctstream.core.names import Path
+from pctstream.core.unit import Unit, undone
+
+PATH: Path = (0,)
+
+
+class Root:
+    """The pure state machine of N0 on one shard; events in, effects out."""
+
+    def __init__(
+        self,
+        source: Source,
+        sink_rows: int,
+        position: Position | None = None,
+        saved: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.source = source
+        self.position = position or Position()
+        self.mode = life.COVERING
+        self.taken = self.position.taken
+        self._sink_rows = sink_rows
+        counts = saved or {}
+        self.stored_rows = int(counts.get("stored_rows", 0))
+        self.routed_rows = int(counts.get("routed_rows", 0))
+        self.dead_rows = int(counts.get("dead_rows", 0))
+        self.uncovered = int(counts.get("uncovered", 0))
+        self._pending = Pending()
+        self._cover: Cover | None = None
+        self._epoch = self.position.epoch
+        self._adopting = False
+        self._held: list[npt.NDArray[np.int64]] = []
+        self._through = -1
+        self._coming = 0
+        self._reported: dict[int, Mark] = {}
+        self._waiting = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows that are counted at N0 and not yet in a portion."""
+        return self._waiting if self.mode == life.SPLITTING else self.stored_rows
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the store keeps of the counts."""
+        return {
+            "stored_rows": self.stored_rows,
+            "routed_rows": self.routed_rows,
+            "dead_rows": self.dead_rows,
+            "uncovered": self.uncovered,
+        }
+
+    def feed(self, unit: Unit) -> list[Effect]:
+        """The next rows of the input."""
+        if unit.prev > self.taken:
+            return [Reread(self.source, self.taken + 1)]
+        if unit.last <= self.taken:
+            return [Dropped(len(unit), "watermark")] if len(unit) else []
+        if self._full:
+            # what was on its way when the input paused is read again when it resumes (R12)
+            return [Pause(self.source), Reread(self.source, self.taken + 1)]
+        rows, dead = unit.rows, unit.dead
+        effects: list[Effect] = []
+        if unit.prev < self.taken:
+            dead = undone(unit, self.taken)
+            if rows is not None:
+                fresh = rows.keep(rows.offset > self.taken)
+                effects.append(Dropped(len(rows) - len(fresh), "watermark"))
+                rows = fresh
+        if self.mode == life.SPLITTING:
+            effects += self._route(rows, unit.last, dead)
+        else:
+            effects += self._store(rows, unit.last, dead)
+        self.taken = unit.last
+        return effects
+
+    def _store(self, rows: Block | None, last: int, dead: tuple[Any, ...]) -> list[Effect]:
+        self._pending.add(last, ("stored", last, rows, 0, len(dead)))
+        self._coming += 0 if rows is None else len(rows)
+        if dead:
+            return [Send(last, (), dead)]
+        return self.delivered(last)
+
+    def _route(self, rows: Block | None, last: int, dead: tuple[Any, ...]) -> list[Effect]:
+        parcels: tuple[tuple[Path, Block], ...] = ()
+        uncovered = count = 0
+        if rows is not None and len(rows):
+            child, uncovered = self._nearest(rows)
+            parcels, count = self._parcels(rows, child), len(rows)
+        self._pending.add(last, ("routed", last, count, uncovered, len(dead)))
+        if parcels or dead:
+            return [Send(last, parcels, dead)]
+        return self.delivered(last)
+
+    def _nearest(self, rows: Block) -> tuple[npt.NDArray[np.int32], int]:
+        assert self._cover is not None
+        child, _ = kernels.nearest(rows.vectors, self._table, self._k)
+        return child, kernels.beyond(rows.vectors, child, self._cover.prototypes,
+                                     self._cover.epsilon)  # fmt: skip
+
+    def examine(self, rows: Block) -> None:
+        """Compute for each row alone what routing will; raises where it would."""
+        if self._cover is not None:
+            self._nearest(rows)
+
+    def _parcels(
+        self, rows: Block, child: npt.NDArray[np.int32]
+    ) -> tuple[tuple[Path, Block], ...]:
+        assert self._cover is not None
+        order, starts = kernels.grouped(child, self._k)
+        sorted_rows = rows.take(order)
+        return tuple(
+            ((*PATH, i), sorted_rows.slice(int(starts[i]), int(starts[i + 1])))
+            for i in range(self._k)
+            if starts[i + 1] > starts[i]
+        )
+
+    def delivered(self, ticket: int) -> list[Effect]:
+        """Everything of this ticket is acked by the broker."""
+        self._pending.finish(ticket)
+        effects: list[Effect] = []
+        routed = self.position.routed
+        for kind, last, rows, uncovered, dead in self._pending.drain():
+            self.dead_rows += dead
+            if kind == "stored":
+                effects.append(self._stored(last, rows))
+            else:
+                routed = last
+                self.routed_rows += rows
+                self.uncovered += uncovered
+        if routed != self.position.routed:
+            self.position = Position(self.position.stored, routed, self._epoch)
+            effects.append(self._apply())
+        if self._adopting and not self._pending:
+            self._adopting = False
+            effects.append(RouteHeld())
+        elif self._full:
+            effects.append(Pause(self.source))
+        return effects + self._purge()
+
+    @property
+    def _full(self) -> bool:
+        """A covering N0 takes no further unit once it stores Y rows, until it is decided."""
+        taken = self.stored_rows + self._coming
+        return self.mode == life.COVERING and taken >= self._sink_rows
+
+    def _stored(self, last: int, rows: Block | None) -> Apply:
+        self.position = Position(last, self.position.routed, self._epoch)
+        count = 0 if rows is None else len(rows)
+        self._coming -= count
+        self.stored_rows += count
+        return self._apply(rows if count else None)
+
+    def _apply(self, rows: Block | None = None, purge: bool = False) -> Apply:
+        return Apply(PATH, self.source, self.position, self.state, rows, purge)
+
+    def failed(self, reason: str) -> list[Effect]:
+        """The broker refused a message: nothing after it may count as done (R2)."""
+        return [Stop(reason)]
+
+    def adopt_sink(self, epoch: int) -> list[Effect]:
+        """N0 ended as a sink: it keeps storing."""
+        if self.mode != life.COVERING:
+            return []
+        self.mode = life.step(self.mode, life.TOO_LARGE)
+        self._epoch = epoch
+        return [Resume(self.source)]
+
+    def adopt(self, epoch: int, cover: Cover) -> list[Effect]:
+        """The cover recorded in this epoch is in force from the input's start on."""
+        if self._cover is not None:
+            return []
+        self._cover = cover
+        self._table = kernels.transpose(cover.centroids)
+        self._k = len(cover.centroids)
+        self._epoch = epoch
+        self._waiting = self.stored_rows
+        if self._pending:
+            self._adopting = True
+            return []
+        return [RouteHeld()]
+
+    def reroute(self, last: int, rows: Block) -> list[Effect]:
+        """One stored segment, in order: routed unless it was before the crash."""
+        child, uncovered = self._nearest(rows)
+        self._through = last
+        self._held.append(
+            np.stack([child.astype(np.int64), rows.offset, rows.index.astype(np.int64)])
+        )
+        if last <= self.position.routed:
+            return []
+        self._pending.add(last, ("routed", last, len(rows), uncovered, 0))
+        return [Send(last, self._parcels(rows, child))]
+
+    def rerouted(self) -> list[Effect]:
+        """All stored segments are on their way; from here on rows are routed as they come."""
+        self.mode = life.step(life.step(life.COVERING, life.COVER_FOUND), life.LEVEL_OPENED)
+        held = sum(h.shape[1] for h in self._held)
+        self._held = [np.concatenate(self._held, axis=1)] if self._held else []
+        self.stored_rows = self._waiting = held
+        effects: list[Effect] = [Resume(self.source)]
+        stored = self.position.stored
+        if stored > max(self._through, self.position.routed):
+            # the last units stored held no rows: they are done with those before them
+            self._pending.add(stored, ("routed", stored, 0, 0, 0))
+            effects += self.delivered(stored)
+        return effects + self._settle()
+
+    def owner_applied(self, portion: Path, marks: Marks) -> list[Effect]:
+        """The portion's owner has applied this partition's rows up to its mark."""
+        child = portion[-1]
+        self._reported[child] = max(marks.of(self.source), self._reported.get(child, NOTHING))
+        return self._settle()
+
+    def _settle(self) -> list[Effect]:
+        if self.mode != life.SPLITTING or not self._held:
+            return []
+        child, offset, index = self._held[0]
+        marks = np.array([self._reported.get(c, NOTHING) for c in range(self._k)], np.int64)
+        mark_offset, mark_index = marks[child].T
+        waits = (offset > mark_offset) | ((offset == mark_offset) & (index > mark_index))
+        self._held = [self._held[0][:, waits]]
+        self._waiting = self._held[0].shape[1]
+        return self._purge()
+
+    def _purge(self) -> list[Effect]:
+        """Once every held row is routed and has arrived, the store lets go of them."""
+        if self.mode != life.SPLITTING or not self.stored_rows or self._waiting:
+            return []
+        if self.position.routed < self.position.stored:
+            return []
+        self._held = []
+        self.stored_rows = 0
+        return [self._apply(purge=True)]

@@ -1,0 +1,189 @@
+"""One history of the tree: the fold of `<tree>.routing` (R5).
+
+Every record carries ``seq`` and counts iff it is the last one + 1; a repeat by a zombie is ignored
+by everyone alike, because everyone reads the same log in the same order. Authors act only on what
+they read back. Records are deltas: record 0 fixes what can never change, a cover comes in pieces
+before the record that names its hash, and ``epoch`` is the seq of the last record that changed
+covers or owners.
+
+    seq 0   tree    dimension, metric, seed, limits
+    seq 1   cover   N0, piece 1 of 2
+    seq 2   cover   N0, piece 2 of 2
+    seq 3   split   N0, hash, owners of N0,0 N0,1 ...      -> epoch 3
+    or 1    sink    N0                                     -> epoch 1
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pctstream.core import life
+from pctstream.core.cover import Cover
+from pctstream.core.names import Path, node_name, node_path
+from pctstream.errors import ConfigError, DataLoss, IllegalTransition, PctError
+
+ROOT: Path = (0,)
+VERSION = 1
+FIXED = ("tree", "dimension", "metric", "seed", "shards", "cut", "max_level", "fanout", "gap",
+         "sink_rows", "stop", "kmeans_iterations")  # fmt: skip
+
+
+@dataclass(slots=True)
+class Routing:
+    """What everyone knows of the tree after the accepted records so far."""
+
+    seq: int = -1
+    epoch: int = 0
+    position: int = -1
+    tree: dict[str, Any] = field(default_factory=dict)
+    covers: dict[Path, Cover] = field(default_factory=dict)
+    owners: dict[Path, int] = field(default_factory=dict)
+    states: dict[Path, str] = field(default_factory=dict)
+    splits: dict[Path, int] = field(default_factory=dict)
+    history: dict[Path, list[dict[str, Any]]] = field(default_factory=dict)
+    authors: dict[int, str] = field(default_factory=dict)
+    _pieces: dict[str, dict[int, bytes]] = field(default_factory=dict)
+
+    def fold(self, record: Mapping[str, Any], offset: int, time_s: float) -> bool:
+        """Take the record at this place of the log; whether it counted.
+
+        >>> log = Routing()
+        >>> tree = {"seq": 0, "type": "tree", "author": "a", "dimension": 2}
+        >>> log.fold(tree, 0, 0.0), log.fold(tree, 1, 0.0), log.tree["dimension"]
+        (True, False, 2)
+        """
+        self.position = max(self.position, offset)
+        seq = record.get("seq")
+        if not isinstance(seq, int) or seq != self.seq + 1:
+            return False
+        self.seq = seq
+        self.authors[seq] = str(record.get("author", ""))
+        try:
+            self._take(record, seq, offset, time_s)
+        except (LookupError, TypeError, ValueError, AttributeError, PctError):
+            pass  # it says nothing, and says it to everyone who reads it
+        return True
+
+    def _take(self, record: Mapping[str, Any], seq: int, offset: int, time_s: float) -> None:
+        kind = record.get("type")
+        if kind == "tree" and not self.tree:
+            self.tree = dict(record)
+            self.states[ROOT] = life.COVERING
+            self._log(ROOT, 0, offset, time_s)
+        elif kind == "cover":
+            self._cover(record, offset, time_s)
+        elif kind == "split":
+            self._split(record, offset, time_s)
+        elif kind == "sink":
+            path = node_path(record["node"])
+            if self._step(path, life.TOO_LARGE):
+                self.epoch = seq
+
+    def _cover(self, record: Mapping[str, Any], offset: int, time_s: float) -> None:
+        path, digest = node_path(record["node"]), str(record["hash"])
+        pieces = self._pieces.setdefault(digest, {})
+        pieces[int(record["piece"])] = base64.b64decode(record["data"])
+        if len(pieces) < int(record["pieces"]) or path in self.covers:
+            return
+        del self._pieces[digest]
+        try:
+            cover = Cover.from_pieces([pieces[i] for i in sorted(pieces)])
+        except DataLoss:
+            cover = None
+        if cover and cover.hash == digest and self._step(path, life.COVER_FOUND):
+            self.covers[path] = cover
+            self._log(path, 1, offset, time_s)
+
+    def _split(self, record: Mapping[str, Any], offset: int, time_s: float) -> None:
+        path = node_path(record["node"])
+        cover = self.covers.get(path)
+        if cover is None or cover.hash != record["hash"]:
+            return
+        owners = {node_path(name): int(shard) for name, shard in record["owners"].items()}
+        if not self._step(path, life.LEVEL_OPENED):
+            return
+        self.epoch = self.splits[path] = self.seq
+        self._log(path, 2, offset, time_s)
+        self.owners.update(owners)
+        for child in owners:
+            self.states[child] = life.LEAF
+            self._log(child, 0, offset, time_s)
+
+    def _step(self, path: Path, event: str) -> bool:
+        try:
+            self.states[path] = life.step(self.states[path], event)
+        except (KeyError, IllegalTransition):
+            return False
+        return True
+
+    def _log(self, path: Path, mode: int, offset: int, time_s: float) -> None:
+        entry = {"mode": mode, "offset": offset, "time": time_s, "epoch": self.epoch}
+        self.history.setdefault(path, []).append(entry)
+
+    @property
+    def dimension(self) -> int:
+        """Of every row; 0 until record 0."""
+        return int(self.tree.get("dimension", 0))
+
+    @property
+    def metric(self) -> str:
+        return str(self.tree.get("metric", "euclidean"))
+
+    def children(self, path: Path) -> list[Path]:
+        """The children a split node has, in order."""
+        if path not in self.splits:
+            return []
+        return [(*path, i) for i in range(len(self.covers[path].centroids))]
+
+    def owned(self, shard: int) -> list[Path]:
+        """The portions this shard answers for in this epoch."""
+        return sorted(path for path, owner in self.owners.items() if owner == shard)
+
+    def check(self, wanted: Mapping[str, Any]) -> None:
+        """Refuse a configuration that record 0 contradicts (R5)."""
+        for key in FIXED:
+            was = self.tree.get(key)
+            if key not in wanted or was is None or (key == "dimension" and wanted[key] == 0):
+                continue
+            if was != wanted[key]:
+                raise ConfigError(
+                    f"tree.{key} = {wanted[key]!r}, but this tree was made with {was!r}: put it "
+                    "back, or choose another tree.name"
+                )
+
+
+def tree_record(settings: Mapping[str, Any], dimension: int, author: str) -> dict[str, Any]:
+    """Record 0 from the settings named in FIXED."""
+    fixed = {key: settings[key] for key in FIXED if key in settings}
+    return {"seq": 0, "type": "tree", "version": VERSION, "author": author, **fixed,
+            "dimension": dimension, "epsilon": settings.get("epsilon")}  # fmt: skip
+
+
+def cover_records(
+    path: Path, cover: Cover, seq: int, author: str, max_bytes: int = 256 * 1024
+) -> list[dict[str, Any]]:
+    """The pieces of a cover as records from ``seq`` on."""
+    pieces = cover.to_pieces(max_bytes)
+    return [
+        {"seq": seq + i, "type": "cover", "author": author, "node": node_name(path),
+         "hash": cover.hash, "piece": i, "pieces": len(pieces),
+         "data": base64.b64encode(piece).decode()}
+        for i, piece in enumerate(pieces)
+    ]  # fmt: skip
+
+
+def split_record(
+    path: Path, cover: Cover, owners: Mapping[Path, int], seq: int, author: str
+) -> dict[str, Any]:
+    """The record that puts a cover and the first owners of its portions in force."""
+    return {"seq": seq, "type": "split", "author": author, "node": node_name(path),
+            "hash": cover.hash,
+            "owners": {node_name(p): s for p, s in sorted(owners.items())}}  # fmt: skip
+
+
+def sink_record(path: Path, rows: int, seq: int, author: str) -> dict[str, Any]:
+    """The record that a node's cover is too large: it stays unexpanded."""
+    return {"seq": seq, "type": "sink", "author": author, "node": node_name(path), "rows": rows}

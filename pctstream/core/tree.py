@@ -1,0 +1,137 @@
+"""The tree agent's decisions: what is the next record of `<tree>.routing`? (DESIGN 4.3, R5)
+
+The author looks at what the routing log already says and at rows read from the ingest log, and
+answers with records to append. It keeps nothing that matters: an author that dies is done again by
+the next one from the same log, and the first accepted record wins.
+
+Rows are sampled from all ingest partitions **in turn**: row k of each before row k+1 of any, a
+partition at its end is skipped. So a stream whose partitions differ gives the cover of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pctstream.core import life, placement, routing
+from pctstream.core.block import Vectors
+from pctstream.core.cover import Cover, FindCover, auto_epsilon, refine
+from pctstream.core.names import Path
+from pctstream.core.routing import ROOT, Routing
+
+
+class Turns:
+    """Rows of several partitions, merged in turn.
+
+    >>> turns = Turns([0, 1], 1)
+    >>> turns.put(0, np.array([[1.0], [2.0], [3.0]], np.float32))
+    >>> turns.put(1, np.array([[10.0]], np.float32))
+    >>> turns.take(at_end={0, 1}).ravel().tolist()
+    [1.0, 10.0, 2.0, 3.0]
+    """
+
+    def __init__(self, partitions: Sequence[int], dimension: int) -> None:
+        self._rows: dict[int, list[Vectors]] = {p: [] for p in partitions}
+        self._dimension = dimension
+
+    def put(self, partition: int, rows: Vectors) -> None:
+        """Rows read from a partition, in its order."""
+        if len(rows):
+            self._rows[partition].append(rows)
+
+    def take(self, at_end: set[int]) -> Vectors:
+        """All rows whose turn has come; a partition without rows holds the rest unless at its end."""
+        buffers = {p: np.concatenate(r) for p, r in self._rows.items() if r}
+        out: list[Vectors] = []
+        while buffers and all(p in buffers or p in at_end for p in self._rows):
+            rounds = min(len(b) for b in buffers.values())
+            lanes = np.stack([b[:rounds] for _, b in sorted(buffers.items())], axis=1)
+            out.append(lanes.reshape(-1, self._dimension))
+            buffers = {p: b[rounds:] for p, b in buffers.items() if len(b) > rounds}
+        self._rows = {p: [buffers[p]] if p in buffers else [] for p in self._rows}
+        return np.concatenate(out) if out else np.zeros((0, self._dimension), np.float32)
+
+    def buffered(self, partition: int) -> int:
+        """Rows of a partition that wait for their turn."""
+        return sum(len(r) for r in self._rows[partition])
+
+
+class Author:
+    """Finds N0's cover from sampled rows and writes it down."""
+
+    def __init__(self, settings: Mapping[str, Any], capacities: Mapping[int, float], name: str):
+        self._settings = settings
+        self._capacities = capacities
+        self.name = name
+        self._rows: list[Vectors] = []
+        self._find: FindCover | None = None
+        self._result: Cover | None = None
+
+    def wants(self, log: Routing) -> str:
+        """"dimension", "rows", "append", "topics" or "nothing": what the next step needs."""
+        if not log.tree:
+            return "dimension"
+        state = log.states[ROOT]
+        if state == life.WAITING:
+            return "topics"
+        if state != life.COVERING:
+            return "nothing"
+        return "rows" if self._find is None or self._find.state == "covering" else "append"
+
+    def first_record(self, dimension: int) -> dict[str, Any]:
+        """Record 0: what can never change."""
+        return routing.tree_record(self._settings, dimension, self.name)
+
+    def sample(self, rows: Vectors, idle: bool = False) -> None:
+        """Scan more rows, in turn order; ``idle``: no more are to be had at the moment."""
+        if len(rows):
+            self._rows.append(rows)
+        if not self._rows:
+            return
+        if self._find is None:
+            seen = sum(len(r) for r in self._rows)
+            fanout = int(self._settings["fanout"])
+            epsilon = self._settings["epsilon"]
+            if epsilon == "auto":
+                # 64 rows a prototype show where a cover of that size lies
+                if seen < 64 * fanout and not (idle and seen >= 4 * fanout):
+                    return
+                epsilon = auto_epsilon(np.concatenate(self._rows)[: 64 * fanout], fanout)
+            self._find = FindCover(
+                self._rows[0].shape[1],
+                float(epsilon),
+                int(self._settings["gap"]),
+                int(self._settings["sink_rows"]),
+                str(self._settings["stop"]),
+                int(self._settings["prototypes"]),
+            )
+            for held in self._rows:
+                self._find.feed(held)
+        elif len(rows):
+            self._find.feed(rows)
+
+    def records(self, log: Routing) -> list[dict[str, Any]]:
+        """The records that end the covering: the cover in pieces, or the sink."""
+        assert self._find is not None
+        if self._find.state == "sink":
+            return [routing.sink_record(ROOT, self._find.rows, log.seq + 1, self.name)]
+        if self._result is None:
+            scanned = np.concatenate(self._rows)[: self._find.rows]
+            self._result = refine(
+                scanned,
+                self._find.prototypes,
+                self._find.epsilon,
+                int(self._settings["kmeans_iterations"]),
+                int(self._settings["gap"]),
+            )
+            self._rows = []
+        return routing.cover_records(ROOT, self._result, log.seq + 1, self.name)
+
+    def split(self, log: Routing) -> dict[str, Any]:
+        """The record that opens level 1, once its topics exist."""
+        cover = log.covers[ROOT]
+        children: list[Path] = [(*ROOT, i) for i in range(len(cover.centroids))]
+        owners = placement.first_owners(children, self._capacities)
+        return routing.split_record(ROOT, cover, owners, log.seq + 1, self.name)

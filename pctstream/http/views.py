@@ -1,0 +1,160 @@
+"""The views (CONTRACT: HTTP): every answer says as of when and which epoch it is true."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from pctstream import tables
+from pctstream.core.names import node_path
+from pctstream.errors import NotFound, NotReady, PctError
+from pctstream.http.digest import digest
+from pctstream.http.tree import TreeView
+
+if TYPE_CHECKING:
+    from pctstream.agents.worker import Worker
+
+PAGE_MAX = 1000
+"""Entries of one answer (bounds its size)."""
+
+
+def create(worker: Worker) -> FastAPI:
+    """The app that serves one worker's views."""
+    app = FastAPI(title="pctstream", version="1", openapi_url="/openapi.json")
+
+    @app.exception_handler(PctError)
+    async def problem(_: Request, error: PctError) -> JSONResponse:
+        headers = {"Retry-After": "1"} if error.retriable else {}
+        body = {"type": f"about:blank#{error.code}", "title": error.code, "status": error.status,
+                "detail": str(error)}  # fmt: skip
+        return JSONResponse(body, error.status, headers, "application/problem+json")
+
+    _health(app, worker)
+    _tables(app, worker)
+    _tree(app, worker)
+    _shards(app, worker)
+    return app
+
+
+def _as_of(worker: Worker) -> dict[str, Any]:
+    return {"time": time.time(), "epoch": worker.routing.epoch}
+
+
+def _view(worker: Worker) -> TreeView:
+    return TreeView(worker.routing, worker.model.shards(), worker.model.portions())
+
+
+def _page(items: list[Any], limit: int, cursor: str) -> tuple[list[Any], str | None]:
+    """The items behind the cursor and the cursor of the next page."""
+    start = int(cursor) if cursor.isdigit() else 0
+    stop = start + max(1, min(limit, PAGE_MAX))
+    return items[start:stop], str(stop) if stop < len(items) else None
+
+
+def _health(app: FastAPI, worker: Worker) -> None:
+    @app.get("/livez")
+    async def livez() -> dict[str, Any]:
+        return {"live": True, "worker": worker.name, "generation": worker.generation()}
+
+    @app.get("/readyz")
+    async def readyz() -> dict[str, Any]:
+        if (why := worker.ready) is not None:
+            raise NotReady(f"{worker.name} is not ready: {why}")
+        return {"ready": True, "worker": worker.name, "as_of": _as_of(worker)}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(worker.metrics.text(), media_type=worker.metrics.content_type)
+
+
+def _tables(app: FastAPI, worker: Worker) -> None:
+    @app.get("/v1/tables")
+    async def names() -> dict[str, Any]:
+        return {"tables": list(tables.NAMES), "as_of": _as_of(worker)}
+
+    @app.get("/v1/tables/{name}")
+    async def table(name: str, limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
+        if name not in tables.NAMES:
+            raise NotFound(f"no table {name!r}: there are {', '.join(tables.NAMES)}")
+        rows, cursor_next = _page(list(worker.model.table(name).items()), limit, cursor)
+        return {"table": name, "rows": dict(rows), "next": cursor_next, "as_of": _as_of(worker)}
+
+    @app.get("/v1/tables/{name}/{key}")
+    async def entry(name: str, key: str) -> dict[str, Any]:
+        found = worker.model.table(name).get(key) if name in tables.NAMES else None
+        if found is None:
+            raise NotFound(f"no entry {key!r} in the table {name!r}")
+        return {"key": key, "value": found, "as_of": _as_of(worker)}
+
+
+def _tree(app: FastAPI, worker: Worker) -> None:
+    @app.get("/v1/tree")
+    async def tree() -> dict[str, Any]:
+        return _view(worker).overview() | {"as_of": _as_of(worker)}
+
+    @app.get("/v1/nodes")
+    async def nodes(
+        level: int | None = None, state: str | None = None, limit: int = PAGE_MAX, cursor: str = ""
+    ) -> dict[str, Any]:
+        view = _view(worker)
+        picked = [
+            p
+            for p in view.paths
+            if level in (None, len(p) - 1) and state in (None, worker.routing.states[p])
+        ]
+        page, cursor_next = _page(picked, limit, cursor)
+        answer = {"nodes": [view.node(p) for p in page], "next": cursor_next}
+        return answer | {"as_of": _as_of(worker)}
+
+    @app.get("/v1/nodes/{name}")
+    async def node(name: str) -> dict[str, Any]:
+        path = node_path(name)
+        if path not in worker.routing.states:
+            raise NotFound(f"no node {name}")
+        return _view(worker).node(path) | {"as_of": _as_of(worker)}
+
+    @app.get("/v1/portions")
+    async def portions(limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
+        view = _view(worker)
+        page, cursor_next = _page(sorted(worker.routing.owners), limit, cursor)
+        answer = {"portions": [view.portion(p) for p in page], "next": cursor_next}
+        return answer | {"as_of": _as_of(worker)}
+
+    @app.get("/v1/portions/{name}")
+    async def portion(name: str) -> dict[str, Any]:
+        path = node_path(name)
+        if path not in worker.routing.owners:
+            raise NotFound(f"no portion {name}")
+        return _view(worker).portion(path) | {"as_of": _as_of(worker)}
+
+
+def _shards(app: FastAPI, worker: Worker) -> None:
+    def shard_view(record: tables.Record) -> dict[str, Any]:
+        capacity = float(worker.cfg.shards.capacity.get(record["shard"], 1.0))
+        hidden = ("kind", "root", "metrics", "offset", "generation")
+        shown = {k: v for k, v in record.items() if k not in hidden}
+        return shown | {"capacity": capacity, "held": record["root"]["rows"]}
+
+    @app.get("/v1/shards")
+    async def shards() -> dict[str, Any]:
+        records = worker.current_shards()
+        shown = [shard_view(records[s]) for s in sorted(records)]
+        return {"shards": shown, "count": worker.cfg.shards.count, "as_of": _as_of(worker)}
+
+    @app.get("/v1/shards/{number}")
+    async def shard(number: int) -> dict[str, Any]:
+        record = worker.current_shards().get(number)
+        if record is None:
+            raise NotFound(f"no shard {number} has reported yet")
+        return shard_view(record) | {"as_of": _as_of(worker)}
+
+    @app.get("/v1/shards/{number}/digest")
+    def shard_digest(number: int) -> Response:
+        hosted = worker.shards.get(number)
+        if hosted is None:
+            raise NotReady(f"shard {number} is not hosted by {worker.name}: ask the worker that is")
+        body = digest(hosted, worker.routing)
+        return Response(body, media_type="application/vnd.apache.arrow.stream")

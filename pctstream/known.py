@@ -1,0 +1,39 @@
+"""The portions a tree already has, read from `.routing` before anything is started."""
+
+from __future__ import annotations
+
+import time
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from pctstream.config import Config
+from pctstream.core.names import Path
+from pctstream.core.routing import Routing
+from pctstream.pipes import client
+
+PATIENCE_S = 5.0
+
+
+def known_portions(cfg: Config) -> list[Path]:
+    """Paths of the portions; none if the tree is new or the broker does not answer in time."""
+    consumer = Consumer(client.consumer(cfg, "known"))
+    log = Routing()
+    place = TopicPartition(f"{cfg.tree.name}.routing", 0, 0)
+    try:
+        low, high = consumer.get_watermark_offsets(place, timeout=PATIENCE_S)
+        place.offset = low
+        consumer.assign([place])
+        deadline = time.monotonic() + PATIENCE_S
+        while low < high and time.monotonic() < deadline:
+            for message in consumer.consume(256, 0.1):
+                error = message.error()
+                if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                    return sorted(log.owners)
+                if error is None:
+                    log.fold(orjson.loads(message.value() or b"{}"), int(message.offset() or 0), 0)
+    except KafkaException:
+        pass
+    finally:
+        consumer.close()
+    return sorted(log.owners)

@@ -1,0 +1,1 @@
+"""Kafka as pctstream uses it: a reader by assignment, one gapless writer, and followed logs."""

@@ -1,0 +1,53 @@
+"""Where logs begin and end, and what was committed: asked of the broker for many inputs at once.
+
+By the admin client, because a consumer that another thread is polling does not answer such questions
+reliably.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from pctstream.core.block import Source
+from pctstream.errors import BrokerUnreachable
+
+TIMEOUT_S = 15.0
+
+
+def bounds(admin: AdminClient, sources: Iterable[Source]) -> dict[Source, tuple[int, int]]:
+    """(first offset, log end) of each partition; a partition that does not exist is left out."""
+    wanted = list(sources)
+    low = _offsets(admin, wanted, OffsetSpec.earliest())
+    high = _offsets(admin, wanted, OffsetSpec.latest())
+    return {s: (low[s], high[s]) for s in wanted if s in low and s in high}
+
+
+def _offsets(admin: AdminClient, sources: list[Source], which: OffsetSpec) -> dict[Source, int]:
+    asked = {TopicPartition(*s): which for s in sources}
+    out: dict[Source, int] = {}
+    if not asked:
+        return out
+    for place, future in admin.list_offsets(asked, request_timeout=TIMEOUT_S).items():
+        try:
+            out[Source(place.topic, place.partition)] = int(future.result(TIMEOUT_S).offset)
+        except KafkaException as error:
+            if error.args[0].retriable():
+                raise BrokerUnreachable(f"cannot ask for the ends of {place.topic}: {error}") from None
+    return out
+
+
+def committed(admin: AdminClient, group: str, sources: Iterable[Source]) -> dict[Source, int]:
+    """What the group committed for these partitions, where it did."""
+    places = [TopicPartition(*s) for s in sources]
+    if not places:
+        return {}
+    asked = [ConsumerGroupTopicPartitions(group, places)]
+    future = admin.list_consumer_group_offsets(asked, request_timeout=TIMEOUT_S)[group]
+    try:
+        found = future.result(TIMEOUT_S).topic_partitions
+    except KafkaException as error:
+        raise BrokerUnreachable(f"cannot ask what {group} committed: {error}") from None
+    return {Source(p.topic, p.partition): int(p.offset) for p in found if p.offset >= 0}

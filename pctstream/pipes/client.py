@@ -1,0 +1,46 @@
+"""The librdkafka settings that every client of ours shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pctstream.config import Config
+
+
+def common(cfg: Config, role: str) -> dict[str, Any]:
+    """Broker, identity and the user's own properties (security above all)."""
+    return {
+        "bootstrap.servers": cfg.kafka.broker,
+        "client.id": f"pctstream-{cfg.tree.name}-{role}",
+        "log_level": 3,
+        **cfg.kafka.client,
+    }
+
+
+def consumer(cfg: Config, role: str, group: str = "") -> dict[str, Any]:
+    """For assignment by hand: nothing is committed, reset or skipped behind our back (R1)."""
+    return common(cfg, role) | {
+        "group.id": group or f"{cfg.tree.name}.{role}",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "fetch.wait.max.ms": 50,
+        "queued.max.messages.kbytes": 65536,
+        "fetch.queue.backoff.ms": 5,
+    }
+
+
+def producer(cfg: Config, role: str) -> dict[str, Any]:
+    """Idempotent and gapless: in order, without a hole, however long the broker is away (R2)."""
+    return common(cfg, role) | {
+        "acks": "all",
+        "enable.idempotence": True,
+        "enable.gapless.guarantee": True,
+        "message.timeout.ms": 0,
+        "linger.ms": 2,
+        "batch.size": 1_000_000,
+        "queue.buffering.max.kbytes": 131072,
+        "queue.buffering.max.messages": 500000,
+    }

@@ -1,0 +1,170 @@
+"""One shard's store: everything the shard knows, changed only by whole WriteBatches.
+
+Layout, keys in order:
+
+    i/<topic>            position of an input: stored, routed, epoch, topic id
+    n/<node>             counts, marks and radius of a node, as JSON
+    r/<node>/<offset>    a segment: rows of one applied unit, as an Arrow block
+
+A segment is written once, under the last offset of the unit it came in, in the same WriteBatch as the
+position that counts it: after a kill -9 either both are there or neither (R2). Segments are large
+values that never change, so they go to blob files, where compaction does not copy them.
+
+``KV`` is all the store needs of a database: the simulator runs this same code over a dict.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
+from typing import Any, Protocol
+
+import orjson
+
+from pctstream.core.block import Block, Source, decode, encode
+from pctstream.core.effects import Apply, Position
+from pctstream.core.names import Path, node_name
+from pctstream.errors import StoreFailed
+
+_OFFSET = struct.Struct(">q")
+
+Change = tuple[bytes, bytes | None]
+
+
+class KV(Protocol):
+    """An ordered map of bytes with atomic batches."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+
+    def write(self, changes: Sequence[Change]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Store:
+    """The rows, node states and positions of one shard."""
+
+    def __init__(self, kv: KV) -> None:
+        self._kv = kv
+
+    def apply(self, effect: Apply, topic_id: str = "") -> None:
+        """Everything of one effect in one WriteBatch."""
+        node = node_name(effect.path)
+        position = effect.position
+        changes: list[Change] = [
+            (
+                _input_key(effect.source),
+                orjson.dumps(
+                    {
+                        "stored": position.stored,
+                        "routed": position.routed,
+                        "epoch": position.epoch,
+                        "topic_id": topic_id,
+                    }
+                ),
+            ),
+            (_node_key(node), orjson.dumps(effect.state)),
+        ]
+        if effect.rows is not None:
+            changes.append((_row_key(node, position.stored), encode(effect.rows)))
+        if effect.purge:
+            changes += [(key, None) for key, _ in self._kv.scan(_rows_prefix(node))]
+        self._kv.write(changes)
+
+    def position(self, source: Source) -> tuple[Position, str] | None:
+        """How far this input is done and the id its topic had; None if it was never read."""
+        raw = self._kv.get(_input_key(source))
+        if raw is None:
+            return None
+        fields = orjson.loads(raw)
+        return Position(fields["stored"], fields["routed"], fields["epoch"]), fields["topic_id"]
+
+    def state(self, path: Path) -> dict[str, Any] | None:
+        """The saved counts of a node."""
+        raw = self._kv.get(_node_key(node_name(path)))
+        return None if raw is None else orjson.loads(raw)
+
+    def nodes(self) -> list[str]:
+        """Names of the nodes that have state here."""
+        return [key[2:].decode() for key, _ in self._kv.scan(b"n/")]
+
+    def segments(self, path: Path) -> Iterator[tuple[int, Block]]:
+        """(last offset, rows) of each segment of a node in the order they were applied."""
+        prefix = _rows_prefix(node_name(path))
+        for key, value in self._kv.scan(prefix):
+            yield _OFFSET.unpack(key[len(prefix) :])[0], decode(value)
+
+    def close(self) -> None:
+        self._kv.close()
+
+
+def _input_key(source: Source) -> bytes:
+    return f"i/{source.topic}/{source.partition}".encode()
+
+
+def _node_key(node: str) -> bytes:
+    return f"n/{node}".encode()
+
+
+def _rows_prefix(node: str) -> bytes:
+    return f"r/{node}/".encode()
+
+
+def _row_key(node: str, offset: int) -> bytes:
+    return _rows_prefix(node) + _OFFSET.pack(offset)
+
+
+class RocksKV:
+    """``KV`` over one RocksDB database; its LOCK fences other processes on this machine."""
+
+    def __init__(self, path: FilePath, cache_bytes: int) -> None:
+        from rocksdict import BlockBasedOptions, Cache, Options, Rdict
+
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_max_background_jobs(2)
+        options.set_write_buffer_size(16 << 20)
+        options.set_max_write_buffer_number(3)
+        options.set_max_open_files(256)
+        options.set_enable_blob_files(True)
+        options.set_min_blob_size(4096)
+        table = BlockBasedOptions()
+        table.set_block_cache(Cache(cache_bytes))
+        options.set_block_based_table_factory(table)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = Rdict(str(path), options)
+        except Exception as error:  # rocksdict raises bare Exception for every RocksDB status
+            raise StoreFailed(f"cannot open the store {path}: {error}") from None
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._db.get(key)  # type: ignore[no-any-return]
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self._db.items(from_key=prefix):
+            if not key.startswith(prefix):
+                return
+            yield key, value
+
+    def write(self, changes: Sequence[Change]) -> None:
+        from rocksdict import WriteBatch
+
+        batch = WriteBatch(raw_mode=True)
+        for key, value in changes:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        try:
+            self._db.write(batch)
+        except Exception as error:  # rocksdict raises bare Exception for every RocksDB status
+            raise StoreFailed(
+                f"the disk refused a write: {error}; nothing was skipped, free space and the "
+                "worker goes on from its watermarks"
+            ) from None
+
+    def close(self) -> None:
+        self._db.close()

@@ -1,0 +1,117 @@
+"""A tree agent's process: the product's Author with its own place in the logs, one step at a time."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from sim.log import Log
+from sim.rows import DIMENSION
+from sim.rules import Rules
+from sim.worker import ROUTING
+
+from pctstream.core import ingest
+from pctstream.core.block import Source
+from pctstream.core.cover import Cover
+from pctstream.core.effects import Parcel
+from pctstream.core.routing import Routing
+from pctstream.core.tree import Author, Turns
+
+
+class AuthorProcess:
+    """Reads back what it writes before it goes on (R5); several may be at it at once."""
+
+    def __init__(
+        self, log: Log, rules: Rules, sources: Sequence[Source], settings: Mapping[str, Any],
+        name: str, hasty: bool,
+    ) -> None:  # fmt: skip
+        self._log = log
+        self._rules = rules
+        self._settings = settings
+        self._name = name
+        self._hasty = hasty
+        self._routing = Routing()
+        self._followed = 0
+        self._outbox: deque[dict[str, Any]] = deque()
+        self._awaited = -1
+        self._sources = sources
+        self._begin()
+
+    def _begin(self) -> None:
+        capacities = {s.partition: 1.0 for s in self._sources}
+        self._author = Author(self._settings, capacities, self._name)
+        self._read = {s: -1 for s in self._sources}
+        self._turns = Turns([s.partition for s in self._sources], DIMENSION)
+        self._sampled: list[Any] = []
+        self._outbox.clear()
+
+    def step(self, chance: random.Random, ended: set[Source]) -> bool:
+        """Do one thing; whether anything was done. ``ended``: nothing more is produced to these."""
+        if self._follow(chance.randint(1, 3)):
+            return True
+        if self._awaited > self._routing.seq:
+            return False
+        if self._awaited >= 0 and self._routing.authors.get(self._awaited) != self._name:
+            self._awaited = -1
+            self._begin()
+        if self._outbox:
+            record = self._outbox.popleft()
+            self._awaited = record["seq"]
+            self._log.append(ROUTING, Parcel(*ROUTING, None, orjson.dumps(record), []))
+            return True
+        match self._author.wants(self._routing):
+            case "dimension":
+                self._outbox.append(self._author.first_record(DIMENSION))
+            case "rows":
+                return self._sample(chance, ended)
+            case "append":
+                self._outbox.extend(self._author.records(self._routing))
+                self._check()
+            case "topics":
+                self._outbox.append(self._author.split(self._routing))
+            case _:
+                return False
+        return True
+
+    def late(self) -> Parcel | None:
+        """What a process that dies here may still have on its way."""
+        if not self._outbox:
+            return None
+        return Parcel(*ROUTING, None, orjson.dumps(self._outbox[0]), [])
+
+    def _follow(self, count: int) -> bool:
+        messages = self._log.messages(ROUTING, self._followed, self._followed + count)
+        for message in messages:
+            record = orjson.loads(message.value or b"")
+            accepted = self._routing.fold(record, message.offset, 0.0)
+            self._rules.folded(self._routing, record, accepted)
+            self._followed += 1
+        return bool(messages)
+
+    def _sample(self, chance: random.Random, ended: set[Source]) -> bool:
+        behind = [s for s in self._sources if self._read[s] + 1 < self._log.end(s)]
+        if behind:
+            source = chance.choice(behind)
+            first = self._read[source] + 1
+            last = min(self._log.end(source), first + chance.randint(1, 8)) - 1
+            messages = self._log.messages(source, first, last + 1)
+            unit = ingest.decode(source, messages, first - 1, last, DIMENSION, "euclidean")
+            self._read[source] = last
+            if unit.rows is not None:
+                self._turns.put(source.partition, unit.rows.vectors)
+        done = {s for s in self._sources if self._read[s] + 1 >= self._log.end(s)}
+        rows = self._turns.take({s.partition for s in (done if self._hasty else done & ended)})
+        self._sampled.append(rows)
+        self._author.sample(rows, idle=not behind)
+        return bool(behind) or bool(len(rows))
+
+    def _check(self) -> None:
+        pieces = [base64.b64decode(r["data"]) for r in self._outbox if r["type"] == "cover"]
+        if pieces:
+            cover = Cover.from_pieces(pieces)
+            self._rules.covered(cover, np.concatenate(self._sampled)[: cover.rows], self._hasty)

@@ -1,0 +1,200 @@
+"""The rules of DESIGN 5, asserted by number while things happen.
+
+``Rules`` hears of every message that lands or is acked and of every record that is folded; a
+``Ledger`` hears of every batch written to one store. What they compare with is the maker's truth.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from sim.memory import MemoryKV
+from sim.rows import Truth
+
+from pctstream.core import ingest, life
+from pctstream.core.block import Block, Origin, Source, decode
+from pctstream.core.cover import Cover
+from pctstream.core.effects import Parcel
+from pctstream.core.names import Path, node_path, topic_path
+from pctstream.core.root import Root
+from pctstream.core.routing import ROOT, Routing
+from pctstream.core.unit import Message
+from pctstream.store import Change, Store
+
+INGEST = "pct.P0"
+Rows = dict[Origin, bytes]
+
+
+def rows_of(block: Block | None) -> list[tuple[Origin, bytes]]:
+    if block is None:
+        return []
+    return list(zip(block.origins(), (v.tobytes() for v in block.vectors), strict=True))
+
+
+class Rules:
+    """What must hold over the whole run."""
+
+    def __init__(self, truth: Truth, sink_rows: int, most: int) -> None:
+        self.truth = truth
+        self.most_stored = sink_rows + most
+        self.where: dict[Origin, Path] = {}
+        self.pipes: dict[Source, list[list[Origin]]] = defaultdict(list)
+        self.distinct: dict[Source, list[int]] = defaultdict(list)
+        self.dead: list[str] = []
+        self.covering = True
+        self._in_pipe: dict[Source, set[Origin]] = defaultdict(set)
+        self._last: dict[tuple[Source, Source], Origin] = {}
+        self._acked: set[Origin] = set()
+        self._acked_dead: set[str] = set()
+        self._acked_to: dict[Source, int] = defaultdict(lambda: -1)
+        self._states: dict[int, Any] = {}
+        self._hashes: set[str] = set()
+
+    def landed(self, source: Source, offset: int, parcel: Parcel) -> None:
+        """A message is in the log."""
+        if source.topic == "pct.dlq":
+            self.dead.append((parcel.key or b"").decode())
+        path = topic_path("pct", source.topic)
+        if path is None or len(path) < 2:
+            return
+        message = Message(offset, None, parcel.value)
+        rows = rows_of(ingest.decode_pipe(source, [message], offset - 1, offset).rows)
+        for origin, vector in rows:
+            assert self.truth.good.get(origin) == vector, f"R7: {origin} is not the row it was"
+            if origin not in self._in_pipe[source]:
+                lane = (source, Source(*origin[:2]))
+                before = self._last.get(lane)
+                assert before is None or before < origin, f"R3: {origin} reached it after {before}"
+                self._last[lane] = origin
+                self._in_pipe[source].add(origin)
+        assert len(self.pipes[source]) == offset
+        self.pipes[source].append([origin for origin, _ in rows])
+        self.distinct[source].append(len(self._in_pipe[source]))
+
+    def acked(self, source: Source, offset: int) -> None:
+        """A live producer has heard that this message is in the log."""
+        if source.topic == "pct.dlq":
+            self._acked_dead.add(self.dead[offset])
+        elif source in self.pipes:
+            self._acked.update(self.pipes[source][offset])
+
+    def acked_to(self, source: Source) -> int:
+        """The highest offset of an ingest partition below which every row is acked or refused."""
+        messages = self.truth.by_offset[source]
+        at = self._acked_to[source] + 1
+        while at < len(messages) and all(
+            str(o) in self._acked_dead if o in self.truth.bad else o in self._acked
+            for o in messages[at]
+        ):
+            at += 1
+        self._acked_to[source] = at - 1
+        return at - 1
+
+    def folded(self, log: Routing, record: dict[str, Any], accepted: bool) -> None:
+        """R5: whoever has read this far says the same, and only the next seq counts."""
+        covers = {path: cover.hash for path, cover in log.covers.items()}
+        state = (log.seq, log.epoch, log.tree, covers, log.owners, log.states, log.splits,
+                 log.authors)  # fmt: skip
+        self.covering &= ROOT not in log.states or log.states[ROOT] == life.COVERING
+        seen = self._states.setdefault(log.position, repr(state))
+        assert seen == repr(state), f"R5: two followers differ at {log.position}"
+        assert sorted(log.authors) == list(range(log.seq + 1)), "R5: the seqs have a hole"
+        assert not accepted or record["seq"] == log.seq, "R5: an old record counted"
+        assert log.epoch <= log.seq, "R5: the epoch is of no record that counted"
+
+    def covered(self, cover: Cover, rows: Any, hasty: bool) -> None:
+        """R8, and R0: the cover follows from the sequence of the rows."""
+        apart = np.linalg.norm(
+            cover.prototypes[:, None].astype(float) - cover.prototypes[None].astype(float), axis=2
+        )
+        pairs = apart[np.triu_indices(cover.k, 1)]
+        assert (pairs > cover.epsilon).all(), "R8: two prototypes within epsilon"
+        near = np.linalg.norm(
+            rows[:, None].astype(float) - cover.prototypes[None].astype(float), axis=2
+        )
+        assert len(rows) == cover.rows
+        assert (near.min(axis=1) <= cover.epsilon).all(), "R8: a scanned row is not covered"
+        if not hasty:
+            self._hashes.add(cover.hash)
+            assert len(self._hashes) == 1, "R0: two authors found two covers in the same rows"
+
+    def visible(self, root: Root, ledger: Ledger) -> None:
+        """R2, R7: a row that no portion has yet is counted at N0, and none more than held."""
+        held = ledger.held["N0"]
+        if root.mode == life.SPLITTING:
+            hidden = sum(origin not in self.where for origin in held)
+            assert hidden <= root.rows <= len(held), "R7: held rows are not counted once"
+
+
+class Ledger:
+    """What must hold in one store, from its first batch on."""
+
+    def __init__(self, rules: Rules, kv: MemoryKV, base: int = -1) -> None:
+        self.held: dict[str, Rows] = defaultdict(dict)
+        self.store = Store(kv)
+        self._rules = rules
+        self._base = base
+        self._segments: dict[bytes, Rows] = {}
+        self._positions: dict[Source, tuple[int, int]] = {}
+        kv.watch = self._watch
+
+    def _watch(self, changes: list[Change]) -> None:
+        for key, value in changes:
+            if key.startswith(b"r/"):
+                self._rows(key, value)
+        for key, _ in changes:
+            if key.startswith(b"i/"):
+                topic, _, partition = key[2:].decode().rpartition("/")
+                self._position(Source(topic, int(partition)))
+            elif key.startswith(b"n/"):
+                self._counts(key[2:].decode())
+
+    def _rows(self, key: bytes, value: bytes | None) -> None:
+        node = key[2 : key.index(b"/", 2)].decode()
+        held, where = self.held[node], self._rules.where
+        if value is None:
+            for origin in self._segments.pop(key):
+                assert origin in where, f"R2: {origin} left N0 before its portion had it"
+                del held[origin]
+            return
+        rows = dict(rows_of(decode(value)))
+        assert key not in self._segments, f"R2: segment {key!r} written twice"
+        self._segments[key] = rows
+        for origin, vector in rows.items():
+            assert origin not in held, f"R3: {origin} twice in {node}"
+            assert self._rules.truth.good.get(origin) == vector, f"R7: {origin} was altered"
+            held[origin] = vector
+            if node != "N0":
+                path = node_path(node)
+                assert where.setdefault(origin, path) == path, f"R7: {origin} in two portions"
+
+    def _position(self, source: Source) -> None:
+        found = self.store.position(source)
+        assert found is not None
+        stored, routed = found[0].stored, found[0].routed
+        before = self._positions.get(source, (-1, -1))
+        assert before <= (stored, routed) and before[1] <= routed, f"R2: {source} went back"
+        self._positions[source] = (stored, routed)
+        if source.topic == INGEST:
+            assert routed <= self._rules.acked_to(source), f"R2: {source} routed beyond the acks"
+            first, node, log = max(before[0], self._base), "N0", self._rules.truth.by_offset[source]
+        else:
+            first, node = before[0], f"N{source.topic[len(INGEST) - 1 :].replace('.', ',')}"
+            log = self._rules.pipes[source]
+            assert len(self.held[node]) == self._rules.distinct[source][stored], (
+                f"R0: {node} holds other rows than its pipe"
+            )
+        held, bad = self.held[node], self._rules.truth.bad
+        for origins in log[first + 1 : stored + 1]:
+            for origin in origins:
+                assert origin in held or origin in bad, f"R6: {origin} was lost on its way"
+
+    def _counts(self, node: str) -> None:
+        state = self.store.state(node_path(node))
+        assert state is not None
+        count = state["stored_rows" if node == "N0" else "rows"]
+        assert count == len(self.held[node]), f"R7: {node} counts {count}"
+        if node == "N0" and self._rules.covering:
+            assert count < self._rules.most_stored, "R12: a covering root stored too much"

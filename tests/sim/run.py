@@ -1,0 +1,106 @@
+"""One run of the simulator from its seed, and what must be true when everything has come to rest."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from sim.worker import ROUTING
+from sim.world import World
+
+from pctstream.core import ingest, life
+from pctstream.core.effects import Send
+from pctstream.core.portion import Portion
+from pctstream.core.routing import ROOT, Routing
+
+
+def run(seed: int) -> str:
+    """Run a seed to its end; how N0 ended. A failure names the seed."""
+    try:
+        return _run(seed)
+    except Exception as error:
+        raise AssertionError(f"PCT_SIM_SEED={seed} replays this: {error}") from error
+
+
+def _run(seed: int) -> str:
+    world = World(seed)
+    for _ in range(world.chance.randint(60, 200)):
+        world.step()
+    world.drain()
+    log = world.workers[0].routing
+    at_rest(world)
+    same_as_without_faults(world, seed)
+    return log.states.get(ROOT, "nothing")
+
+
+def at_rest(world: World) -> None:
+    """Every good row in exactly one node, unaltered; every bad one a dead letter."""
+    log = world.workers[0].routing
+    nodes = world.nodes()
+    everywhere = [origin for rows in nodes.values() for origin in rows]
+    assert len(everywhere) == len(set(everywhere)), "R7: a row in two nodes"
+    assert set(everywhere) == set(world.truth.good), "R2: rows are missing"
+    for rows in nodes.values():
+        for origin, vector in rows.items():
+            assert world.truth.good[origin] == vector
+    assert set(world.rules.dead) == {str(o) for o in world.truth.bad}, "dead letters are missing"
+    counted = world.root_rows()
+    for number, ledger in world.ledgers.items():
+        for path in log.owned(number):
+            state = ledger.store.state(path)
+            counted += 0 if state is None else state["rows"]
+            rebuilt(world, log, number, path)
+    assert counted == len(world.truth.good), "R7: the counts are not the rows"
+    if log.states.get(ROOT) == life.SPLITTING:
+        assert world.root_rows() == 0
+        assert not nodes.get("N0")
+    for number in world.ledgers:
+        root = next(w.shards[number].root for w in world.workers if number in w.shards)
+        if root is not None and log.states[ROOT] != life.COVERING:
+            assert root.position.taken == world.log.end(root.source) - 1
+
+
+def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> None:
+    """R0: the portion made again from its pipe alone, in one unit, is the portion."""
+    shard = next(w.shards[number] for w in world.workers if number in w.shards)
+    source = shard.source(path)
+    end = world.log.end(source)
+    if not end:
+        return
+    again = Portion(path, source, log.covers[ROOT].centroids[path[-1]], log.splits[ROOT])
+    unit = ingest.decode_pipe(source, world.log.messages(source, 0, end), -1, end - 1)
+    assert not any(isinstance(e, Send) for e in again.feed(unit))
+    assert again.state == shard.store.state(path), f"R0: {path} is not a function of its pipe"
+
+
+def same_as_without_faults(world: World, seed: int) -> None:
+    """The same input, no fault: the same cover, and the same rows in the same portions."""
+    calm = World(seed, faults=False)
+    calm.truth.good, calm.truth.bad = world.truth.good, world.truth.bad
+    calm.truth.by_offset.update(world.truth.by_offset)
+    for source in world.sources:
+        calm.log.partitions[source] = world.log.partitions[source]
+    log = world.workers[0].routing
+    if world.hasty:
+        for record in world.log.partitions[ROUTING]:
+            calm.log.append(ROUTING, record)
+    calm.drain()
+    other = calm.workers[0].routing
+    assert other.states == log.states
+    assert {p: c.hash for p, c in other.covers.items()} == {p: c.hash for p, c in log.covers.items()}
+    assert other.owners == log.owners
+    assert calm.nodes() == world.nodes()
+    for number, ledger in world.ledgers.items():
+        for path in log.owned(number):
+            state, same = ledger.store.state(path), calm.ledgers[number].store.state(path)
+            if state is None or same is None:
+                assert state == same
+                continue
+            assert same.pop("distance_sum") == pytest.approx(state.pop("distance_sum"))
+            assert state == same
+
+
+if __name__ == "__main__":
+    first, count = int(sys.argv[1]), int(sys.argv[2])
+    for at in range(first, first + count):
+        run(at)

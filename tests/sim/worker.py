@@ -1,0 +1,205 @@
+"""One worker process: the product's shards, nodes and performer, and nothing that outlives it.
+
+What `agents.worker` does on its threads happens here when the scheduler says so, one step at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import orjson
+from sim.log import Log, Outlet
+from sim.memory import MemoryKV
+
+from pctstream.agents.perform import CrashPoints, Limits, Performer
+from pctstream.agents.shard import Shard, Turn, node_path
+from pctstream.core import ingest
+from pctstream.core.block import Source
+from pctstream.core.marks import Marks
+from pctstream.core.names import Path
+from pctstream.core.routing import ROOT, Routing
+from pctstream.core.unit import Unit
+from pctstream.store import Store
+
+TREE = "pct"
+ROUTING = Source(f"{TREE}.routing", 0)
+DEPTH = 4
+"""Units that wait for a node at most (`limits.channel_blocks`)."""
+
+Folded = Callable[[Routing, dict, bool], None]
+Key = tuple[int, Path]
+
+
+class Crashed(Exception):
+    """The process is gone, in the middle of whatever it did."""
+
+
+@dataclass(slots=True)
+class Input:
+    """What `pipes.reader` keeps of an input."""
+
+    key: Key
+    source: Source
+    delivered: int
+    paused: bool = False
+
+
+class Counted:
+    """``agents.perform.Counters``: nothing is asserted by what is only counted."""
+
+    def dropped(self, rows: int, reason: str) -> None: ...
+
+    def dead(self, code: str) -> None: ...
+
+    def stage(self, stage: str, rows: int) -> None: ...
+
+
+class Worker:
+    """An incarnation of a worker; a crash is the end of it."""
+
+    def __init__(
+        self, log: Log, outlet: Outlet, sink_rows: int, crash: str, folded: Folded
+    ) -> None:
+        self.log = log
+        self.outlet = outlet
+        self.routing = Routing()
+        self.shards: dict[int, Shard] = {}
+        self.inputs: dict[Source, Input] = {}
+        self.channels: dict[Key, deque[Turn]] = {}
+        self.stopped = False
+        self._bases: dict[int, int] = {}
+        self._followed = 0
+        self._sink_rows = sink_rows
+        self._folded = folded
+        self._performer = Performer(
+            outlet, self, Counted(), self._enqueue, self._stop, Limits(3, 200, 4000),
+            CrashPoints(crash, self._die),
+        )  # fmt: skip
+
+    def _die(self) -> None:
+        raise Crashed
+
+    def _stop(self, reason: str) -> None:
+        self.stopped = True
+
+    def _enqueue(self, turn: Turn) -> None:
+        if self.shards.get(turn.shard.number) is turn.shard:
+            self.channels[turn.shard.number, node_path(turn.node)].append(turn)
+
+    # shards come and go
+
+    def open(self, number: int, kv: MemoryKV, base: int = -1) -> None:
+        """Host a shard; where its store is new, N0 begins behind the committed ``base``."""
+        self.shards[number] = Shard(number, TREE, Store(kv), self._sink_rows)
+        self._bases[number] = base
+        self.sync()
+
+    def release(self, number: int) -> None:
+        shard = self.shards.pop(number)
+        for path in shard.nodes:
+            self.inputs.pop(shard.source(path), None)
+            self.channels.pop((number, path), None)
+        shard.nodes.clear()
+
+    def follow(self, count: int) -> bool:
+        """Read the next records of the routing log; whether there were any."""
+        messages = self.log.messages(ROUTING, self._followed, self._followed + count)
+        for message in messages:
+            record = orjson.loads(message.value or b"")
+            accepted = self.routing.fold(record, message.offset, 0.0)
+            self._followed = message.offset + 1
+            self._folded(self.routing, record, accepted)
+        if messages:
+            self.sync()
+        return bool(messages)
+
+    def sync(self) -> None:
+        for number, shard in self.shards.items():
+            for path in shard.sync(self.routing):
+                source = shard.source(path)
+                if path == ROOT and shard.store.position(source) is None:
+                    shard.begin(self._bases[number], path)
+                key = (number, path)
+                self.channels[key] = deque()
+                self.inputs[source] = Input(key, source, shard.nodes[path].taken)
+            self._adopt(shard)
+
+    def _adopt(self, shard: Shard) -> None:
+        if shard.root is not None:
+            self._enqueue(Turn(shard, shard.root, partial(shard.adopt, self.routing)))
+
+    # the reader (``agents.perform.Inlet``)
+
+    def reread(self, source: Source, offset: int) -> None:
+        if source in self.inputs:
+            self.inputs[source].delivered = offset - 1
+
+    def pause(self, source: Source) -> None:
+        if source in self.inputs:
+            self.inputs[source].paused = True
+
+    def resume(self, source: Source) -> None:
+        if source in self.inputs:
+            self.inputs[source].paused = False
+
+    @property
+    def readable(self) -> list[Input]:
+        """Inputs with messages to deliver and room for them."""
+        return [
+            i for i in self.inputs.values()
+            if not i.paused and i.delivered + 1 < self.log.end(i.source)
+            and len(self.channels[i.key]) < DEPTH
+        ]  # fmt: skip
+
+    def deliver(self, entry: Input, count: int) -> None:
+        """The next messages of an input, decoded, to its node's channel."""
+        start = entry.delivered + 1
+        last = min(self.log.end(entry.source), start + count) - 1
+        messages = self.log.messages(entry.source, start, last + 1)
+        number, path = entry.key
+        unit: Unit
+        if path == ROOT:
+            unit = ingest.decode(
+                entry.source, messages, entry.delivered, last, self.routing.dimension,
+                self.routing.metric,
+            )  # fmt: skip
+        else:
+            unit = ingest.decode_pipe(entry.source, messages, entry.delivered, last)
+        entry.delivered = last
+        shard = self.shards[number]
+        node = shard.nodes[path]
+        self.channels[entry.key].append(Turn(shard, node, partial(node.feed, unit), unit))
+
+    # the node agents
+
+    @property
+    def waiting(self) -> list[Key]:
+        return [key for key, channel in self.channels.items() if channel]
+
+    def turn(self, key: Key) -> None:
+        """The next turn of a node."""
+        self._performer.take(self.channels[key].popleft())
+
+    def lose(self, key: Key, taken: bool) -> None:
+        """The node's agent dies with a turn in its hand, before or after the node has changed."""
+        turn = self.channels[key].popleft()
+        if taken and not turn.stale:
+            turn.call()
+        number, path = key
+        shard = self.shards[number]
+        source = shard.source(path)
+        node = shard.restore(path, self.routing)
+        if path == ROOT and shard.store.position(source) is None:
+            shard.begin(self._bases[number], path)
+        if path == ROOT:
+            self._adopt(shard)
+        self.reread(source, node.taken + 1)
+
+    def report(self, path: Path, marks: Marks) -> None:
+        """An owner's marks, as read from the state log."""
+        for shard in self.shards.values():
+            if shard.root is not None:
+                self._enqueue(Turn(shard, shard.root, partial(shard.root.owner_applied, path, marks)))

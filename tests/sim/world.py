@@ -1,0 +1,342 @@
+"""The whole system in one process: workers, authors, logs, and a scheduler that picks what is next.
+
+Everything random comes from one seed. A step is one thing that happens somewhere: a row is produced,
+a unit delivered, a turn taken, a message lands, its ack is heard, a process dies.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from sim.author import AuthorProcess
+from sim.log import Log, Outlet
+from sim.memory import MemoryKV
+from sim.rows import Maker, Truth
+from sim.rules import INGEST, Ledger, Rules
+from sim.worker import ROUTING, Crashed, Key, Worker
+
+from pctstream.core.block import Source
+from pctstream.core.marks import Marks
+from pctstream.core.names import Path
+from pctstream.errors import StoreFailed
+
+UNIT = 5
+POINTS = ("before-apply", "after-apply", "after-produce", "before-routed", "after-routed")
+
+
+class World:
+    """One run."""
+
+    def __init__(self, seed: int, faults: bool = True) -> None:
+        self.chance = chance = random.Random(seed)
+        self.faults = faults
+        self.sources = [Source(INGEST, p) for p in range(chance.randint(1, 3))]
+        busy = chance.randint(1, len(self.sources))
+        self.busy = self.sources[:busy]
+        self.hasty = chance.random() < 0.3
+        self.settings: dict[str, Any] = {
+            "epsilon": chance.choice([4.0, 8.0, 8.0, 16.0]), "gap": chance.randint(3, 9),
+            "sink_rows": chance.randint(20, 60), "fanout": 4, "stop": chance.choice(["gap", "block"]),
+            "kmeans_iterations": 2, "prototypes": 20, "metric": "euclidean",
+        }  # fmt: skip
+        self.truth = Truth()
+        self.maker = Maker(chance, self.truth, hard=chance.random() < 0.1)
+        self.rules = Rules(self.truth, self.settings["sink_rows"], UNIT * 4)
+        self.log = Log(landed=self.rules.landed)
+        self.kvs: dict[int, MemoryKV] = {}
+        self.ledgers: dict[int, Ledger] = {}
+        self.bases: dict[int, int] = {}
+        self.commits: dict[int, int] = {}
+        self.hosts: dict[int, int] = {}
+        self.outlets: list[Outlet] = []
+        self.zombies: list[Worker] = []
+        self.reports: list[tuple[int, Path, Marks]] = []
+        self.crashes = 0
+        for number in range(len(self.sources)):
+            self._new_store(number)
+            self.hosts[number] = number % 2
+        self.workers = [self._start(n) for n in range(2)]
+        self.authors = [self._author("a0")]
+
+    # processes
+
+    def _new_store(self, number: int) -> None:
+        self.kvs[number] = kv = MemoryKV()
+        self.bases[number] = base = self.commits.get(number, -1)
+        self.ledgers[number] = Ledger(self.rules, kv, base)
+
+    def _start(self, slot: int) -> Worker:
+        crash = ""
+        if self.faults and self.chance.random() < 0.5:
+            crash = f"{self.chance.choice(POINTS)}:{self.chance.randint(1, 8)}"
+        outlet = Outlet(self.log, self.rules.acked)
+        worker = Worker(self.log, outlet, self.settings["sink_rows"], crash, self.rules.folded)
+        for number, host in self.hosts.items():
+            if host == slot:
+                worker.open(number, self.kvs[number], self.bases[number])
+        return worker
+
+    def _author(self, name: str) -> AuthorProcess:
+        return AuthorProcess(
+            self.log, self.rules, self.sources, self.settings, name, self.hasty
+        )
+
+    def crash(self, worker: Worker) -> None:
+        """Its memory is gone; its store is not, nor what it had sent."""
+        self.crashes += 1
+        worker.outlet.die(self.chance)
+        self.outlets.append(worker.outlet)
+        if worker in self.zombies:
+            self.zombies.remove(worker)
+        else:
+            slot = self.workers.index(worker)
+            self.workers[slot] = self._start(slot)
+
+    def guarded(self, worker: Worker, act: Callable[[], object]) -> None:
+        """Something that the process may not survive."""
+        try:
+            act()
+        except (Crashed, StoreFailed):
+            self.crash(worker)
+        else:
+            if worker.stopped:
+                self.crash(worker)
+
+    @property
+    def running(self) -> list[Worker]:
+        return [*self.workers, *self.zombies]
+
+    # steps; each answers whether there was anything to do
+
+    def produce(self) -> bool:
+        for _ in range(self.chance.randint(1, 4)):
+            source = self.chance.choice(self.busy)
+            self.log.append(source, self.maker.make(source))
+        return True
+
+    def follow(self) -> bool:
+        worker = self.chance.choice(self.running)
+        return worker.follow(self.chance.randint(1, 3))
+
+    def deliver(self) -> bool:
+        worker = self.chance.choice(self.running)
+        inputs = worker.readable
+        if inputs:
+            worker.deliver(self.chance.choice(inputs), self.chance.randint(1, UNIT))
+        return bool(inputs)
+
+    def turn(self) -> bool:
+        worker = self.chance.choice(self.running)
+        return self._with_key(worker, worker.turn)
+
+    def _with_key(self, worker: Worker, act: Callable[[Key], object]) -> bool:
+        keys = worker.waiting
+        if keys:
+            key = self.chance.choice(keys)
+            self.guarded(worker, lambda: act(key))
+        return bool(keys)
+
+    def land(self) -> bool:
+        outlet = self.chance.choice([*(w.outlet for w in self.running), *self.outlets])
+        if outlet.queued:
+            outlet.land(self.chance.choice(outlet.queued))
+            return True
+        if outlet in self.outlets:
+            self.outlets.remove(outlet)
+        return False
+
+    def ack(self) -> bool:
+        worker = self.chance.choice(self.running)
+        if worker.outlet.unheard:
+            worker.outlet.ack(self.chance.choice(worker.outlet.unheard))
+            return True
+        return False
+
+    def author(self) -> bool:
+        ended = {s for s in self.sources if s not in self.busy}
+        return self.chance.choice(self.authors).step(self.chance, ended)
+
+    def report(self) -> bool:
+        """An owner reports its marks; the report arrives now or later."""
+        worker = self.chance.choice(self.running)
+        portions = [(s, p) for s in worker.shards.values() for p in s.portions]
+        if portions:
+            shard, portion = self.chance.choice(portions)
+            saved = shard.store.state(portion.path)
+            if saved is not None:
+                marks = Marks.from_json(saved["marks"])
+                self.reports += [(slot, portion.path, marks) for slot in range(2)]
+        if self.reports:
+            at = self.chance.randrange(len(self.reports))
+            slot, path, marks = self.reports.pop(at)
+            self.workers[slot].report(path, marks)
+        return bool(portions)
+
+    def commit(self) -> bool:
+        for worker in self.workers:
+            for number, shard in worker.shards.items():
+                if shard.root is not None and shard.root.position.routed >= 0:
+                    self.commits[number] = shard.root.position.routed
+        return True
+
+    # faults
+
+    def kill(self) -> bool:
+        self.crash(self.chance.choice(self.running))
+        return True
+
+    def lose_turn(self) -> bool:
+        worker = self.chance.choice(self.running)
+        return self._with_key(worker, lambda k: worker.lose(k, self.chance.random() < 0.5))
+
+    def deliver_twice(self) -> bool:
+        worker = self.chance.choice(self.running)
+        for entry in worker.inputs.values():
+            worker.reread(entry.source, self.chance.randint(0, entry.delivered + 1))
+        return True
+
+    def refuse(self) -> bool:
+        worker = self.chance.choice(self.running)
+        if worker.outlet.queued:
+            worker.outlet.refuse(self.chance.choice(worker.outlet.queued))
+        return True
+
+    def fatal(self) -> bool:
+        """A process hears that its producer is at its end."""
+        for worker in self.running:
+            if worker.outlet.broken:
+                self.crash(worker)
+                return True
+        return False
+
+    def rebalance(self) -> bool:
+        """A shard moves to the other worker: with its store, or it is built again from the logs."""
+        number = self.chance.choice(sorted(self.hosts))
+        old = self.workers[self.hosts[number]]
+        self.hosts[number] = slot = 1 - self.hosts[number]
+        old.release(number)
+        if self.chance.random() < 0.4:
+            self._new_store(number)
+        self.workers[slot].open(number, self.kvs[number], self.bases[number])
+        return True
+
+    def zombie(self) -> bool:
+        """A worker that was given up goes on, with its stores; others build its shards again."""
+        if self.zombies:
+            return False
+        slot = self.chance.randrange(2)
+        self.zombies.append(self.workers[slot])
+        for number in self.workers[slot].shards:
+            self._new_store(number)
+        self.workers[slot] = self._start(slot)
+        return True
+
+    def author_dies(self) -> bool:
+        at = self.chance.randrange(len(self.authors))
+        late = self.authors[at].late()
+        if late is not None and self.chance.random() < 0.5:
+            self.log.append(ROUTING, late)
+        self.authors[at] = self._author(f"a{self.chance.random()}")
+        return True
+
+    def author_joins(self) -> bool:
+        if len(self.authors) < 2:
+            self.authors.append(self._author("zombie"))
+        return True
+
+    def step(self) -> None:
+        """Whatever is next; then the rules that are about more than one event."""
+        usual = (
+            (self.produce, 3), (self.follow, 2), (self.deliver, 6), (self.turn, 9), (self.land, 6),
+            (self.ack, 6), (self.author, 6), (self.report, 1), (self.commit, 1), (self.fatal, 1),
+        )  # fmt: skip
+        faults = (
+            (self.kill, 0.4), (self.lose_turn, 0.5), (self.deliver_twice, 0.5), (self.refuse, 0.2),
+            (self.rebalance, 0.4), (self.zombie, 0.3), (self.author_dies, 0.2),
+            (self.author_joins, 0.2),
+        )  # fmt: skip
+        actions, weights = zip(*usual, *(faults if self.faults else ()), strict=True)
+        self.chance.choices(actions, weights)[0]()
+        self.check()
+
+    def check(self) -> None:
+        for worker in self.workers:
+            for number, shard in worker.shards.items():
+                if shard.root is not None:
+                    self.rules.visible(shard.root, self.ledgers[number])
+                assert all(len(c) < 200 for c in worker.channels.values()), "R12: a channel grows"
+
+    def drain(self) -> None:
+        """No more faults and no more rows: let everything come to its end."""
+        self.faults = False
+        for zombie in list(self.zombies):
+            self.crash(zombie)
+        for outlet in self.outlets:
+            while outlet.queued:
+                outlet.land(self.chance.choice(outlet.queued))
+        ended = set(self.sources)
+        for _ in range(2000):
+            if not self._round(ended):
+                return
+            self.check()
+        raise AssertionError("it does not come to rest")
+
+    def _round(self, ended: set[Source]) -> bool:
+        moved = self.fatal()
+        for author in self.authors:
+            moved |= author.step(self.chance, ended)
+        for worker in list(self.workers):
+            moved |= worker.follow(1000)
+            for entry in worker.readable:
+                worker.deliver(entry, UNIT)
+                moved = True
+        for worker in list(self.workers):
+            moved |= self._with_key(worker, worker.turn)
+        for worker in list(self.workers):
+            outlet = worker.outlet
+            for source in outlet.queued:
+                outlet.land(source)
+                moved = True
+            for source in outlet.unheard:
+                outlet.ack(source)
+                moved = True
+        return moved or self._all_reports()
+
+    def _all_reports(self) -> bool:
+        """At rest, tell every N0 what every portion has; whether that made anything move."""
+        before, crashes = [kv.get(b"n/N0") for kv in self.kvs.values()], self.crashes
+        for worker in self.workers:
+            for shard in worker.shards.values():
+                for portion in shard.portions:
+                    saved = shard.store.state(portion.path)
+                    marks = Marks.from_json([] if saved is None else saved["marks"])
+                    for other in self.workers:
+                        other.report(portion.path, marks)
+        for worker in list(self.workers):
+            while self._with_key(worker, worker.turn):
+                pass
+        after = [kv.get(b"n/N0") for kv in self.kvs.values()]
+        return before != after or crashes != self.crashes
+
+    def root_rows(self) -> int:
+        """What the shards count at N0."""
+        roots = [w.shards[n].root for w in self.workers for n in w.shards]
+        return sum(root.rows for root in roots if root is not None)
+
+    def nodes(self) -> dict[str, dict[Any, bytes]]:
+        """Name of each node -> the rows that lie there, over all shards in use."""
+        found: dict[str, dict[Any, bytes]] = {}
+        for number, ledger in self.ledgers.items():
+            for node, rows in ledger.held.items():
+                owner = None
+                for worker in self.workers:
+                    if number in worker.shards:
+                        owner = worker.shards[number]
+                if owner is not None and any(
+                    node == name for name in map(str, owner.topics().values())
+                ):
+                    found.setdefault(node, {}).update(rows)
+        return {node: rows for node, rows in found.items() if rows or node == "N0"}
+
