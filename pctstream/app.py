@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
-from faust.types import TP
+from faust.types import TP, StreamT
 
 from pctstream import config
 from pctstream.agents.node import NodeAgents
@@ -54,7 +54,7 @@ def configured(env: Mapping[str, str]) -> Config:
     return cfg
 
 
-class PctApp(faust.App):  # type: ignore[misc]
+class PctApp(faust.App):
     """Faust's app with the data plane beside it."""
 
     def __init__(self, cfg: Config, name: str) -> None:
@@ -92,21 +92,21 @@ class PctApp(faust.App):  # type: ignore[misc]
             return self.topic(f"{tree}.{kind}", partitions=shards, value_serializer="raw",
                               key_serializer="raw", internal=True)  # fmt: skip
 
-        @self.agent(topic("shards"), name="shards")  # type: ignore[untyped-decorator]
-        async def shards_(turns: AsyncIterator[bytes]) -> None:
+        @self.agent(topic("shards"), name="shards")
+        async def shards_(turns: StreamT[bytes]) -> None:
             """Its partitions say which shards this worker hosts; nothing is sent here."""
             async for _ in turns:
                 pass
 
-        @self.agent(topic("control"), name="tree")  # type: ignore[untyped-decorator]
-        async def tree_(orders: AsyncIterator[bytes]) -> None:
+        @self.agent(topic("control"), name="tree")
+        async def tree_(orders: StreamT[bytes]) -> None:
             """Whoever holds partition 0 writes the tree's history."""
             async for _ in orders:
                 pass
 
         declare_state(self, topic("state"), TABLE_MEMORY)
         self.declare_nodes([ROOT])
-        self.on_partitions_assigned.connect(self._assigned)
+        self.on_partitions_assigned.connect(cast(Any, self._assigned))
 
     def declare_nodes(self, paths: list[NodePath]) -> None:
         """Agents for these nodes, so that `faust agents` lists them."""
@@ -138,7 +138,7 @@ class PctApp(faust.App):  # type: ignore[misc]
             await asyncio.to_thread(plane.stop)
         await super().on_stop()
 
-    async def _assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
+    async def _assigned(self, _app: Any, assigned: Any, *_: Any, **__: Any) -> None:
         tree, plane = self.cfg.tree.name, self.data_plane
         plane.assign({tp.partition for tp in assigned if tp.topic == f"{tree}.shards"})
         writes = TP(f"{tree}.control", 0) in assigned
@@ -151,7 +151,8 @@ class PctApp(faust.App):  # type: ignore[misc]
     def _generation(self) -> int:
         """Of the group: unchanged means that nobody was rebalanced."""
         try:
-            return int(self.consumer._thread._consumer._coordinator.generation)
+            consumer: Any = self.consumer
+            return int(consumer._thread._consumer._coordinator.generation)
         except AttributeError:
             return -1
 

@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
+from typing import Any
 
 import click
 
-from pctstream.commands.broker import broker_command
-from pctstream.commands.feed import feed_command
-from pctstream.commands.status import status_command
-from pctstream.commands.topics import topics_command
-from pctstream.commands.up import up_command
-from pctstream.commands.verify import verify_command
-from pctstream.commands.worker import worker_command
 from pctstream.errors import PctError
 
+COMMANDS = ("up", "worker", "broker", "topics", "feed", "status", "verify")
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class Commands(click.Group):
+    """Imports a command when it is asked for: `feed` needs no Faust, `worker` no Arrow files."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module: Any = importlib.import_module(f"pctstream.commands.{cmd_name}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="pctstream")
-@click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
+def cli(debug: bool) -> None:
     """A live probabilistic cover tree over a stream of vectors."""
-    ctx.obj = debug
-
-
-for command in (
-    up_command,
-    worker_command,
-    broker_command,
-    topics_command,
-    feed_command,
-    status_command,
-    verify_command,
-):
-    cli.add_command(command)
 
 
 def main() -> None:
     """Run a command; exit 0 ok, 1 a check failed, 2 usage, 3 broker, 4 refused, 5 data loss."""
-    debug = "--debug" in sys.argv
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
@@ -49,7 +45,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except PctError as error:
-        if debug:
+        if "--debug" in sys.argv:
             traceback.print_exc()
         click.echo(f"pctstream: {error}", err=True)
         sys.exit(error.exit_code)

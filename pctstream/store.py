@@ -136,12 +136,13 @@ class RocksKV:
         options.set_block_based_table_factory(table)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = Rdict(str(path), options)
+            self._db: Any = Rdict(str(path), options)
         except Exception as error:  # rocksdict raises bare Exception for every RocksDB status
             raise StoreFailed(f"cannot open the store {path}: {error}") from None
 
     def get(self, key: bytes) -> bytes | None:
-        return self._db.get(key)  # type: ignore[no-any-return]
+        found: bytes | None = self._db.get(key)
+        return found
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         for key, value in self._db.items(from_key=prefix):

@@ -52,7 +52,8 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
     shard = record["shard"]
     root = record["root"] | {k: record[k] for k in ("offset", "epoch", "time")}
     yield "nodes", f"N0@{shard}", root | {"shard": shard}
-    yield "metrics", f"shard:{shard}", record["metrics"] | {"time": record["time"]}
+    metrics = record["metrics"] | {k: record[k] for k in ("offset", "epoch", "time")}
+    yield "metrics", f"shard:{shard}", metrics
 
 
 class ReadModel:

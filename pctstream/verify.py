@@ -246,11 +246,12 @@ def verify(cfg: Config, tree: dict[str, Any], shards: Sequence[dict[str, Any]],
     applied = applied[~later]
     letters = {str(d.origin) for d in dead}
     missing = len(letters - refused)
-    poison = [o for o in refused - letters if o.startswith(f"{cfg.tree.name}.P0/")]
-    for origin in poison:
-        _, partition, offset, index = origin.rsplit("/", 3)
-        hit = (log["offset"] == int(offset)) & (log["index"] == int(index))
-        log = log[~(hit & (log["source"] == known.get(int(partition), -1)))]
+    poison: list[str] = [o for o in refused - letters if o.startswith(f"{cfg.tree.name}.P0/")]
+    for name in poison:
+        _, *numbers = name.rsplit("/", 3)
+        at_partition, offset, index = (int(n) for n in numbers)
+        hit = (log["offset"] == offset) & (log["index"] == index)
+        log = log[~(hit & (log["source"] == known.get(at_partition, -1)))]
     lost, duplicated, altered = compare(log, applied)
     return Verdict(
         len(log) + len(letters) + len(poison), len(applied), len(refused), 0, gone,

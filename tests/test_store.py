@@ -1,4 +1,4 @@
-"""The store: the same over RocksDB and over a dict, whole batches or nothing, also after kill -9."""
+"""The store: the same over RocksDB and a dict, whole batches or nothing, also after kill -9."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def rocks(tmp_path: Path) -> Iterator[RocksKV]:
     kv.close()
 
 
-def apply_of(path: tuple[int, ...], at: int, rows: Sequence[int] = (), purge: bool = False) -> Apply:
+def apply_of(
+    path: tuple[int, ...], at: int, rows: Sequence[int] = (), purge: bool = False
+) -> Apply:
     block = numbered(rows, 40) if rows else None
     return Apply(path, INPUTS[path], Position(at, at - 1, 2), {"rows": at}, block, purge)
 
@@ -106,7 +108,7 @@ def test_a_batch_that_fails_changes_nothing_and_says_so(
 
 
 def test_the_lock_keeps_a_second_process_out(rocks: RocksKV, tmp_path: Path) -> None:
-    with pytest.raises(StoreFailed, match="(?i)lock"):
+    with pytest.raises(StoreFailed, match=r"(?i)lock"):
         RocksKV(tmp_path / "shards" / "0", 1 << 20)
 
 

@@ -18,13 +18,12 @@ from pctstream.store import RocksKV, Store
 
 
 class Hosting:
-    """Opens and closes the stores of this worker's shards."""
+    """Opens the stores of this worker's shards."""
 
-    def __init__(self, cfg: Config, name: str) -> None:
+    def __init__(self, cfg: Config) -> None:
         self._folder = Path(cfg.store.dir) / "shards"
         self._cache = max(1 << 20, cfg.store.cache_bytes // cfg.shards.count)
         self._patience_s = cfg.kafka.session_timeout_s
-        self._name = name
         self._tried: dict[int, float] = {}
 
     def open(self, shard: int) -> Store | None:
@@ -44,10 +43,6 @@ class Hosting:
         self._marker(shard).write_text(current.name)
         self._remove_others(shard, current)
         return store
-
-    def close(self, shard: int, store: Store) -> None:
-        """Let go of the lock."""
-        store.close()
 
     def _marker(self, shard: int) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from pctstream.core.names import Path, agent_name, pipe_topic
 Take = Callable[[Turn], None]
 
 
-class PipeChannel(Channel):  # type: ignore[misc]
+class PipeChannel(Channel[Turn]):
     """A channel that a group rebalance neither suspends nor clears, as Faust's own would be.
 
     Its depth is bounded by the reader, which hands out only so many rows; acks must always fit.
@@ -94,5 +94,3 @@ class NodeAgents:
         channel = self._channels[node_path(turn.node)]
         for subscriber in channel._subscribers:
             subscriber.queue.put_nowait(turn)
-
-

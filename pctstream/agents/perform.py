@@ -20,9 +20,19 @@ from typing import NamedTuple, Protocol
 from pctstream.agents.shard import Node, Shard, Turn, node_path
 from pctstream.core.block import ARROW, Block, Source, encode
 from pctstream.core.effects import (
-    Apply, Dropped, Effect, Parcel, Pause, Reread, Resume, RouteHeld, Send, Stop,
+    Apply,
+    Dropped,
+    Effect,
+    Parcel,
+    Pause,
+    Reread,
+    Resume,
+    RouteHeld,
+    Send,
+    Stop,
 )  # fmt: skip
 from pctstream.core.names import pipe_topic
+from pctstream.core.poison import sift
 from pctstream.core.root import Root
 from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
@@ -96,7 +106,23 @@ class Performer:
         """One turn of a node: decide, then act."""
         if turn.stale:
             return
-        self._carry(turn.shard, turn.node, turn.call())
+        try:
+            self._carry(turn.shard, turn.node, self._decide(turn))
+        except Exception:
+            # nothing more may be taken by this node until it is restored (R6)
+            turn.shard.lost.add(node_path(turn.node))
+            raise
+
+    def _decide(self, turn: Turn) -> list[Effect]:
+        try:
+            return turn.call()
+        except Exception:
+            if turn.unit is None:
+                raise
+            clean = sift(turn.node.examine, turn.unit)
+            if clean is turn.unit:
+                raise
+            return turn.node.feed(clean)
 
     def _carry(self, shard: Shard, node: Node, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -200,5 +226,3 @@ def dead_letter(topic: str, letter: DeadLetter) -> Parcel:
         letter.value,
         [(f"pct.error.{name}", str(value).encode()) for name, value in headers.items()],
     )
-
-

@@ -1,14 +1,17 @@
 """What a worker tells the others: absolute records on `.state`, and its own gauges.
 
-Twice a window each shard sends one record of itself and one of each portion that changed, so that
-`.state` carries at most 2 x (portions + shards) records a window. A record is never a difference:
-losing or repeating one changes nothing.
+Each shard sends one record of itself and one of each portion that changed: every half window, or as
+soon as the rows stop coming, and never more than twice in a window, so that `.state` carries at most
+2 x (portions + shards) records a window. A record is never a difference: losing or repeating one
+changes nothing.
 """
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
 
 
+QUIET_S = 0.3
+"""Without a row for this long: what is known now will hold for a while, so it is told."""
+
+
 class Reporter:
     """Makes and sends the records of one worker's shards."""
 
@@ -31,11 +38,30 @@ class Reporter:
         self._worker = worker
         self._sent: dict[str, tuple[Any, ...]] = {}
         self._rates: dict[str, tuple[float, int, float]] = {}
+        self._times: deque[float] = deque([-math.inf] * 2, maxlen=2)
+        self._seen = (-1, 0.0)
+        self._told = -1
+
+    def tick(self) -> None:
+        """Report if it is time."""
+        now, window = time.monotonic(), self._worker.cfg.drift.window_s
+        at = sum(
+            n.position.stored + n.position.routed
+            for s in list(self._worker.shards.values())
+            for n in list(s.nodes.values())
+        )
+        if at != self._seen[0]:
+            self._seen = (at, now)
+        quiet = at != self._told and now - self._seen[1] >= QUIET_S
+        if (quiet or now - self._times[-1] >= window / 2) and now - self._times[0] >= window:
+            self._times.append(now)
+            self._told = at
+            self.report()
 
     def report(self) -> None:
         """Send what changed; every shard's own record always, as its heartbeat."""
         worker = self._worker
-        ends = worker.reader.ends()
+        ends = worker.inputs.reader.ends()
         now = time.time()
         records: list[Record] = []
         for shard in list(worker.shards.values()):
@@ -57,9 +83,15 @@ class Reporter:
 
     def shards(self) -> dict[int, Record]:
         """The records of the shards hosted here, as of now."""
-        ends, now = self._worker.reader.ends(), time.time()
+        ends, now = self._worker.inputs.reader.ends(), time.time()
         hosted = list(self._worker.shards.items())
         return {n: self.shard(s, ends, now) for n, s in hosted if s.root is not None}
+
+    def portions(self) -> dict[str, Record]:
+        """The records of the portions hosted here, as of now."""
+        now = time.time()
+        hosted = list(self._worker.shards.values())
+        return {node_name(p.path): self.portion(s, p, now) for s in hosted for p in s.portions}
 
     def again(self, raw: bytes) -> None:
         """A lower record than one held was read: if it is of an entity here, tell it once more."""
@@ -120,7 +152,7 @@ class Reporter:
         inputs = []
         for path, node in sorted(shard.nodes.items()):
             source, at = shard.source(path), node.position
-            broken = self._worker.broken.get(source)
+            broken = self._worker.inputs.broken.get(source)
             inputs.append(
                 {
                     "node": node_name(path),
@@ -165,7 +197,7 @@ class Reporter:
             metrics.shard_rows.labels(str(shard.number)).set(rows)
             metrics.shard_bytes.labels(str(shard.number)).set(sum(p.bytes for p in shard.portions))
             lag = {"ingest": 0, "pipe": 0}
-            for entry in self._inputs(shard, worker.reader.ends()):
+            for entry in self._inputs(shard, worker.inputs.reader.ends()):
                 done = max(entry["stored"], entry["routed"])
                 kind = "ingest" if entry["node"] == "N0" else "pipe"
                 lag[kind] += max(0, entry["end"] - 1 - done)

@@ -33,8 +33,9 @@ class Turn:
 
     @property
     def stale(self) -> bool:
-        """The node was restored since: what this turn carries is read again."""
-        return self.shard.nodes.get(node_path(self.node)) is not self.node
+        """The node was lost or restored since: what this turn carries is read again."""
+        path = node_path(self.node)
+        return path in self.shard.lost or self.shard.nodes.get(path) is not self.node
 
 
 def node_path(node: Node) -> Path:
@@ -50,6 +51,8 @@ class Shard:
     store: Store
     sink_rows: int
     nodes: dict[Path, Node] = field(default_factory=dict)
+    lost: set[Path] = field(default_factory=set)
+    """Nodes that raised: what they believe and what the store holds may differ."""
 
     @property
     def root(self) -> Root | None:
@@ -84,6 +87,7 @@ class Shard:
             epoch = log.splits[path[:-1]]
             centroid = cover.centroids[path[-1]]
             self.nodes[path] = Portion(path, source, centroid, epoch, position, saved)
+        self.lost.discard(path)
         return self.nodes[path]
 
     def source(self, path: Path) -> Source:

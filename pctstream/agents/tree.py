@@ -58,9 +58,7 @@ class TreeAuthor:
     def _run(self) -> None:
         name = uuid.uuid4().hex
         cfg = self._cfg
-        capacities = {
-            s: float(cfg.shards.capacity.get(s, 1.0)) for s in range(cfg.shards.active)
-        }
+        capacities = {s: float(cfg.shards.capacity.get(s, 1.0)) for s in range(cfg.shards.active)}
         author = Author(settings(cfg), capacities, name)
         sampler: Sampler | None = None
         try:
@@ -106,7 +104,7 @@ class TreeAuthor:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
-        return self._log.authors.get(record["seq"]) == record["author"]
+        return self._log.authors.get(record["seq"]) == str(record["author"])
 
     def _dimension(self) -> int:
         if self._cfg.tree.dimension:
@@ -114,16 +112,18 @@ class TreeAuthor:
         sampler = Sampler(self._cfg, 0, "euclidean")
         try:
             messages: list[Message] = []
+            rows = 0
             idle_since = time.monotonic()
             while not self._stopping.is_set():
                 found = sampler.messages()
                 messages += [m for _, m in found]
+                rows += sum(ingest.rows_shown(m) for _, m in found)
                 now = time.monotonic()
                 idle_since = now if found else idle_since
                 idle = now - idle_since >= self._cfg.tree.level_idle_s
-                if len(messages) >= SAMPLE_ROWS or (messages and idle):
-                    if width := ingest.majority_dimension(messages, SAMPLE_ROWS):
-                        return width
+                enough = rows >= SAMPLE_ROWS or (messages and idle)
+                if enough and (width := ingest.majority_dimension(messages, SAMPLE_ROWS)):
+                    return width
         finally:
             sampler.close()
         raise InterruptedError("stopped before the dimension was known")
@@ -139,7 +139,9 @@ class Sampler:
         self._topic = f"{cfg.tree.name}.P0"
         self._consumer = Consumer(client.consumer(cfg, "tree"))
         partitions = list(range(cfg.shards.count))
-        self._consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in partitions])
+        self._consumer.assign(
+            [TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in partitions]
+        )
         self._turns = Turns(partitions, max(1, dimension))
         self._at_end: set[int] = set()
         self._moved = time.monotonic()

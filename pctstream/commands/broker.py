@@ -16,9 +16,7 @@ from pctstream.commands.common import common_options, configured
 @common_options
 @click.option("--port", default=0, help="0 takes a free one.")
 @click.option("--fetch", is_flag=True, help="Only fetch the broker's jars with Maven.")
-def broker_command(
-    config_file: Path | None, data_dir: Path | None, port: int, fetch: bool
-) -> None:
+def broker_command(config_file: Path | None, data_dir: Path | None, port: int, fetch: bool) -> None:
     """Run Apache Kafka from its jars until Ctrl-C."""
     if fetch:
         click.echo(str(fetch_jars()))

@@ -30,4 +30,6 @@ def worker_command(
     from pctstream.app import create
 
     app = create(os.environ)
-    faust.Worker(app, loglevel=loglevel, redirect_stdouts=False).execute_from_commandline()
+    faust.Worker(
+        app, loglevel=loglevel, redirect_stdouts=False, quiet=True
+    ).execute_from_commandline()

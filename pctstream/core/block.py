@@ -43,7 +43,7 @@ class Origin(NamedTuple):
     topic: str
     partition: int
     offset: int
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody calls
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}/{self.offset}/{self.index}"
@@ -171,9 +171,7 @@ def _concat(
 ) -> pa.Array | None:
     if all(a is None for a in arrays):
         return None
-    full = [
-        pa.nulls(n, kind) if a is None else a for a, n in zip(arrays, lengths, strict=True)
-    ]
+    full = [pa.nulls(n, kind) if a is None else a for a, n in zip(arrays, lengths, strict=True)]
     return pa.concat_arrays(full)
 
 

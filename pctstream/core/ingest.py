@@ -169,6 +169,11 @@ def majority_dimension(messages: Sequence[Message], rows: int = 100) -> int:
     return max(votes, key=lambda d: votes[d]) if votes else 0
 
 
+def rows_shown(message: Message) -> int:
+    """Rows that a message has, as far as it can be read."""
+    return _shape(message)[1] if message.value is not None and message.pct_type is None else 0
+
+
 def _shape(message: Message) -> tuple[int, int]:
     """(dimension, rows) that a message shows; (0, 1) for one that cannot be read."""
     value = message.value or b""

@@ -20,16 +20,14 @@ Mark = tuple[int, int]
 NOTHING: Mark = (-1, -1)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _fresh(
     source: Any, offset: Any, index: Any, mark_offset: Any, mark_index: Any
 ) -> Any:  # pragma: no cover - compiled
     fresh = np.zeros(source.shape[0], np.bool_)
     for i in range(source.shape[0]):
         s = source[i]
-        if offset[i] > mark_offset[s] or (
-            offset[i] == mark_offset[s] and index[i] > mark_index[s]
-        ):
+        if offset[i] > mark_offset[s] or (offset[i] == mark_offset[s] and index[i] > mark_index[s]):
             fresh[i] = True
             mark_offset[s] = offset[i]
             mark_index[s] = index[i]

@@ -24,7 +24,17 @@ from pctstream.core import kernels, life
 from pctstream.core.block import Block, Source
 from pctstream.core.cover import Cover
 from pctstream.core.effects import (
-    Apply, Dropped, Effect, Pause, Pending, Position, Reread, Resume, RouteHeld, Send, Stop,
+    Apply,
+    Dropped,
+    Effect,
+    Pause,
+    Pending,
+    Position,
+    Reread,
+    Resume,
+    RouteHeld,
+    Send,
+    Stop,
 )  # fmt: skip
 from pctstream.core.marks import NOTHING, Mark, Marks
 from pctstream.core.names import Path
@@ -131,9 +141,7 @@ class Root:
         if self._cover is not None:
             self._nearest(rows)
 
-    def _parcels(
-        self, rows: Block, child: npt.NDArray[np.int32]
-    ) -> tuple[tuple[Path, Block], ...]:
+    def _parcels(self, rows: Block, child: npt.NDArray[np.int32]) -> tuple[tuple[Path, Block], ...]:
         assert self._cover is not None
         order, starts = kernels.grouped(child, self._k)
         sorted_rows = rows.take(order)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,10 +62,9 @@ class Routing:
             return False
         self.seq = seq
         self.authors[seq] = str(record.get("author", ""))
-        try:
+        # a record that cannot be read says nothing, and says it to everyone alike
+        with suppress(LookupError, TypeError, ValueError, AttributeError, PctError):
             self._take(record, seq, offset, time_s)
-        except (LookupError, TypeError, ValueError, AttributeError, PctError):
-            pass  # it says nothing, and says it to everyone who reads it
         return True
 
     def _take(self, record: Mapping[str, Any], seq: int, offset: int, time_s: float) -> None:

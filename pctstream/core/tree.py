@@ -70,7 +70,7 @@ class Author:
         self._result: Cover | None = None
 
     def wants(self, log: Routing) -> str:
-        """"dimension", "rows", "append", "topics" or "nothing": what the next step needs."""
+        """ "dimension", "rows", "append", "topics" or "nothing": what the next step needs."""
         if not log.tree:
             return "dimension"
         state = log.states[ROOT]

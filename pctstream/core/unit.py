@@ -65,5 +65,7 @@ def undone(unit: Unit, taken: int) -> tuple[DeadLetter, ...]:
     keeps the name it came with, and twice is better than never.
     """
     return tuple(
-        d for d in unit.dead if d.origin[:2] != unit.source or d.origin.offset > taken
+        d
+        for d in unit.dead
+        if (d.origin.topic, d.origin.partition) != unit.source or d.origin.offset > taken
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pctstream.agents.shard import Shard
@@ -23,7 +24,7 @@ SCHEMA = pa.schema(
 )
 
 
-def row_digests(block: Block) -> np.ndarray:  # type: ignore[type-arg]
+def row_digests(block: Block) -> npt.NDArray[np.uint64]:
     """uint64 [n]: a hash of each row's float32 bytes."""
     return kernels.row_hashes(block.vectors, np.zeros(len(block), np.uint64))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -36,9 +37,7 @@ class Server:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        try:
+        with contextlib.suppress(SystemExit):
             self._server.run()
-        except SystemExit:
-            pass
         if not self._stopping:
             self._worker.fatal(f"cannot serve HTTP on {self._worker.cfg.http.bind}: is it taken?")

@@ -44,7 +44,7 @@ def _as_of(worker: Worker) -> dict[str, Any]:
 
 
 def _view(worker: Worker) -> TreeView:
-    return TreeView(worker.routing, worker.model.shards(), worker.model.portions())
+    return TreeView(worker.routing, worker.current_shards(), worker.current_portions())
 
 
 def _page(items: list[Any], limit: int, cursor: str) -> tuple[list[Any], str | None]:

@@ -7,6 +7,7 @@ reliably.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -20,8 +21,9 @@ TIMEOUT_S = 15.0
 def bounds(admin: AdminClient, sources: Iterable[Source]) -> dict[Source, tuple[int, int]]:
     """(first offset, log end) of each partition; a partition that does not exist is left out."""
     wanted = list(sources)
-    low = _offsets(admin, wanted, OffsetSpec.earliest())
-    high = _offsets(admin, wanted, OffsetSpec.latest())
+    spec: Any = OffsetSpec
+    low = _offsets(admin, wanted, spec.earliest())
+    high = _offsets(admin, wanted, spec.latest())
     return {s: (low[s], high[s]) for s in wanted if s in low and s in high}
 
 
@@ -35,7 +37,9 @@ def _offsets(admin: AdminClient, sources: list[Source], which: OffsetSpec) -> di
             out[Source(place.topic, place.partition)] = int(future.result(TIMEOUT_S).offset)
         except KafkaException as error:
             if error.args[0].retriable():
-                raise BrokerUnreachable(f"cannot ask for the ends of {place.topic}: {error}") from None
+                raise BrokerUnreachable(
+                    f"cannot ask for the ends of {place.topic}: {error}"
+                ) from None
     return out
 
 

@@ -243,10 +243,7 @@ class Reader:
     def _ready(self, entry: Input, now: float) -> bool:
         if not entry.messages:
             return entry.seen > entry.delivered
-        return (
-            len(entry.messages) >= self._unit_rows
-            or now - entry.since >= self._linger_s
-        )
+        return len(entry.messages) >= self._unit_rows or now - entry.since >= self._linger_s
 
     def _deliver(self, entry: Input) -> None:
         unit = entry.decode(entry.messages, entry.delivered, entry.seen)
@@ -259,7 +256,8 @@ class Reader:
 
 def as_message(message: KafkaMessage) -> Message:
     """A message of confluent-kafka as a pure value."""
-    headers = {str(k): v for k, v in (message.headers() or [])}
+    pairs: Any = message.headers() or []
+    headers = {str(k): v for k, v in pairs}
     return Message(
         int(message.offset() or 0),
         _bytes(message.key()),

@@ -56,7 +56,7 @@ class Writer:
                     value=parcel.value,
                     key=parcel.key,
                     partition=parcel.partition,
-                    headers=parcel.headers,
+                    headers=list(parcel.headers),
                     on_delivery=left.acked,
                 )
                 return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from core.rows import T0, block_of, numbered, plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from core.rows import T0, block_of, numbered, plain
 
 from pctstream.core.block import Block, Source, concat, decode, empty, encode
 from pctstream.errors import RowRefused
@@ -37,8 +39,6 @@ def blocks(draw: st.DrawFn, most: int = 12, dimension: int = 3) -> Block:
     return Block(block.sources, block.source, block.offset, block.index, block.vectors, *optional)
 
 
-
-
 @given(blocks())
 def test_what_is_encoded_is_decoded(block: Block) -> None:
     assert plain(decode(encode(block))) == plain(block)
@@ -64,7 +64,7 @@ def test_slices_take_and_concat_are_those_of_lists(block: Block, data: st.DataOb
 @given(blocks(), st.lists(st.integers(0, 12), max_size=5))
 def test_content_bytes_do_not_depend_on_the_grouping(block: Block, cuts: list[int]) -> None:
     edges = sorted({0, len(block), *(c for c in cuts if c < len(block))})
-    parts = [block.slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [block.slice(a, b) for a, b in pairwise(edges)]
     assert sum(p.content_bytes for p in parts) == block.content_bytes
     if parts:
         assert concat(parts).content_bytes == block.content_bytes

@@ -27,7 +27,9 @@ def test_exactly_the_bad_rows_are_refused(rows: int, bad: set[int]) -> None:
     assert [d.origin.offset for d in clean.dead] == found
     assert [d.message for d in clean.dead] == [f"KeyError({b})" for b in found]
     assert {(d.code, d.stage, d.time_ms) for d in clean.dead} <= {("apply", "apply", 12)}
-    assert [plain(decode(d.value or b"")) for d in clean.dead] == [plain(numbered([b])) for b in found]
+    assert [plain(decode(d.value or b"")) for d in clean.dead] == [
+        plain(numbered([b])) for b in found
+    ]
     assert plain(clean.rows) == plain(numbered([r for r in range(rows) if r not in bad]))
     assert (clean.rows is None) == (len(found) == rows)
     assert (clean.source, clean.prev, clean.last) == (T0, -1, 99)

@@ -87,8 +87,12 @@ def test_a_portion_is_a_function_of_its_pipe(seed: int) -> None:
     assert plain(concat(parts)) == plain(rows)
 
     expected = {}
-    for row in (r for m in messages if m.value != b"torn"
-                for r in plain(decode_pipe(PIPE, [m], m.offset - 1, m.offset).rows)):
+    for row in (
+        r
+        for m in messages
+        if m.value != b"torn"
+        for r in plain(decode_pipe(PIPE, [m], m.offset - 1, m.offset).rows)
+    ):
         expected.setdefault(row[0], row)  # fmt: skip
     assert {r[0]: r for r in plain(rows)} == expected
     assert len(rows) == len(expected) == whole.rows

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from pctstream.core import life
 from pctstream.core.block import Block, Origin
 from pctstream.core.effects import (
-    Apply, Dropped, Effect, Pause, Position, Reread, Resume, RouteHeld, Send, Stop,
+    Apply,
+    Dropped,
+    Effect,
+    Pause,
+    Position,
+    Reread,
+    Resume,
+    RouteHeld,
+    Send,
+    Stop,
 )  # fmt: skip
 from pctstream.core.marks import Marks
 from pctstream.core.root import Root

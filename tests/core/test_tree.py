@@ -32,7 +32,8 @@ def merged(partitions: list[list[float]]) -> list[float]:
 def test_turns_are_the_naive_merge_however_the_rows_arrive(seed: int) -> None:
     chance = random.Random(seed)
     partitions = [
-        [p + k / 100 for k in range(chance.choice([0, 1, 5, 12]))] for p in range(chance.randint(1, 4))
+        [p + k / 100 for k in range(chance.choice([0, 1, 5, 12]))]
+        for p in range(chance.randint(1, 4))
     ]
     turns = Turns(range(len(partitions)), 1)
     left = [list(p) for p in partitions]

@@ -1,4 +1,4 @@
-"""A tree agent's process: the product's Author with its own place in the logs, one step at a time."""
+"""A tree agent's process: the product's Author with its own place in the logs, step by step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class AuthorProcess:
     def _begin(self) -> None:
         capacities = {s.partition: 1.0 for s in self._sources}
         self._author = Author(self._settings, capacities, self._name)
-        self._read = {s: -1 for s in self._sources}
+        self._read = dict.fromkeys(self._sources, -1)
         self._turns = Turns([s.partition for s in self._sources], DIMENSION)
         self._sampled: list[Any] = []
         self._outbox.clear()

@@ -1,7 +1,7 @@
-"""Kafka in memory: a message that is in its list is durable; whether anybody hears so is another matter.
+"""Kafka in memory: a message in its list is durable; whether anybody hears so is another matter.
 
-``Log`` keeps topic partitions. ``Outlet`` is one idempotent, gapless producer: what it was given lands
-per partition in order, acks come later and apart, and after a refusal nothing of it lands any more.
+``Log`` keeps topic partitions. ``Outlet`` is one idempotent, gapless producer: what it was given
+lands per partition in order, acks come later and apart, and after a refusal nothing more lands.
 When its process dies, part of what is under way still lands, and its acks are heard by nobody.
 """
 
@@ -23,9 +23,7 @@ Done = Callable[[str | None], None]
 class Log:
     """Topic partitions; an entry is a message, or None for a record of a transaction."""
 
-    partitions: dict[Source, list[Parcel | None]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    partitions: dict[Source, list[Parcel | None]] = field(default_factory=lambda: defaultdict(list))
     landed: Callable[[Source, int, Parcel], None] = lambda source, offset, parcel: None
 
     def append(self, source: Source, parcel: Parcel | None) -> int:
@@ -60,7 +58,7 @@ class Sent:
 
 
 class Outlet:
-    """``agents.perform.Outlet`` over a Log; the scheduler says what happens to its messages when."""
+    """``agents.perform.Outlet`` over a Log; the scheduler says what happens to its messages."""
 
     def __init__(self, log: Log, acked: Callable[[Source, int], None]) -> None:
         self._log = log

@@ -64,7 +64,7 @@ class Rules:
         for origin, vector in rows:
             assert self.truth.good.get(origin) == vector, f"R7: {origin} is not the row it was"
             if origin not in self._in_pipe[source]:
-                lane = (source, Source(*origin[:2]))
+                lane = (source, Source(origin.topic, origin.partition))
                 before = self._last.get(lane)
                 assert before is None or before < origin, f"R3: {origin} reached it after {before}"
                 self._last[lane] = origin
@@ -179,7 +179,9 @@ class Ledger:
         self._positions[source] = (stored, routed)
         if source.topic == INGEST:
             assert routed <= self._rules.acked_to(source), f"R2: {source} routed beyond the acks"
-            first, node, log = max(before[0], self._base), "N0", self._rules.truth.by_offset[source]
+            # what was routed as it came never was in the store
+            first, node = max(*before, self._base), "N0"
+            log = self._rules.truth.by_offset[source]
         else:
             first, node = before[0], f"N{source.topic[len(INGEST) - 1 :].replace('.', ',')}"
             log = self._rules.pipes[source]

@@ -1,6 +1,6 @@
 """One worker process: the product's shards, nodes and performer, and nothing that outlives it.
 
-What `agents.worker` does on its threads happens here when the scheduler says so, one step at a time.
+What `agents.worker` does on its threads happens here when the scheduler says so, step by step.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pctstream.agents.perform import CrashPoints, Limits, Performer
 from pctstream.agents.shard import Shard, Turn, node_path
 from pctstream.core import ingest
 from pctstream.core.block import Source
+from pctstream.core.effects import Effect
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
 from pctstream.core.routing import ROOT, Routing
@@ -35,6 +36,10 @@ Key = tuple[int, Path]
 
 class Crashed(Exception):
     """The process is gone, in the middle of whatever it did."""
+
+
+class AgentRaised(Exception):
+    """A node's agent ends with a turn in its hand; the process goes on."""
 
 
 @dataclass(slots=True)
@@ -61,8 +66,8 @@ class Worker:
     """An incarnation of a worker; a crash is the end of it."""
 
     def __init__(
-        self, log: Log, outlet: Outlet, sink_rows: int, crash: str, folded: Folded
-    ) -> None:
+        self, log: Log, outlet: Outlet, sink_rows: int, crash: str, mild: bool, folded: Folded
+    ) -> None:  # fmt: skip
         self.log = log
         self.outlet = outlet
         self.routing = Routing()
@@ -70,17 +75,20 @@ class Worker:
         self.inputs: dict[Source, Input] = {}
         self.channels: dict[Key, deque[Turn]] = {}
         self.stopped = False
+        self.orders: deque[Callable[[], None]] = deque()
+        self.wiring: deque[Callable[[], None]] = deque()
         self._bases: dict[int, int] = {}
         self._followed = 0
         self._sink_rows = sink_rows
         self._folded = folded
+        self._mild = mild
         self._performer = Performer(
             outlet, self, Counted(), self._enqueue, self._stop, Limits(3, 200, 4000),
             CrashPoints(crash, self._die),
         )  # fmt: skip
 
     def _die(self) -> None:
-        raise Crashed
+        raise AgentRaised if self._mild else Crashed
 
     def _stop(self, reason: str) -> None:
         self.stopped = True
@@ -131,19 +139,23 @@ class Worker:
         if shard.root is not None:
             self._enqueue(Turn(shard, shard.root, partial(shard.adopt, self.routing)))
 
-    # the reader (``agents.perform.Inlet``)
+    # the reader (``agents.perform.Inlet``): orders are carried out when it gets to them
 
     def reread(self, source: Source, offset: int) -> None:
-        if source in self.inputs:
-            self.inputs[source].delivered = offset - 1
+        self._order(source, "delivered", offset - 1)
 
     def pause(self, source: Source) -> None:
-        if source in self.inputs:
-            self.inputs[source].paused = True
+        self._order(source, "paused", True)
 
     def resume(self, source: Source) -> None:
-        if source in self.inputs:
-            self.inputs[source].paused = False
+        self._order(source, "paused", False)
+
+    def _order(self, source: Source, what: str, value: int) -> None:
+        def obey() -> None:
+            if source in self.inputs:
+                setattr(self.inputs[source], what, value)
+
+        self.orders.append(obey)
 
     @property
     def readable(self) -> list[Input]:
@@ -181,15 +193,29 @@ class Worker:
 
     def turn(self, key: Key) -> None:
         """The next turn of a node."""
-        self._performer.take(self.channels[key].popleft())
+        self._take(key, self.channels[key].popleft())
 
     def lose(self, key: Key, taken: bool) -> None:
         """The node's agent dies with a turn in its hand, before or after the node has changed."""
         turn = self.channels[key].popleft()
-        if taken and not turn.stale:
-            turn.call()
+
+        def call() -> list[Effect]:
+            if taken:
+                turn.call()
+            raise AgentRaised
+
+        self._take(key, Turn(turn.shard, turn.node, call, turn.unit))
+
+    def _take(self, key: Key, turn: Turn) -> None:
+        try:
+            self._performer.take(turn)
+        except AgentRaised:
+            self.wiring.append(partial(self._restored, turn.shard, key))
+
+    def _restored(self, shard: Shard, key: Key) -> None:
         number, path = key
-        shard = self.shards[number]
+        if self.shards.get(number) is not shard:
+            return
         source = shard.source(path)
         node = shard.restore(path, self.routing)
         if path == ROOT and shard.store.position(source) is None:
@@ -202,4 +228,6 @@ class Worker:
         """An owner's marks, as read from the state log."""
         for shard in self.shards.values():
             if shard.root is not None:
-                self._enqueue(Turn(shard, shard.root, partial(shard.root.owner_applied, path, marks)))
+                self._enqueue(
+                    Turn(shard, shard.root, partial(shard.root.owner_applied, path, marks))
+                )

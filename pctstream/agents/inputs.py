@@ -1,0 +1,155 @@
+"""The inputs of a worker's nodes: where reading starts, what stops one, how far all are (R1).
+
+An input is read behind its store's watermark; without a store, N0's behind what the group committed
+(= routed), a pipe's from its beginning. It stops, alone and for good, where the log does not continue
+the store: the topic has another id, or the rows behind the watermark are gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import orjson
+from confluent_kafka.admin import AdminClient
+
+from pctstream.agents.shard import Shard, Turn
+from pctstream.config import Config
+from pctstream.core import ingest
+from pctstream.core.block import Source
+from pctstream.core.names import Path
+from pctstream.core.routing import ROOT, Routing
+from pctstream.core.unit import Message, Unit
+from pctstream.errors import InputBroken
+from pctstream.metrics import Metrics
+from pctstream.pipes import client
+from pctstream.pipes.bounds import bounds, committed
+from pctstream.pipes.reader import Reader
+from pctstream.topics import topic_ids
+
+Enqueue = Callable[[Turn], None]
+
+
+class Inputs:
+    """Adds, watches and removes the inputs of the shards hosted here."""
+
+    def __init__(
+        self, cfg: Config, log: Routing, metrics: Metrics, enqueue: Enqueue,
+        fatal: Callable[[str], None], name: str,
+    ) -> None:  # fmt: skip
+        self.broken: dict[Source, InputBroken] = {}
+        self.topic_ids: dict[str, str] = {}
+        self._cfg = cfg
+        self._log = log
+        self._metrics = metrics
+        self._enqueue = enqueue
+        self._name = name
+        self._group = f"{cfg.tree.name}.pipes"
+        self._admin = AdminClient(client.common(cfg, "inputs"))
+        self.reader = Reader(
+            client.consumer(cfg, name, self._group),
+            linger_s=cfg.blocks.linger_ms / 1000.0,
+            unit_bytes=cfg.limits.unit_bytes,
+            unit_rows=cfg.limits.unit_rows,
+            rows_in_flight=cfg.limits.rows_in_flight,
+            broken=self.stop,
+            fatal=fatal,
+        )
+
+    def add(self, fresh: Sequence[tuple[Shard, Path]]) -> None:
+        """Read these nodes' inputs."""
+        sources = {s.source(p) for s, p in fresh}
+        self.topic_ids.update(topic_ids(self._admin, {s.topic for s in sources}))
+        logs = bounds(self._admin, sources)
+        told = committed(self._admin, self._group, [s.source(p) for s, p in fresh if p == ROOT])
+        for shard, path in fresh:
+            source = shard.source(path)
+            after = self._start(shard, path, logs.get(source, (0, -1)), told.get(source))
+            if after is not None:
+                decode = self._decoder(source, path)
+                self.reader.add(source, after, decode, partial(self._feed, shard, path))
+
+    def _start(
+        self, shard: Shard, path: Path, log: tuple[int, int], told: int | None
+    ) -> int | None:
+        """The offset to read behind; None where the log does not continue the store."""
+        source, node = shard.source(path), shard.nodes[path]
+        found = shard.store.position(source)
+        low, high = log
+        after = node.position.taken
+        if found is None:
+            after = low - 1 if told is None else told - 1
+            shard.begin(after, path)
+        elif found[1] and self.topic_ids.get(source.topic) != found[1]:
+            self.stop(source, made_again(source))
+            return None
+        elif high < after + 1 or low > after + 1:
+            self.stop(source, InputBroken(
+                f"{source.topic}[{source.partition}] holds offsets {low} to {high}, but the store "
+                f"goes on at {after + 1}: rows are missing from this log; restore it, or remove the "
+                "shard's store to rebuild"))  # fmt: skip
+            return None
+        return after
+
+    def remove(self, shard: Shard) -> None:
+        """The shard is somebody else's now."""
+        for path in list(shard.nodes):
+            self.reader.remove(shard.source(path))
+            self.broken.pop(shard.source(path), None)
+
+    def stop(self, source: Source, error: InputBroken) -> None:
+        """This input is read no more; the worker goes on, not ready."""
+        self.broken[source] = error
+        self.reader.remove(source)
+        os.write(2, f"pctstream worker {self._name}: {error}\n".encode())
+
+    def check(self, shards: Iterable[Shard]) -> None:
+        """Stop the inputs whose topic was made again."""
+        sources = {s.source(p) for s in shards for p in s.nodes}
+        if not sources:
+            return
+        now = topic_ids(self._admin, {s.topic for s in sources})
+        for source in sources:
+            if source not in self.broken and now.get(source.topic) != self.topic_ids.get(
+                source.topic
+            ):
+                self.stop(source, made_again(source))
+
+    def commit(self, shards: Iterable[Shard]) -> None:
+        """Tell the group how far each input is: routed for N0, stored for a pipe."""
+        positions = []
+        for shard in shards:
+            for path, node in list(shard.nodes.items()):
+                at = node.position
+                done = at.routed if path == ROOT else at.stored
+                if done >= 0:
+                    note = orjson.dumps({"epoch": at.epoch}).decode()
+                    positions.append((shard.source(path), done + 1, note))
+        self.reader.commit(positions)
+
+    def _decoder(self, source: Source, path: Path) -> Callable[..., Unit]:
+        if path != ROOT:
+            return partial(ingest.decode_pipe, source)
+        log, assumed = self._log, self._cfg.ingest.format
+
+        def decode(messages: Sequence[Message], prev: int, last: int) -> Unit:
+            return ingest.decode(source, messages, prev, last, log.dimension, log.metric, assumed)
+
+        return decode
+
+    def _feed(self, shard: Shard, path: Path, unit: Unit) -> None:
+        node = shard.nodes.get(path)
+        if node is None:
+            self.reader.release(len(unit))
+            return
+        self._metrics.stage("read", len(unit))
+        self._enqueue(Turn(shard, node, partial(node.feed, unit), unit))
+
+
+def made_again(source: Source) -> InputBroken:
+    """The error of an input whose topic has another id."""
+    return InputBroken(
+        f"{source.topic} was deleted, or deleted and made again: its rows are not those the store has "
+        "read; this input stopped, restore the topic or rebuild the tree"
+    )

@@ -1,0 +1,280 @@
+"""For programs that put rows into a tree: `Producer`.
+
+Rows are collected into blocks, grouped by the ingest partition of their id (core.piles), because
+one row per message costs four times as much on the way in. A block goes out when it is full, when
+its first row has waited for `linger_s` seconds (seen at the next call), and at `flush`.
+
+One producer belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Producer as KafkaProducer
+
+from pctstream.core import given
+from pctstream.core.block import ARROW
+from pctstream.core.formats import FLOAT32, JSON
+from pctstream.core.given import Row
+from pctstream.core.piles import ROW_BYTES, Piles, Sealed, check_sizes
+from pctstream.errors import (
+    BrokerUnreachable,
+    DeliveryFailed,
+    NotFound,
+    PctError,
+    Refused,
+    RowRefused,
+    UsageError,
+)
+
+Format = Literal["block", "json", "float32"]
+
+LIST_TIMEOUT_S = 15.0
+LOOSE_ROWS = 256
+"""Rows of `add` that are turned into columns together."""
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_FIXED: dict[str, Any] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    # in order and without a hole: a message that fails takes the later ones with it
+    "enable.gapless.guarantee": True,
+    "compression.type": "none",
+    "linger.ms": 5,
+    "batch.size": 1_000_000,
+    "partitioner": "murmur2_random",
+    # a broker may be away this long, in milliseconds; then the delivery has failed
+    "message.timeout.ms": 120_000,
+    # what may wait here: the next produce blocks until there is room
+    "queue.buffering.max.kbytes": 65_536,
+    "queue.buffering.max.messages": 100_000,
+}
+_REFUSED = {
+    KafkaError._AUTHENTICATION,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+}
+
+
+class Producer:
+    """Puts rows into the tree `tree` on the Kafka at `broker`.
+
+    ``client`` has further librdkafka properties (security above all); ``format`` "json" or
+    "float32" sends one keyed message per row instead of blocks. ``rows`` counts what was sent in
+    how many ``messages`` and ``bytes``, ``acked`` the rows of those that the broker has taken.
+    Every method may raise DeliveryFailed: the broker did not take a message, nor any after it.
+
+        with Producer("127.0.0.1:9092", "pct") as rows:
+            rows.add([0.1, 0.2], id="a", payload={"colour": "red"}, time=1700000000.0)
+    """
+
+    def __init__(
+        self,
+        broker: str,
+        tree: str = "pct",
+        *,
+        client: Mapping[str, Any] = _NOTHING,
+        format: Format = "block",
+        block_rows: int = 1024,
+        block_bytes: int = 524_288,
+        linger_s: float = 1.0,
+    ) -> None:
+        self.topic = f"{tree}.P0"
+        self.rows = self.acked = self.messages = self.bytes = 0
+        self._format: Format = format
+        self._linger_s = linger_s
+        self._failure: PctError | None = None
+        own = {
+            "bootstrap.servers": broker,
+            "client.id": f"pctstream-{tree}-producer",
+            "log_level": 0,
+        }
+        self._kafka = KafkaProducer({**own, **client, **_FIXED, "error_cb": self._error})
+        self._piles = Piles(self._count(), block_rows, block_bytes)
+        self._loose: list[Row] = []
+        self._loose_since = 0.0
+
+    def add(
+        self,
+        vector: Any,
+        id: str | int | None = None,
+        payload: Mapping[str, Any] | None = None,
+        time: float | None = None,
+    ) -> None:
+        """One row: a flat sequence of numbers, a name, a JSON object, seconds since the epoch.
+
+        Raises RowRefused for what can be no row; rows that were added before it are not concerned.
+        """
+        row = _checked(vector, id, payload, time)
+        now = _now()
+        if not self._loose:
+            self._loose_since = now
+        self._loose.append(row)
+        if len(self._loose) >= LOOSE_ROWS or now - self._loose_since > self._linger_s:
+            self._gather()
+            self.poll()
+
+    def extend(self, rows: pa.RecordBatch) -> None:
+        """Many rows, all or none: columns ``vector`` (fixed_size_list<float32>[d]), and where there
+        are such ``id`` (string), ``time`` (float64 seconds) and the payload's fields.
+
+        Raises RowRefused("too-large") for a row that no message can carry.
+        """
+        check_sizes(rows)
+        self._gather()
+        self._spread(rows)
+        self.poll()
+
+    def poll(self, wait_s: float = 0.0) -> None:
+        """Send what has waited for `linger_s`, and hear from the broker for up to `wait_s`."""
+        before = _now() - self._linger_s
+        if self._loose and self._loose_since < before:
+            self._gather()
+        self._send(self._piles.late(before))
+        self._kafka.poll(wait_s)
+        self._check()
+
+    def seal(self) -> None:
+        """Send everything that still waits for its block to fill, without waiting for the acks."""
+        self._gather()
+        self._send(self._piles.seal())
+
+    def flush(self) -> None:
+        """Return when the broker has taken every row that was given."""
+        self.seal()
+        while self.acked < self.rows:
+            self.poll(0.1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Flush, also after an error of somebody else's: rows that were added are meant."""
+        if self._failure is None and not isinstance(error, KeyboardInterrupt):
+            self.flush()
+
+    def _count(self) -> int:
+        try:
+            found = self._kafka.list_topics(self.topic, timeout=LIST_TIMEOUT_S).topics[self.topic]
+        except KafkaException as error:
+            self._kafka.poll(0)
+            self._check()
+            raise BrokerUnreachable(f"no Kafka answers: {error.args[0].str()}; is it up?") from None
+        if found.error is not None or not found.partitions:
+            raise NotFound(
+                f"there is no topic {self.topic}: start `pctstream up`, or `pctstream topics apply`"
+            )
+        return len(found.partitions)
+
+    def _gather(self) -> None:
+        """The rows of `add`, in order, to their piles."""
+        loose, self._loose = self._loose, []
+        for part in given.gathered(loose):
+            if isinstance(part, Row):
+                # no block can hold it: it goes alone, behind those of its id that wait in one
+                if part.id is not None:
+                    self._send(self._piles.seal(self._piles.partition(part.id)))
+                self._alone(part, "json" if self._format == "block" else self._format)
+            else:
+                self._spread(part)
+
+    def _spread(self, rows: pa.RecordBatch) -> None:
+        if self._format == "block":
+            self._send(self._piles.spread(rows, _now()))
+            return
+        for row in given.rows_of(rows):
+            self._alone(row, self._format)
+
+    def _send(self, blocks: Iterable[Sealed]) -> None:
+        for block in blocks:
+            self._produce(block.value, block.rows, ARROW, partition=block.partition)
+
+    def _alone(self, row: Row, kind: Format) -> None:
+        """A row as a message of its own, keyed by its id."""
+        if kind == "json":
+            self._produce(given.to_json(row), 1, JSON, key=row.id)
+            return
+        if row.payload is not None or row.time is not None:
+            raise UsageError("a float32 message has no payload and no time: use blocks or JSON")
+        self._produce(row.vector.astype("<f4").tobytes(), 1, FLOAT32, key=row.id)
+
+    def _produce(self, value: bytes, rows: int, content: str, **where: Any) -> None:
+        def delivered(error: KafkaError | None, _: Any) -> None:
+            if error is None:
+                self.acked += rows
+            else:
+                self._fail(DeliveryFailed(f"{self.topic} did not take a message: {error.str()}"))
+
+        while True:
+            self._check()
+            try:
+                self._kafka.produce(
+                    self.topic,
+                    value=value,
+                    headers=[("content-type", content.encode())],
+                    on_delivery=delivered,
+                    **where,
+                )
+                break
+            except BufferError:
+                self._kafka.poll(0.05)
+            except KafkaException as error:
+                self._check()
+                if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    why = f"a message of {len(value):,} bytes is more than Kafka takes"
+                    raise RowRefused("too-large", why) from None
+                why = f"cannot produce to {self.topic}: {error.args[0].str()}"
+                raise DeliveryFailed(why) from None
+        self.rows += rows
+        self.messages += 1
+        self.bytes += len(value)
+        self._kafka.poll(0)
+
+    def _error(self, error: KafkaError) -> None:
+        if error.code() in _REFUSED:
+            self._fail(Refused(f"the broker refused us: {error.str()}; check kafka.client"))
+        elif error.fatal():
+            self._fail(DeliveryFailed(f"the producer failed for good: {error.str()}"))
+
+    def _fail(self, error: PctError) -> None:
+        self._failure = self._failure or error
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+def _checked(
+    vector: Any, id: str | int | None, payload: Mapping[str, Any] | None, time: float | None
+) -> Row:
+    try:
+        with np.errstate(over="ignore"):
+            row = np.array(vector, np.float32)
+        text = (
+            b"null" if payload is None else orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY)
+        )
+    except (ValueError, TypeError) as error:
+        raise RowRefused("schema", f"not a row: {error}") from None
+    if row.ndim != 1 or not len(row):
+        raise RowRefused("schema", f"a vector is a flat list of numbers, not of shape {row.shape}")
+    if id == "":
+        raise RowRefused("id", "an id cannot be empty: leave it out if there is none")
+    size = row.nbytes + len(text)
+    if size > ROW_BYTES:
+        raise RowRefused("too-large", f"a row of {size:,} bytes; {ROW_BYTES:,} may go")
+    # a copy, so that the caller may change its own
+    return Row(row, None if id is None else str(id), orjson.loads(text), time)
+
+
+_now = time.monotonic

@@ -1,0 +1,101 @@
+"""Waiting until everything produced so far has been applied.
+
+1. The ends of the ingest log are taken. 2. Every ingest partition must be stored or routed to its
+end. 3. Only then are the ends of the pipes taken: nothing of ours can be added behind them. 4.
+Every pipe must be stored to its end. Which pipes there are and their ends come from the broker,
+because a view may be late or nobody may answer; positions come from the shards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+import httpx
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from pctstream.config import Config
+from pctstream.core.block import Source
+from pctstream.errors import BrokerUnreachable, InputBroken, NotReady
+from pctstream.pipes import client
+from pctstream.pipes.bounds import TIMEOUT_S, bounds
+
+POLL_S = 0.25
+HTTP_TIMEOUT_S = 5.0
+
+
+def wait_applied(
+    cfg: Config, urls: Sequence[str], out: TextIO | None = None, stall_s: float = 60.0
+) -> None:
+    """Return when all inputs are at their ends; NotReady when nothing moved for ``stall_s``."""
+    admin = AdminClient(client.common(cfg, "settled"))
+    ingest = [Source(f"{cfg.tree.name}.P0", p) for p in range(cfg.shards.count)]
+    waiting = _Waiting(urls, out, stall_s)
+    waiting.until({s: end for s, (_, end) in bounds(admin, ingest).items()})
+    pipes = _pipes(admin, f"{cfg.tree.name}.P0.")
+    waiting.until({s: end for s, (_, end) in bounds(admin, pipes).items()})
+
+
+def _pipes(admin: AdminClient, prefix: str) -> list[Source]:
+    try:
+        found = admin.list_topics(timeout=TIMEOUT_S).topics
+    except KafkaException as error:
+        raise BrokerUnreachable(f"cannot list the topics: {error}; is the broker up?") from None
+    return [Source(n, p) for n, t in found.items() if n.startswith(prefix) for p in t.partitions]
+
+
+class _Waiting:
+    def __init__(self, urls: Sequence[str], out: TextIO | None, stall_s: float) -> None:
+        self._urls = list(urls)
+        self._out = out
+        self._stall_s = stall_s
+
+    def positions(self) -> dict[Source, int]:
+        """How far each input is done; InputBroken if one has stopped for good."""
+        done: dict[Source, int] = {}
+        for shard in self._shards():
+            for entry in shard["inputs"]:
+                if entry["error"]:
+                    raise InputBroken(str(entry["error"]))
+                source = Source(entry["topic"], entry["partition"])
+                done[source] = max(entry["stored"], entry["routed"])
+        return done
+
+    def until(self, ends: dict[Source, int]) -> None:
+        """Wait for these ends, telling every five seconds what is left."""
+        moved = told = time.monotonic()
+        before: dict[Source, int] = {}
+        while True:
+            done = self.positions()
+            left = {s: e - 1 - done.get(s, -1) for s, e in ends.items() if done.get(s, -1) < e - 1}
+            if not left:
+                return
+            now = time.monotonic()
+            if done != before:
+                moved, before = now, done
+            if now - moved > self._stall_s:
+                worst = max(left, key=lambda s: left[s])
+                raise NotReady(
+                    f"nothing moved for {self._stall_s:.0f} s and {len(left)} inputs are behind, "
+                    f"{worst.topic}[{worst.partition}] by {left[worst]} messages: see "
+                    "`pctstream status`"
+                )
+            if self._out is not None and now - told >= 5.0:
+                told = now
+                print(f"waiting: {sum(left.values()):,} messages to apply", file=self._out)
+            time.sleep(POLL_S)
+
+    def _shards(self) -> list[dict[str, Any]]:
+        for _ in range(2):
+            for url in list(self._urls):
+                try:
+                    answer = httpx.get(f"{url}/v1/shards", timeout=HTTP_TIMEOUT_S)
+                    if answer.status_code == 200:
+                        return list(answer.json()["shards"])
+                except httpx.HTTPError:
+                    # the next question goes to a worker that answers
+                    self._urls.append(self._urls.pop(0))
+            time.sleep(POLL_S)
+        return []

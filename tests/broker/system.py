@@ -1,0 +1,174 @@
+"""A pctstream system for a test: workers as child processes on the session's broker."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from pctstream import config, topics
+from pctstream.client import Producer
+from pctstream.config import Config, to_env
+from pctstream.settled import wait_applied
+from pctstream.verify import Verdict, ends_of, verify
+
+SESSION_TIMEOUT_S = 6.0
+READY_S = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def wait_for(what: str, condition: Callable[[], Any], within_s: float = 60.0) -> Any:
+    """The first true answer of the condition; fails by name when the time is over."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            if (answer := condition()) is not None and answer is not False:
+                return answer
+        except (httpx.HTTPError, KeyError):
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"not within {within_s} s: {what}")
+
+
+@dataclass
+class System:
+    """Workers, what they were told, and the questions tests ask of them."""
+
+    broker: str
+    tree: str
+    folder: Path
+    settings: dict[str, object]
+    workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    ports: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        given = {
+            "tree.name": self.tree,
+            "kafka.broker": self.broker,
+            "kafka.session_timeout_s": SESSION_TIMEOUT_S,
+            "kafka.heartbeat_s": 1.0,
+            "store.dir": str(self.folder),
+            "drift.window_s": 1.0,
+            **self.settings,
+        }
+        self.cfg: Config = config.load(None, {}, given)
+        self.admin = AdminClient({"bootstrap.servers": self.broker})
+        topics.apply(self.admin, topics.static_specs(self.cfg))
+
+    # workers
+
+    def start(self, *numbers: int, ready: bool = True, file_bytes: int = 0, **env: str) -> None:
+        """Start workers; ``file_bytes`` bounds the size of any file they write."""
+        for number in numbers:
+            port = self.ports.setdefault(number, free_port())
+            child_env = {**os.environ, **to_env(self.cfg), **env,
+                         "PCT_HTTP__BIND": f"127.0.0.1:{port}",
+                         "PCT_DATA_DIR": str(self.folder)}  # fmt: skip
+
+            def limit() -> None:
+                if file_bytes:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+            log = (self.folder / f"worker-{number}.log").open("ab")
+            self.workers[number] = subprocess.Popen(
+                [sys.executable, "-m", "pctstream", "worker", "--name", f"worker-{number}"],
+                env=child_env, stdout=log, stderr=subprocess.STDOUT, preexec_fn=limit,
+            )  # fmt: skip
+        if ready:
+            self.wait_ready()
+
+    def wait_ready(self, within_s: float = READY_S) -> None:
+        for number, worker in self.workers.items():
+            if worker.poll() is None:
+                wait_for(f"worker {number} ready", lambda n=number: self._ready(n), within_s)
+
+    def _ready(self, number: int) -> bool:
+        if self.workers[number].poll() is not None:
+            pytest.fail(f"worker {number} died:\n{self.log(number)}")
+        return self.get("/readyz", number) is not None
+
+    def log(self, number: int) -> str:
+        file = self.folder / f"worker-{number}.log"
+        return file.read_text(errors="replace")[-2000:] if file.exists() else ""
+
+    def kill(self, number: int) -> None:
+        self.workers[number].kill()
+        self.workers[number].wait(10)
+
+    def died(self, number: int, within_s: float = 60.0) -> int:
+        """The exit code of a worker that must die by itself."""
+        return int(self.workers[number].wait(within_s))
+
+    def stop(self) -> None:
+        for worker in self.workers.values():
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGTERM)
+        for worker in self.workers.values():
+            try:
+                worker.wait(15)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait(5)
+
+    # questions
+
+    @property
+    def urls(self) -> list[str]:
+        alive = [n for n, w in self.workers.items() if w.poll() is None]
+        return [f"http://127.0.0.1:{self.ports[n]}" for n in alive]
+
+    def get(self, path: str, number: int | None = None) -> Any:
+        """GET from a worker (the first alive one); None when it does not serve."""
+        url = self.urls[0] if number is None else f"http://127.0.0.1:{self.ports[number]}"
+        answer = httpx.get(f"{url}{path}", timeout=10.0)
+        return answer.json() if answer.status_code == 200 else None
+
+    def feed(self, rows: np.ndarray, ids: Sequence[str] | None = None) -> None:
+        with Producer(self.broker, self.tree) as producer:
+            for i, row in enumerate(rows):
+                producer.add(row, id=str(i) if ids is None else ids[i])
+
+    def settle(self) -> None:
+        """Until every row fed so far is applied."""
+        wait_applied(self.cfg, self.urls, sys.stderr)
+
+    def verify(self) -> Verdict:
+        ends = ends_of(self.cfg, f"{self.tree}.P0", range(self.cfg.shards.count))
+        self.settle()
+        tree = self.get("/v1/tree")
+        return verify(self.cfg, tree, self.get("/v1/shards")["shards"], ends)
+
+    def routing(self) -> list[bytes]:
+        """Every record of `.routing`, raw."""
+        from pctstream.core.block import Source
+        from pctstream.verify import read_all
+
+        topic = f"{self.tree}.routing"
+        end = ends_of(self.cfg, topic, [0])[0]
+        return [m.value or b"" for m in read_all(self.cfg, Source(topic, 0), end)[1]]
+
+
+def mixture(rows: int, dimension: int = 16, centres: int = 12, seed: int = 0) -> np.ndarray:
+    """Rows of a Gaussian mixture whose centres lie far apart; shuffled."""
+    rng = np.random.default_rng(seed)
+    places = rng.normal(0, 6, (centres, dimension))
+    which = rng.integers(0, centres, rows)
+    return (places[which] + rng.normal(0, 0.4, (rows, dimension))).astype(np.float32)

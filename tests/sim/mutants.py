@@ -1,0 +1,152 @@
+"""Does the simulator see a broken rule? Each mutant is one line of the product, made wrong.
+
+`python -m sim.mutants` copies the package, edits the copy and runs seeds until one turns red. A
+mutant that no seed turns red, or whose line is not in the product any more, is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parents[1]
+PACKAGE = HERE.parent / "pctstream"
+SEEDS = 60
+
+
+class Mutant(NamedTuple):
+    """A line of the product and what it becomes."""
+
+    name: str
+    file: str
+    line: str
+    instead: str
+
+
+MUTANTS = (
+    Mutant(
+        "ack before durable",
+        "core/root.py",
+        "            return [Send(last, parcels, dead)]",
+        "            return [Send(last, parcels, dead), *self.delivered(last)]",
+    ),
+    Mutant(
+        "watermark check skipped",
+        "core/root.py",
+        "        if unit.prev > self.taken:",
+        "        if False:",
+    ),
+    Mutant(
+        "seq check dropped",
+        "core/routing.py",
+        "        if not isinstance(seq, int) or seq != self.seq + 1:",
+        "        if not isinstance(seq, int):",
+    ),
+    Mutant(
+        "go on after a failed delivery",
+        "agents/perform.py",
+        "                if reason is None:",
+        "                if True:",
+    ),
+    Mutant(
+        "repeats are not dropped by the watermark",
+        "core/root.py",
+        "        if unit.last <= self.taken:",
+        "        if False:",
+    ),
+    Mutant(
+        "watermark check of a portion skipped",
+        "core/portion.py",
+        "        if unit.prev > self.taken:",
+        "        if False:",
+    ),
+    Mutant(
+        "marks are not asked",
+        "core/marks.py",
+        "            fresh[i] = True\n            mark_offset",
+        "            mark_offset",
+    ),
+    Mutant(
+        "marks are not kept",
+        "core/portion.py",
+        '            "marks": self.marks.to_json(),',
+        '            "marks": [],',
+    ),
+    Mutant(
+        "a stale turn is taken",
+        "agents/perform.py",
+        "        if turn.stale:",
+        "        if False:",
+    ),
+    Mutant(
+        "a node that raised goes on",
+        "agents/perform.py",
+        "            turn.shard.lost.add(node_path(turn.node))",
+        "            pass",
+    ),
+    Mutant(
+        "purged before the owners have it",
+        "core/root.py",
+        "        if self.mode != life.SPLITTING or not self.stored_rows or self._waiting:",
+        "        if self.mode != life.SPLITTING or not self.stored_rows:",
+    ),
+    Mutant(
+        "position and rows in two batches",
+        "store.py",
+        "        if effect.rows is not None:\n            changes.append(",
+        "        self._kv.write(changes)\n        if effect.rows is not None:\n"
+        "            changes.append(",
+    ),
+    Mutant(
+        "held rows are forgotten",
+        "core/root.py",
+        "        if last <= self.position.routed:\n            return []\n",
+        "        if last <= self.position.taken:\n            return []\n",
+    ),
+)
+
+
+def red(mutant: Mutant, seeds: int = SEEDS) -> str | None:
+    """How the first seed that sees the mutant fails; None if none does."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "pctstream"
+        shutil.copytree(PACKAGE, copy)
+        shutil.copytree(HERE / "sim", Path(folder) / "sim")
+        file = copy / mutant.file
+        text = file.read_text()
+        if text.count(mutant.line) != 1:
+            raise SystemExit(f"{mutant.name}: {mutant.file} has not this line once: {mutant.line}")
+        file.write_text(text.replace(mutant.line, mutant.instead))
+        done = subprocess.run(
+            [sys.executable, "-m", "sim.run", "0", str(seeds)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": folder},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        if done.returncode == 0:
+            return None
+        last = done.stderr.strip().splitlines()[-1]
+        if "PCT_SIM_SEED" not in last:
+            raise SystemExit(f"{mutant.name}: the run broke, no rule did: {done.stderr}")
+        return last
+
+
+def main() -> None:
+    alive = []
+    for mutant in MUTANTS:
+        found = red(mutant)
+        print(f"{'red ' if found else 'GREEN'} {mutant.name}: {found}", flush=True)
+        alive += [] if found else [mutant.name]
+    if alive:
+        raise SystemExit(f"not seen: {', '.join(alive)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Coming to rest: no more faults and no more rows, and everything that is under way arrives."""
+
+from __future__ import annotations
+
+from sim.world import UNIT, World
+
+from pctstream.core.block import Source
+from pctstream.core.marks import Marks
+
+
+def drain(world: World) -> None:
+    """Until nothing moves; an error if that never happens."""
+    world.faults = False
+    for zombie in list(world.zombies):
+        world.crash(zombie)
+    for outlet in world.outlets:
+        while outlet.queued:
+            outlet.land(world.chance.choice(outlet.queued))
+    while world.late_record():
+        pass
+    for _ in range(2000):
+        if not _round(world, set(world.sources)) and not _reports(world):
+            return
+        world.check()
+    raise AssertionError("it does not come to rest")
+
+
+def _round(world: World, ended: set[Source]) -> bool:
+    """One of everything that can happen; whether anything did."""
+    moved = world.fatal()
+    for author in world.authors:
+        moved |= author.step(world.chance, ended)
+    for worker in list(world.workers):
+        for queue in (worker.wiring, worker.orders):
+            while queue:
+                queue.popleft()()
+                moved = True
+        moved |= worker.follow(1000)
+        for entry in worker.readable:
+            worker.deliver(entry, UNIT)
+            moved = True
+    for worker in list(world.workers):
+        moved |= world.with_key(worker, worker.turn)
+    for outlet in [worker.outlet for worker in world.workers]:
+        for source in outlet.queued:
+            outlet.land(source)
+            moved = True
+        for source in outlet.unheard:
+            outlet.ack(source)
+            moved = True
+    return moved
+
+
+def _reports(world: World) -> bool:
+    """Tell every N0 what every portion has; whether that made anything move."""
+    before, crashes = _roots(world), world.crashes
+    for worker in world.workers:
+        for shard in worker.shards.values():
+            for portion in shard.portions:
+                saved = shard.store.state(portion.path)
+                marks = Marks.from_json([] if saved is None else saved["marks"])
+                for other in world.workers:
+                    other.report(portion.path, marks)
+    for worker in list(world.workers):
+        while world.with_key(worker, worker.turn):
+            pass
+    told = any(worker.wiring or worker.orders for worker in world.workers)
+    return told or before != _roots(world) or crashes != world.crashes
+
+
+def _roots(world: World) -> list[bytes | None]:
+    return [kv.get(b"n/N0") for kv in world.kvs.values()]
