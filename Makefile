@@ -47,7 +47,7 @@ jars: $(VENV)/.locked
 	else exit 3; fi
 
 demo: setup ## the whole system on real data, with a self-check (exit code tells)
-	$(call later,the demo)
+	@$(PYTHON) -m pctstream.demo
 
 test: setup lint types ## every check and every test, real broker included
 	$(VENV)/bin/pytest $(ARGS)

@@ -24,7 +24,9 @@ class ArrayFile:
     def __init__(self, path: Path, choice: Choice) -> None:
         self._choice = choice
         if path.suffix == ".npy":
-            self._arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
+            self._arrays: dict[str, Array] = {
+                path.stem: np.load(path, mmap_mode="r", allow_pickle=False)
+            }
         else:
             self._arrays = _load(path)
         self._vectors = self._pick(path)
@@ -71,24 +73,23 @@ class ArrayFile:
 
     def _whole(self, path: Path) -> Array:
         choice = self._choice
-        if choice.array:
-            array: Array = self._named(choice.array)
-        else:
-            flat = {name: a for name, a in self._arrays.items() if a.ndim == 2}
-            if len(flat) != 1:
-                shapes = ", ".join(f"{n} {a.shape}" for n, a in self._arrays.items())
-                raise UsageError(f"{path}: name the vectors with --array or --fields: {shapes}")
-            (array,) = flat.values()
+        array = self._named(choice.array or self._only(path))
         if array.ndim != 2 or not array.shape[1]:
             raise UsageError(f"{path}: the vectors have shape {array.shape}: it must be [rows, d]")
         if choice.fields:
             try:
-                array = array[:, [int(f) for f in choice.fields]]
+                return np.asarray(array[:, [int(f) for f in choice.fields]])
             except (IndexError, ValueError):
-                raise UsageError(
-                    f"--fields: numbers of columns from 0 to {array.shape[1] - 1}"
-                ) from None
+                last = array.shape[1] - 1
+                raise UsageError(f"--fields: numbers of columns from 0 to {last}") from None
         return array
+
+    def _only(self, path: Path) -> str:
+        flat = [name for name, array in self._arrays.items() if array.ndim == 2]
+        if len(flat) != 1:
+            shapes = ", ".join(f"{n} {a.shape}" for n, a in self._arrays.items())
+            raise UsageError(f"{path}: name the vectors with --array or --fields: {shapes}")
+        return flat[0]
 
     def _named(self, name: str) -> Array:
         if name not in self._arrays:

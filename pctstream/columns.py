@@ -46,16 +46,18 @@ class TableFile:
         self._vector = self._pick()
 
     def pieces(self, start: int, rows: int) -> Iterator[Piece]:
-        at = 0
+        at = width = 0
         for batch in self._batches(rows):
             skip = min(max(0, start - at), batch.num_rows)
             for first in range(skip, batch.num_rows, rows):
                 part = batch.slice(first, rows)
-                yield self._piece(part, at + first)
+                piece = self._piece(part, at + first, width)
+                width = piece["vector"].type.list_size
+                yield piece
             at += batch.num_rows
 
-    def _piece(self, part: pa.RecordBatch, number: int) -> pa.RecordBatch:
-        vectors = _vectors(part, self._vector, number)
+    def _piece(self, part: pa.RecordBatch, number: int, width: int) -> pa.RecordBatch:
+        vectors = _vectors(part, self._vector, number, width)
         return given.batch(
             self._choice.scaled(vectors),
             id_column(part[self._ids], self._ids) if self._ids else numbers(number, part.num_rows),
@@ -140,8 +142,9 @@ def _is_number(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _vectors(part: pa.RecordBatch, names: list[str], number: int) -> Rows32:
-    """float32 [n, d]; an empty number is NaN, which the tree refuses row by row."""
+def _vectors(part: pa.RecordBatch, names: list[str], number: int, width: int) -> Rows32:
+    """float32 [n, d], d = ``width`` if that is not 0; an empty number is NaN, which the tree refuses
+    row by row."""
     if not _is_list(part[names[0]].type):
         columns = [part[n].cast(pa.float64(), safe=False) for n in names]
         with np.errstate(over="ignore"):
@@ -150,11 +153,12 @@ def _vectors(part: pa.RecordBatch, names: list[str], number: int) -> Rows32:
             ).astype(np.float32)  # fmt: skip
     column = part[names[0]]
     widths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
-    odd = np.flatnonzero(widths != widths[0])
+    width = width or int(widths[0])
+    odd = np.flatnonzero(widths != width)
     if column.null_count or len(odd):
         at = int(odd[0]) if len(odd) else 0
         raise UsageError(
-            f"row {number + at}: {names[0]} has {widths[at]} numbers, the rows before {widths[0]}"
+            f"row {number + at}: {names[0]} has {widths[at]} numbers, the rows before {width}"
         )
     flat = column.flatten().cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
     vectors: Rows32 = flat.reshape(len(column), -1)

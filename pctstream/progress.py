@@ -48,7 +48,7 @@ class Progress:
         seconds = self._now() - self._started
         rate = done / seconds if seconds > 0 else 0.0
         said = f"{self._label}: {done:,} {self._unit} in {seconds:.1f} s ({rate:,.0f}/s)"
-        self._tell(said + ("\n" if self._bar else ""))
+        self._tell(said, "\n" if self._bar else "")
 
     def _line(self, done: int) -> str:
         (first, before), (last, now) = self._seen[0], self._seen[-1]
@@ -66,9 +66,9 @@ class Progress:
         bar = f"[{'#' * full}{'.' * (WIDTH - full)}] " if self._bar else ""
         return f"{bar}{done:,} of {self._total:,} {self._unit} ({part:.0%})"
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, end: str = "") -> None:
         # on a terminal: back to the start of the line, and clear what was longer
-        self._out.write(f"\r{text}\x1b[K" if self._bar else f"{text}\n")
+        self._out.write(f"\r{text}\x1b[K{end}" if self._bar else f"{text}\n")
         self._out.flush()
 
 

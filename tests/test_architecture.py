@@ -32,8 +32,10 @@ def section(title: str) -> str:
 def table(title: str) -> dict[str, list[str]]:
     """First cell -> the other cells, of every row of the section's tables."""
     lines = [line for line in section(title).splitlines() if line.startswith("| ")]
-    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    rows = {first.strip("`"): rest for first, *rest in cells if first not in ("file", "rule", "word")}
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    rows = {
+        first.strip("`"): rest for first, *rest in cells if first not in ("file", "rule", "word")
+    }
     assert len(rows) == sum(c[0] not in ("file", "rule", "word") for c in cells), "a row twice"
     return rows
 
@@ -87,7 +89,9 @@ def test_every_rule_has_its_keeper_and_its_proof() -> None:
         assert NAMED.search(kept) and (NAMED.search(shown) or open_), rule
         for claimed in SIMULATED.findall(shown):
             assert claimed == rule, f"{rule} claims what the simulator asserts as {claimed}"
-            assert re.search(rf'"[^"]*\b{rule}\b[^"]*: ', asserted), f"no sim assertion names {rule}"
+            assert re.search(rf'"[^"]*\b{rule}\b[^"]*: ', asserted), (
+                f"no sim assertion names {rule}"
+            )
 
 
 def test_the_words_of_the_sources_lead_to_files() -> None:

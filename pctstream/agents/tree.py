@@ -62,7 +62,6 @@ class TreeAuthor:
         author = Author(settings(cfg), capacities, name)
         sampler: Sampler | None = None
         try:
-            self._log.check(settings(cfg))
             while not self._stopping.is_set():
                 match author.wants(self._log):
                     case "dimension":

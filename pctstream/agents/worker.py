@@ -30,6 +30,7 @@ from pctstream.agents.node import NodeAgents
 from pctstream.agents.perform import CrashPoints, Limits, Performer
 from pctstream.agents.report import Reporter
 from pctstream.agents.shard import Shard, Turn, node_path
+from pctstream.agents.tree import settings
 from pctstream.config import Config
 from pctstream.core import names
 from pctstream.core.marks import Marks
@@ -107,12 +108,12 @@ class Worker:
         for shard in self.shards.values():
             shard.store.close()
 
-    def fatal(self, reason: str) -> None:
+    def fatal(self, reason: str, code: int = 1) -> None:
         """End this process: nothing after this moment may count as done (R2)."""
         if self._closing.is_set():
             return
         os.write(2, f"pctstream worker {self.name}: {reason}\n".encode())
-        os._exit(1)
+        os._exit(code)
 
     def assign(self, shards: set[int]) -> None:
         """These shards are this worker's now, and no others."""
@@ -179,6 +180,7 @@ class Worker:
         try:
             for log in self._logs:
                 log.wait(CATCH_UP_S)
+            self.routing.check(settings(self.cfg))
             while not self._closing.is_set():
                 self._keep_time()
                 with contextlib.suppress(queue.Empty):
@@ -189,7 +191,7 @@ class Worker:
                         due[i] = now
                         act()
         except PctError as error:
-            self.fatal(str(error))
+            self.fatal(str(error), error.exit_code)
         except Exception as error:
             self.fatal(f"wiring failed: {error!r}")
 

@@ -17,13 +17,16 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from confluent_kafka import Producer as KafkaProducer
 from confluent_kafka.admin import AdminClient
 
 from pctstream import config, topics
 from pctstream.client import Producer
 from pctstream.config import Config, to_env
+from pctstream.core.block import Source
+from pctstream.core.unit import Message
 from pctstream.settled import wait_applied
-from pctstream.verify import Verdict, ends_of, verify
+from pctstream.verify import Verdict, ends_of, read_all, verify
 
 SESSION_TIMEOUT_S = 6.0
 READY_S = 60.0
@@ -42,7 +45,7 @@ def wait_for(what: str, condition: Callable[[], Any], within_s: float = 60.0) ->
         try:
             if (answer := condition()) is not None and answer is not False:
                 return answer
-        except (httpx.HTTPError, KeyError):
+        except (httpx.HTTPError, LookupError, TypeError):  # not there yet
             pass
         time.sleep(0.1)
     raise AssertionError(f"not within {within_s} s: {what}")
@@ -87,11 +90,11 @@ class System:
                 if file_bytes:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
-            log = (self.folder / f"worker-{number}.log").open("ab")
-            self.workers[number] = subprocess.Popen(
-                [sys.executable, "-m", "pctstream", "worker", "--name", f"worker-{number}"],
-                env=child_env, stdout=log, stderr=subprocess.STDOUT, preexec_fn=limit,
-            )  # fmt: skip
+            with (self.folder / f"worker-{number}.log").open("ab") as log:
+                self.workers[number] = subprocess.Popen(
+                    [sys.executable, "-m", "pctstream", "worker", "--name", f"worker-{number}"],
+                    env=child_env, stdout=log, stderr=subprocess.STDOUT, preexec_fn=limit,
+                )  # fmt: skip
         if ready:
             self.wait_ready()
 
@@ -156,15 +159,6 @@ class System:
         tree = self.get("/v1/tree")
         return verify(self.cfg, tree, self.get("/v1/shards")["shards"], ends)
 
-    def routing(self) -> list[bytes]:
-        """Every record of `.routing`, raw."""
-        from pctstream.core.block import Source
-        from pctstream.verify import read_all
-
-        topic = f"{self.tree}.routing"
-        end = ends_of(self.cfg, topic, [0])[0]
-        return [m.value or b"" for m in read_all(self.cfg, Source(topic, 0), end)[1]]
-
 
 def mixture(rows: int, dimension: int = 16, centres: int = 12, seed: int = 0) -> np.ndarray:
     """Rows of a Gaussian mixture whose centres lie far apart; shuffled."""
@@ -172,3 +166,23 @@ def mixture(rows: int, dimension: int = 16, centres: int = 12, seed: int = 0) ->
     places = rng.normal(0, 6, (centres, dimension))
     which = rng.integers(0, centres, rows)
     return (places[which] + rng.normal(0, 0.4, (rows, dimension))).astype(np.float32)
+
+
+def records(one: System, kind: str) -> list[Message]:
+    """Every message of a topic of the tree, partition by partition."""
+    topic = f"{one.tree}.{kind}"
+    found = one.admin.list_topics(topic, timeout=10).topics[topic].partitions
+    ends = ends_of(one.cfg, topic, sorted(found))
+    return [m for p, end in ends.items() for m in read_all(one.cfg, Source(topic, p), end)[1]]
+
+
+def produce(one: System, rows: np.ndarray, partition: np.ndarray) -> None:
+    """float32 rows to the ingest partitions given, one message a row."""
+    producer = KafkaProducer({"bootstrap.servers": one.broker, "linger.ms": 20})
+    headers = [("content-type", b"application/octet-stream")]
+    for i, (row, place) in enumerate(zip(rows, partition, strict=True)):
+        producer.produce(f"{one.tree}.P0", value=row.astype("<f4").tobytes(), key=str(i).encode(),
+                         partition=int(place), headers=headers)  # fmt: skip
+        if i % 1000 == 0:
+            producer.poll(0)
+    assert producer.flush(30) == 0

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -171,8 +172,6 @@ def test_the_tree_reads_what_was_given(given_rows: list[Any]) -> None:
     assert len(unit) == len(rows)
     if unit.rows is None:
         return
-    import orjson
-
     none = [None] * len(rows)
     block = unit.rows
     assert block.vectors[:, 0].tolist() == [float(i) for i in range(len(rows))]

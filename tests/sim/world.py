@@ -158,11 +158,10 @@ class World:
         return False
 
     def ack(self) -> bool:
-        worker = self.chance.choice(self.running)
-        if worker.outlet.unheard:
-            worker.outlet.ack(self.chance.choice(worker.outlet.unheard))
-            return True
-        return False
+        outlet = self.chance.choice(self.running).outlet
+        if unheard := outlet.unheard:
+            outlet.ack(self.chance.choice(unheard))
+        return bool(unheard)
 
     def author(self) -> bool:
         ended = {s for s in self.sources if s not in self.busy}
@@ -199,7 +198,10 @@ class World:
 
     def lose_turn(self) -> bool:
         worker = self.chance.choice(self.running)
-        return self.with_key(worker, lambda k: worker.lose(k, self.chance.random() < 0.5))
+        taken, deepest = self.chance.random() < 0.5, self.chance.random() < 0.5
+        return self.with_key(
+            worker, lambda k: worker.lose(max(worker.waiting) if deepest else k, taken)
+        )
 
     def deliver_twice(self) -> bool:
         worker = self.chance.choice(self.running)
@@ -209,10 +211,9 @@ class World:
 
     def refuse(self) -> bool:
         outlet = self.chance.choice(self.running).outlet
-        sources = outlet.queued
-        if sources:
-            outlet.refuse(self.chance.choice(sources))
-        return bool(sources)
+        if queued := outlet.queued:
+            outlet.refuse(self.chance.choice(queued))
+        return bool(queued)
 
     def fatal(self) -> bool:
         """A process hears that its producer is at its end."""
@@ -254,10 +255,9 @@ class World:
 
     def late_record(self) -> bool:
         """What an author that is dead had on its way gets into the log, whatever came between."""
-        if self.late:
+        if late := bool(self.late):
             self.log.append(ROUTING, self.late.pop())
-            return True
-        return False
+        return late
 
     def step(self) -> None:
         """Whatever is next; then the rules that are about more than one event."""

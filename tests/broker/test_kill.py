@@ -1,0 +1,145 @@
+"""kill -9: nothing lost, nothing doubled, history only grows, serving again soon.
+
+The crash points stand where a half-done step would show: around the WriteBatch that applies rows, after
+rows were produced and before that is known, around the WriteBatch that advances `routed`. A trial whose
+worker did not die proves nothing and fails.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+
+import pytest
+from broker.system import SESSION_TIMEOUT_S, System, mixture, records, wait_for
+
+Make = Callable[..., System]
+POINTS = ("before-apply", "after-apply", "after-produce", "before-routed", "after-routed")
+PART = 6000
+SEED = int(os.environ.get("PCT_KILL_SEED") or random.SystemRandom().randrange(10**6))
+INSTANTS = int(os.environ.get("PCT_KILLS", "3"))
+
+
+def grown(system: Make) -> System:
+    one = system(shards__count=4, tree__epsilon=8.0, tree__gap=500)
+    one.start(0, 1)
+    one.feed(mixture(PART))
+    wait_for("portions", lambda: one.get("/v1/portions")["portions"])
+    one.settle()
+    return one
+
+
+def after_a_death(one: System, fed: int, before: list[bytes]) -> None:
+    """What holds after every trial."""
+    died = time.monotonic()
+    one.start(0)
+    assert time.monotonic() - died <= SESSION_TIMEOUT_S + 10
+    verdict = one.verify()
+    assert (verdict.lost, verdict.duplicated, verdict.altered) == (0, 0, 0)
+    assert verdict.applied == fed
+    assert [m.value for m in records(one, "routing")][: len(before)] == before
+    wait_for("totals not smaller than before", lambda: one.get("/v1/tree")["rows"] == fed)
+
+
+def test_kill_at_every_crash_point(system: Make) -> None:
+    one = grown(system)
+    fed = PART
+    for trial, point in enumerate(POINTS):
+        before = [m.value or b"" for m in records(one, "routing")]
+        one.kill(0)
+        one.start(0, PCT_CRASH_AT=f"{point}:2")
+        names = [f"{trial}-{i}" for i in range(PART)]
+        # in two parts: every point is passed more than once
+        one.feed(mixture(PART // 2, seed=trial + 1), names[: PART // 2])
+        one.feed(mixture(PART // 2, seed=trial + 50), names[PART // 2 :])
+        fed += PART
+        assert one.died(0) == -9, f"{point}: the worker did not die, so nothing was shown"
+        after_a_death(one, fed, before)
+
+
+def test_kill_at_random_instants(system: Make) -> None:
+    print(f"PCT_KILL_SEED={SEED}")
+    chance = random.Random(SEED)
+    one = grown(system)
+    fed = PART
+    for trial in range(INSTANTS):
+        before = [m.value or b"" for m in records(one, "routing")]
+        for part in range(4):
+            one.feed(mixture(PART, seed=fed), [f"{trial}-{part}-{i}" for i in range(PART)])
+            fed += PART
+            if part == 1:
+                # the instant is the point of the trial, not something to wait for
+                time.sleep(chance.uniform(0.0, 0.4))
+                one.kill(0)
+        after_a_death(one, fed, before)
+
+
+def test_kill_while_the_root_covers(system: Make) -> None:
+    """The growth step: killed between the first row and the split, both workers in turn."""
+    one = system(shards__count=4, tree__epsilon=8.0, tree__gap=3000)
+    one.start(0, 1)
+    one.feed(mixture(2000))
+    for number in (0, 1):
+        one.kill(number)
+        one.start(number)
+    one.feed(mixture(10_000, seed=1), [f"b{i}" for i in range(10_000)])
+    wait_for("portions", lambda: one.get("/v1/portions")["portions"])
+    verdict = one.verify()
+    assert verdict.sound
+    assert verdict.applied == 12_000
+
+
+def test_restart_of_everything_and_a_lost_data_directory(system: Make) -> None:
+    one = grown(system)
+    tree = wait_for("all rows", lambda: one.get("/v1/tree")["rows"] == PART and one.get("/v1/tree"))
+    one.kill(0)
+    one.kill(1)
+    one.start(0, 1)
+    assert one.verify().applied == PART
+    again = wait_for("all rows", lambda: one.get("/v1/tree")["rows"] == PART and one.get("/v1/tree"))
+    assert (again["epoch"], again["levels"]) == (tree["epoch"], tree["levels"])
+    one.kill(0)
+    one.kill(1)
+    shutil.rmtree(one.folder / "shards")
+    shutil.rmtree(one.folder / "workers")
+    one.start(0, 1)
+    verdict = one.verify()
+    assert verdict.sound
+    assert verdict.applied == PART
+    rebuilt = wait_for("all rows", lambda: one.get("/v1/tree")["rows"] == PART and one.get("/v1/tree"))
+    assert (rebuilt["epoch"], rebuilt["levels"]) == (tree["epoch"], tree["levels"])
+
+
+def test_a_dead_worker_is_replaced(system: Make) -> None:
+    one = grown(system)
+    one.kill(0)
+    died = time.monotonic()
+    wait_for("the survivor hosts every shard", lambda: one.get("/readyz", 1) and all(
+        s["worker"] == "worker-1" for s in one.get("/v1/shards", 1)["shards"]))  # fmt: skip
+    assert time.monotonic() - died <= SESSION_TIMEOUT_S + 10
+    one.feed(mixture(PART, seed=7), [f"b{i}" for i in range(PART)])
+    assert one.verify().applied == 2 * PART
+
+
+def test_a_worker_that_stood_still_is_fenced_until_it_has_rejoined(system: Make) -> None:
+    one = grown(system)
+    one.workers[0].send_signal(19)
+    wait_for("the other takes its shards", lambda: len({
+        s["shard"] for s in one.get("/v1/shards", 1)["shards"] if s["worker"] == "worker-1"}) == 4
+        or None, SESSION_TIMEOUT_S + 25)  # fmt: skip
+    one.workers[0].send_signal(18)
+    one.feed(mixture(PART, seed=9), [f"b{i}" for i in range(PART)])
+    one.wait_ready()
+    assert one.verify().applied == 2 * PART
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_clean_stop_loses_nothing(system: Make, number: int) -> None:
+    one = grown(system)
+    one.workers[number].terminate()
+    assert one.died(number, 30) == 0
+    one.start(number)
+    assert one.verify().applied == PART
