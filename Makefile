@@ -67,10 +67,10 @@ dashboards: setup ## Grafana and Prometheus with the dashboards
 	$(call later,the dashboards)
 
 chaos: setup ## the kill tests, more often than in `make test`
-	$(call later,the long kill tests)
+	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py --timeout=1200
 
 mutants: setup ## break the product in known ways: the tests must notice
-	$(call later,the mutants)
+	@cd tests && PYTHONPATH=. ../$(PYTHON) -m sim.mutants
 
 up: setup ## a broker, the topics and two workers, until Ctrl-C
 	$(VENV)/bin/pctstream up $(ARGS)

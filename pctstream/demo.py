@@ -101,7 +101,7 @@ class Scenes:
     def __init__(self, system: Running, data: Path, total: int) -> None:
         self._system, self._data, self._total = system, data, total
         self._cfg = self._configured()
-        self._admin = AdminClient(client.common(self._cfg, "demo"))
+        self._admin = AdminClient({**client.common(self._cfg, "demo"), "log_level": 0})
         self._stop = threading.Event()
         self._fed: FeedResult | None = None
         self._failed: BaseException | None = None

@@ -1,9 +1,10 @@
 """Waiting until everything produced so far has been applied.
 
-1. The ends of the ingest log are taken. 2. Every ingest partition must be stored or routed to its
-end. 3. Only then are the ends of the pipes taken: nothing of ours can be added behind them. 4.
-Every pipe must be stored to its end. Which pipes there are and their ends come from the broker,
-because a view may be late or nobody may answer; positions come from the shards.
+1. The ends of the ingest log are taken. 2. Every ingest partition must be stored (once N0 has
+split: routed) to its end. 3. Only then are the ends of the pipes taken: nothing of ours can be
+added behind them. 4. Every pipe must be stored to its end. Which pipes there are and their ends
+come from the broker, because a view may be late or nobody may answer; positions come from the
+shards.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 
 from pctstream.config import Config
 from pctstream.core.block import Source
-from pctstream.errors import BrokerUnreachable, InputBroken, NotReady
+from pctstream.errors import BrokerUnreachable, InputBroken, NotFound, NotReady
 from pctstream.pipes import client
 from pctstream.pipes.bounds import TIMEOUT_S, bounds
 
@@ -31,19 +32,24 @@ def wait_applied(
 ) -> None:
     """Return when all inputs are at their ends; NotReady when nothing moved for ``stall_s``."""
     admin = AdminClient(client.common(cfg, "settled"))
-    ingest = [Source(f"{cfg.tree.name}.P0", p) for p in range(cfg.shards.count)]
+    ingest = [s for s in _inputs(admin, cfg) if s.topic == f"{cfg.tree.name}.P0"]
+    if not ingest:
+        raise NotFound(f"there is no topic {cfg.tree.name}.P0: start `pctstream up`")
     waiting = _Waiting(urls, out, stall_s)
     waiting.until({s: end for s, (_, end) in bounds(admin, ingest).items()})
-    pipes = _pipes(admin, f"{cfg.tree.name}.P0.")
+    pipes = [s for s in _inputs(admin, cfg) if s not in ingest]
     waiting.until({s: end for s, (_, end) in bounds(admin, pipes).items()})
 
 
-def _pipes(admin: AdminClient, prefix: str) -> list[Source]:
+def _inputs(admin: AdminClient, cfg: Config) -> list[Source]:
+    """The ingest partitions and the pipes that there are."""
+    ingest = f"{cfg.tree.name}.P0"
     try:
         found = admin.list_topics(timeout=TIMEOUT_S).topics
     except KafkaException as error:
         raise BrokerUnreachable(f"cannot list the topics: {error}; is the broker up?") from None
-    return [Source(n, p) for n, t in found.items() if n.startswith(prefix) for p in t.partitions]
+    inputs = [n for n in found if n == ingest or n.startswith(f"{ingest}.")]
+    return [Source(name, p) for name in inputs for p in found[name].partitions]
 
 
 class _Waiting:
@@ -55,12 +61,15 @@ class _Waiting:
     def positions(self) -> dict[Source, int]:
         """How far each input is done; InputBroken if one has stopped for good."""
         done: dict[Source, int] = {}
-        for shard in self._shards():
-            for entry in shard["inputs"]:
-                if entry["error"]:
-                    raise InputBroken(str(entry["error"]))
-                source = Source(entry["topic"], entry["partition"])
-                done[source] = max(entry["stored"], entry["routed"])
+        entries = [entry for shard in self._shards() for entry in shard["inputs"]]
+        split = any(entry["node"] != "N0" for entry in entries)
+        for entry in entries:
+            if entry["error"]:
+                raise InputBroken(str(entry["error"]))
+            source = Source(entry["topic"], entry["partition"])
+            # once N0 has split, a row held there is still on its way
+            on_its_way = split and entry["node"] == "N0"
+            done[source] = entry["routed"] if on_its_way else max(entry["stored"], entry["routed"])
         return done
 
     def until(self, ends: dict[Source, int]) -> None:

@@ -15,6 +15,7 @@ values that never change, so they go to blob files, where compaction does not co
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path as FilePath
@@ -25,7 +26,7 @@ import orjson
 from pctstream.core.block import Block, Source, decode, encode
 from pctstream.core.effects import Apply, Position
 from pctstream.core.names import Path, node_name
-from pctstream.errors import StoreFailed
+from pctstream.errors import NotReady, StoreFailed
 
 _OFFSET = struct.Struct(">q")
 
@@ -117,6 +118,17 @@ def _row_key(node: str, offset: int) -> bytes:
     return _rows_prefix(node) + _OFFSET.pack(offset)
 
 
+@contextlib.contextmanager
+def _open() -> Iterator[None]:
+    """A view may ask while the shard moves to another worker: that is no failure of the disk."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "DbClosedError":
+            raise
+        raise NotReady("the shard is moving to another worker: ask again") from None
+
+
 class RocksKV:
     """``KV`` over one RocksDB database; its LOCK fences other processes on this machine."""
 
@@ -141,14 +153,16 @@ class RocksKV:
             raise StoreFailed(f"cannot open the store {path}: {error}") from None
 
     def get(self, key: bytes) -> bytes | None:
-        found: bytes | None = self._db.get(key)
+        with _open():
+            found: bytes | None = self._db.get(key)
         return found
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self._db.items(from_key=prefix):
-            if not key.startswith(prefix):
-                return
-            yield key, value
+        with _open():
+            for key, value in self._db.items(from_key=prefix):
+                if not key.startswith(prefix):
+                    return
+                yield key, value
 
     def write(self, changes: Sequence[Change]) -> None:
         from rocksdict import WriteBatch

@@ -5,8 +5,7 @@ entity (`shard:3`, `portion:N0,3`). A record that is older than the one already 
 (`newer`). Two readers fold it: the state agent into Faust's tables, a worker's own share of them; and
 the follower of every worker into `ReadModel`, complete, because any worker answers for the whole
 tree, also while the group is rebalancing or another worker is dead. A Faust global table would be
-that copy, but its own documentation warns of endless recovery with several instances, and it closes
-its databases at every rebalance.
+that copy, but its own documentation warns of endless recovery with several instances.
 """
 
 from __future__ import annotations
@@ -43,17 +42,28 @@ def newer(record: Record, held: Record | None) -> bool:
 
 def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(table, key, value) of what a record says."""
-    if record["kind"] == "portion":
+    if record.get("kind") == "portion":
         name = record["portion"]
         yield "portions", name, dict(record)
         node = {k: record[k] for k in ("rows", "radius", "offset", "epoch", "time")}
         yield "nodes", name, node | {"shard": record["owner"]}
+        return
+    if record.get("kind") != "shard":
         return
     shard = record["shard"]
     root = record["root"] | {k: record[k] for k in ("offset", "epoch", "time")}
     yield "nodes", f"N0@{shard}", root | {"shard": shard}
     metrics = record["metrics"] | {k: record[k] for k in ("offset", "epoch", "time")}
     yield "metrics", f"shard:{shard}", metrics
+
+
+def readable(raw: bytes | None) -> dict[str, Any]:
+    """The JSON object a record is; empty where it is none, which is nobody's record of ours."""
+    try:
+        found = orjson.loads(raw or b"{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class ReadModel:
@@ -63,9 +73,8 @@ class ReadModel:
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
 
-    def fold(self, raw: bytes) -> Record | None:
-        """Take one message of `.state`; the record if it counted."""
-        record: Record = orjson.loads(raw)
+    def fold(self, record: Record) -> Record | None:
+        """Take one record of `.state`; itself if it counted."""
         key = key_of(record)
         with self._lock:
             if not newer(record, self._records.get(key)):

@@ -13,7 +13,7 @@ counter or a view: the log is read and decoded again, the stores are read segmen
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,6 +35,9 @@ from pctstream.pipes.reader import as_message
 READ_S = 120.0
 DIGEST_TIMEOUT_S = 120.0
 UNIT_MESSAGES = 64
+HOST_S = 30.0
+
+AskShards = Callable[[], Sequence[dict[str, Any]]]
 
 ROW = np.dtype(
     [("source", np.int32), ("offset", np.int64), ("index", np.int32), ("hash", np.uint64)]
@@ -213,18 +216,27 @@ def dead_origins(cfg: Config) -> set[str]:
     return {(m.key or b"").decode(errors="replace") for m in messages}
 
 
-def shard_rows(shards: Sequence[dict[str, Any]], sources: Sources) -> Rows:
+def digest_of(shard: int, ask_shards: AskShards) -> bytes:
+    """A shard's digest from the worker that hosts it; asked again while it changes hosts."""
+    deadline = time.monotonic() + HOST_S
+    while True:
+        try:
+            url = next(s["url"] for s in ask_shards() if s["shard"] == shard)
+            answer = httpx.get(f"{url}/v1/shards/{shard}/digest", timeout=DIGEST_TIMEOUT_S)
+            answer.raise_for_status()
+            return answer.content
+        except (httpx.HTTPError, StopIteration) as error:
+            if time.monotonic() > deadline:
+                raise NotReady(f"shard {shard} gave no digest: {error!r}") from None
+            time.sleep(0.25)
+
+
+def shard_rows(count: int, ask_shards: AskShards, sources: Sources) -> Rows:
     """Every row of every shard's store, a row on its way from N0 to a portion once."""
     held: list[Rows] = [np.zeros(0, ROW)]
     portions: list[Rows] = [np.zeros(0, ROW)]
-    for shard in shards:
-        url = f"{shard['url']}/v1/shards/{shard['shard']}/digest"
-        try:
-            answer = httpx.get(url, timeout=DIGEST_TIMEOUT_S)
-            answer.raise_for_status()
-        except httpx.HTTPError as error:
-            raise NotReady(f"shard {shard['shard']} gave no digest: {error}") from None
-        with pa.ipc.open_stream(answer.content) as reader:
+    for shard in range(count):
+        with pa.ipc.open_stream(digest_of(shard, ask_shards)) as reader:
             for batch in reader:
                 if batch.num_rows:
                     at_root = batch["node"][0].as_py() == "N0"
@@ -232,13 +244,14 @@ def shard_rows(shards: Sequence[dict[str, Any]], sources: Sources) -> Rows:
     return once(np.concatenate(held), np.concatenate(portions))
 
 
-def verify(cfg: Config, tree: dict[str, Any], shards: Sequence[dict[str, Any]],
-           ends: dict[int, int]) -> Verdict:  # fmt: skip
+def verify(
+    cfg: Config, tree: dict[str, Any], ask_shards: AskShards, ends: dict[int, int]
+) -> Verdict:
     """Compare; everything below ``ends`` must have been applied."""
     sources = Sources()
     log, dead, gone = IngestLog(cfg, tree["dimension"], tree["metric"]).read(ends, sources)
     refused = dead_origins(cfg)
-    applied = shard_rows(shards, sources)
+    applied = shard_rows(cfg.shards.count, ask_shards, sources)
     known = {p: sources.number(Source(f"{cfg.tree.name}.P0", p)) for p in ends}
     later = np.zeros(len(applied), np.bool_)
     for partition, number in known.items():

@@ -40,6 +40,7 @@ class Inputs:
     ) -> None:  # fmt: skip
         self.broken: dict[Source, InputBroken] = {}
         self.topic_ids: dict[str, str] = {}
+        self._bases: dict[Source, int] = {}
         self._cfg = cfg
         self._log = log
         self._metrics = metrics
@@ -80,6 +81,7 @@ class Inputs:
         after = node.position.taken
         if found is None:
             after = low - 1 if told is None else told - 1
+            self._bases[source] = after
             shard.begin(after, path)
         elif found[1] and self.topic_ids.get(source.topic) != found[1]:
             self.stop(source, made_again(source))
@@ -91,6 +93,13 @@ class Inputs:
                 "shard's store to rebuild"))  # fmt: skip
             return None
         return after
+
+    def again(self, shard: Shard, path: Path) -> None:
+        """The node was restored: read on behind what its store has (R6)."""
+        source = shard.source(path)
+        if shard.store.position(source) is None:
+            shard.begin(self._bases.get(source, -1), path)
+        self.reader.reread(source, shard.nodes[path].position.taken + 1)
 
     def remove(self, shard: Shard) -> None:
         """The shard is somebody else's now."""

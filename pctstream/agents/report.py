@@ -93,30 +93,37 @@ class Reporter:
         hosted = list(self._worker.shards.values())
         return {node_name(p.path): self.portion(s, p, now) for s in hosted for p in s.portions}
 
-    def again(self, raw: bytes) -> None:
+    def again(self, record: Record) -> None:
         """A lower record than one held was read: if it is of an entity here, tell it once more."""
-        record: Record = orjson.loads(raw)
         if record["worker"] != self._worker.name:
             self._sent.pop(key_of(record), None)
 
     def portion(self, shard: Shard, portion: Portion, now: float) -> Record:
-        """The absolute state of a portion, true at its pipe's offset."""
+        """The absolute state of a portion, true at its pipe's offset.
+
+        As the store has it: the node in memory may be a write ahead, and a mark once told lets N0
+        drop rows.
+        """
         name = node_name(portion.path)
+        found = shard.store.position(portion.source)
+        state = shard.store.state(portion.path) or {}
+        position = found[0] if found else portion.position
+        rows = int(state.get("rows", 0))
         return {
             "kind": "portion",
             "portion": name,
             "owner": shard.number,
             "worker": self._worker.name,
-            "epoch": portion.position.epoch,
-            "offset": portion.position.stored,
+            "epoch": position.epoch,
+            "offset": position.stored,
             "time": now,
-            "rows": portion.rows,
-            "bytes": portion.bytes,
-            "rate": self._rate(name, portion.rows, now),
-            "radius": portion.radius,
-            "mean_distance": portion.distance_sum / portion.rows if portion.rows else 0.0,
-            "dead_rows": portion.dead_rows,
-            "marks": portion.marks.to_json(),
+            "rows": rows,
+            "bytes": int(state.get("bytes", 0)),
+            "rate": self._rate(name, rows, now),
+            "radius": float(state.get("radius", 0.0)),
+            "mean_distance": float(state.get("distance_sum", 0.0)) / rows if rows else 0.0,
+            "dead_rows": int(state.get("dead_rows", 0)),
+            "marks": state.get("marks", []),
         }
 
     def shard(self, shard: Shard, ends: dict[Source, int], now: float) -> Record:

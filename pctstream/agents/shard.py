@@ -6,6 +6,7 @@ is thrown away and restored, and its input is read again from where the store is
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -51,6 +52,7 @@ class Shard:
     store: Store
     sink_rows: int
     nodes: dict[Path, Node] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
     lost: set[Path] = field(default_factory=set)
     """Nodes that raised: what they believe and what the store holds may differ."""
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
-
-from pctstream.tables import NAMES, entries, newer
+from pctstream.tables import NAMES, entries, newer, readable
 
 
 def declare_state(app: Any, topic: Any, options: dict[str, Any]) -> None:
@@ -25,6 +23,6 @@ def declare_state(app: Any, topic: Any, options: dict[str, Any]) -> None:
     async def state(records: AsyncIterator[bytes]) -> None:
         """Keeps the tables of nodes, portions and metrics."""
         async for raw in records:
-            for table, key, value in entries(orjson.loads(raw)):
+            for table, key, value in entries(readable(raw)):
                 if newer(value, tables[table].get(key)):
                     tables[table][key] = value

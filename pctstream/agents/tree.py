@@ -73,7 +73,8 @@ class TreeAuthor:
                     case "append":
                         for record in author.records(self._log):
                             if not self._append(record):
-                                author = Author(settings(cfg), capacities, name)
+                                # somebody else's record counted: begin again, from the log's start
+                                author, sampler = Author(settings(cfg), capacities, name), None
                                 break
                     case "topics":
                         self._open_level(author)

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import orjson
 from confluent_kafka import Message as KafkaMessage
 
 from pctstream.agents.hosting import Hosting
@@ -41,7 +40,7 @@ from pctstream.metrics import Metrics
 from pctstream.pipes import client
 from pctstream.pipes.log import Follower
 from pctstream.pipes.writer import Writer
-from pctstream.tables import ReadModel, Record
+from pctstream.tables import ReadModel, Record, readable
 
 TICK_S = 0.25
 TOPIC_CHECK_S = 3.0
@@ -68,7 +67,7 @@ class Worker:
         self._hosting = Hosting(cfg)
         self._assigned: set[int] | None = None
         self._beat = time.monotonic()
-        self._fenced = False
+        self._fence: tuple[float, int] | None = None
 
     # life
 
@@ -117,7 +116,7 @@ class Worker:
 
     def assign(self, shards: set[int]) -> None:
         """These shards are this worker's now, and no others."""
-        self._fenced = False
+        self._fence = None
         self._order(partial(self._assign, shards))
 
     @property
@@ -129,7 +128,7 @@ class Worker:
             return "not in the group yet"
         if self._assigned != set(self.shards):
             return "opening shards"
-        if self._fenced or time.monotonic() - self._beat > self.cfg.kafka.session_timeout_s:
+        if self._fenced():
             return "it stood still longer than the session timeout and has not rejoined the group"
         if broken := list(self.inputs.broken.values()):
             return "; ".join(str(e) for e in broken)
@@ -151,8 +150,9 @@ class Worker:
 
     def take(self, turn: Turn) -> None:
         """What a node agent does with a turn, in a thread."""
+        self._wait_while_fenced()
         try:
-            with self.metrics.apply_seconds.time():
+            with self.metrics.apply_seconds.time(), turn.shard.lock:
                 self._performer.take(turn)
         except (StoreFailed, DeliveryFailed) as error:
             self.fatal(str(error))
@@ -196,19 +196,37 @@ class Worker:
             self.fatal(f"wiring failed: {error!r}")
 
     def _keep_time(self) -> None:
-        """A process that stood still may have been replaced: fenced until the group has it again."""
-        now = time.monotonic()
-        if now - self._beat > self.cfg.kafka.session_timeout_s and self._assigned is not None:
-            self._fenced = True
-        self._beat = now
+        self._fenced()
+        self._beat = time.monotonic()
+
+    def _fenced(self) -> bool:
+        """Whether this process stood still so long that the group may have replaced it.
+
+        It serves and produces nothing until the group has assigned it shards again, or its
+        heartbeats went on under the same generation: then nobody had missed it.
+        """
+        now, kafka = time.monotonic(), self.cfg.kafka
+        if self._fence is None:
+            if now - self._beat <= kafka.session_timeout_s or self._assigned is None:
+                return False
+            self._fence = (now, self.generation())
+        since, generation = self._fence
+        if now - since > 3 * kafka.heartbeat_s and self.generation() == generation >= 0:
+            self._fence = None
+        return self._fence is not None
+
+    def _wait_while_fenced(self) -> None:
+        while self._fenced() and not self._closing.is_set():
+            time.sleep(TICK_S)
 
     def _assign(self, shards: set[int]) -> None:
         self._assigned = shards
         for number in set(self.shards) - shards:
             shard = self.shards.pop(number)
             self.inputs.remove(shard)
-            shard.nodes.clear()
-            shard.store.close()
+            with shard.lock:  # a turn under way ends first
+                shard.nodes.clear()
+                shard.store.close()
         self._open()
 
     def _open(self) -> None:
@@ -229,40 +247,50 @@ class Worker:
             start = self._agents.start([path for _, path in fresh])
             asyncio.run_coroutine_threadsafe(start, self._loop).result(START_S)
         for shard in self.shards.values():
-            if (root := shard.root) is not None:
-                self.enqueue(Turn(shard, root, partial(shard.adopt, self.routing)))
+            self._adopt(shard)
         if fresh:
             self.inputs.add(fresh)
 
     def _restore(self, shard: Shard, path: Path) -> None:
         if self.shards.get(shard.number) is not shard:
             return
-        node = shard.restore(path, self.routing)
+        shard.restore(path, self.routing)
         if path == ROOT:
-            self.enqueue(Turn(shard, node, partial(shard.adopt, self.routing)))
-        self.inputs.reader.reread(shard.source(path), node.position.taken + 1)
+            self._adopt(shard)
+        self.inputs.again(shard, path)
+
+    def _adopt(self, shard: Shard) -> None:
+        """What the routing and the portions' owners have said of N0 so far, to its node."""
+        if shard.root is None:
+            return
+        self.enqueue(Turn(shard, shard.root, partial(shard.adopt, self.routing)))
+        for record in self.model.portions().values():
+            self._owner_applied(shard, record)
 
     # followed logs
 
     def _on_routing(self, message: KafkaMessage) -> None:
-        record = orjson.loads(message.value() or b"{}")
+        record = readable(message.value())
         time_s = message.timestamp()[1] / 1000.0
-        if self.routing.fold(record, int(message.offset() or 0), time_s):
+        if record and self.routing.fold(record, int(message.offset() or 0), time_s):
             self._order(self._sync)
 
     def _on_state(self, message: KafkaMessage) -> None:
-        raw = message.value()
-        if raw is None:
+        said = readable(message.value())
+        if not said:
             return
-        record = self.model.fold(raw)
+        record = self.model.fold(said)
         if record is None:
-            self._reporter.again(raw)
+            self._reporter.again(said)
         elif record["kind"] == "portion":
+            for shard in list(self.shards.values()):
+                self._owner_applied(shard, record)
+
+    def _owner_applied(self, shard: Shard, record: Record) -> None:
+        if (root := shard.root) is not None and root.stored_rows:
             marks = Marks.from_json(record["marks"])
             path = names.node_path(record["portion"])
-            for shard in list(self.shards.values()):
-                if (root := shard.root) is not None and root.rows:
-                    self.enqueue(Turn(shard, root, partial(root.owner_applied, path, marks)))
+            self.enqueue(Turn(shard, root, partial(root.owner_applied, path, marks)))
 
 
 def _crash_points() -> CrashPoints:

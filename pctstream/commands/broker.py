@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pctstream.broker import LocalBroker, fetch_jars
-from pctstream.commands.common import common_options, configured
+from pctstream.commands.context import common_options, configured
 
 
 @click.command("broker")

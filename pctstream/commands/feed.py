@@ -12,7 +12,7 @@ from typing import Any, cast
 import click
 
 from pctstream.client import Format
-from pctstream.commands.common import common_options, configured, worker_urls
+from pctstream.commands.context import common_options, configured, worker_urls
 from pctstream.feed import FeedOptions, FeedResult, run
 from pctstream.files import Choice
 from pctstream.settled import wait_applied

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pctstream.commands.common import ask, common_options, configured, worker_urls
+from pctstream.commands.context import ask, common_options, configured, worker_urls
 
 
 @click.command("status")

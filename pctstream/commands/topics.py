@@ -9,7 +9,7 @@ import yaml
 from confluent_kafka.admin import AdminClient
 
 from pctstream import topics
-from pctstream.commands.common import common_options, configured
+from pctstream.commands.context import common_options, configured
 from pctstream.pipes import client
 
 

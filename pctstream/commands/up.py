@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from pctstream import topics
 from pctstream.broker import LocalBroker
-from pctstream.commands.common import common_options, configured
+from pctstream.commands.context import common_options, configured
 from pctstream.config import Config, to_env
 from pctstream.errors import UsageError
 from pctstream.pipes import client

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pctstream.commands.common import ask, common_options, configured, worker_urls
+from pctstream.commands.context import ask, common_options, configured, worker_urls
 from pctstream.errors import InputBroken
 from pctstream.settled import wait_applied
 from pctstream.verify import ends_of, verify
@@ -30,8 +30,8 @@ def verify_command(
         wait_applied(cfg, urls, sys.stderr)
     except InputBroken as error:
         broken = error
-    tree, shards = ask(urls, "/v1/tree"), ask(urls, "/v1/shards")["shards"]
-    verdict = verify(cfg, tree, shards, ends)
+    tree = ask(urls, "/v1/tree")
+    verdict = verify(cfg, tree, lambda: ask(urls, "/v1/shards")["shards"], ends)
     if as_json:
         click.echo(json.dumps(verdict.to_json()))
     else:

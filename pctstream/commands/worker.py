@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pctstream.commands.common import common_options, configured
+from pctstream.commands.context import common_options, configured
 from pctstream.config import to_env
 
 

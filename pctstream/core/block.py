@@ -123,7 +123,7 @@ class Block:
     def origins(self) -> list[Origin]:
         """The origin of each row (for people and dead letters, not for hot paths)."""
         return [
-            Origin(*self.sources[s], int(o), int(i))
+            Origin(self.sources[s].topic, self.sources[s].partition, int(o), int(i))
             for s, o, i in zip(self.source, self.offset, self.index, strict=True)
         ]
 

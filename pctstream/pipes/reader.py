@@ -3,8 +3,10 @@
 One consumer, one thread, no group subscription: an input is added by `incremental_assign` at the
 offset behind its store's watermark (2 ms for 256 partitions, nobody is rebalanced). Messages of an
 input are collected until they are many bytes or the first has waited for the linger; then they are
-decoded together into one unit and handed to the input's sink. So a busy input comes in large units
-and an idle one without delay.
+decoded together into one unit and handed to the input's sink. While more messages lie in the log than
+were collected, the wait is up to `BEHIND` lingers: those rows queue anyway, and what a unit costs on
+its way (messages, fetches, WriteBatches) does not grow with its rows. So a busy input comes in large
+units and an idle one without delay.
 
 Back-pressure (R12): the rows handed out and not yet taken back by ``release`` are bounded; above the
 bound the thread does not poll, and librdkafka's own queue (bounded in kbytes) fills, then stops
@@ -33,6 +35,7 @@ Decode = Callable[[Sequence[Message], int, int], Unit]
 POLL_MESSAGES = 64
 IDLE_S = 0.05
 LOOK_S = 0.5
+BEHIND = 25
 
 
 @dataclass(slots=True)
@@ -189,10 +192,11 @@ class Reader:
             return self._out >= self._rows_in_flight
 
     def _patience(self) -> float:
-        waiting = [e.since for e in self._inputs.values() if e.messages]
-        if not waiting:
-            return min(IDLE_S, max(self._linger_s, 0.005))
-        return max(0.001, min(waiting) + self._linger_s - time.monotonic())
+        idle = min(IDLE_S, max(self._linger_s, 0.005))
+        now = time.monotonic()
+        # an input behind its end is asked again a linger later, not at once
+        left = [(e.since - now) % idle for e in self._inputs.values() if e.messages]
+        return max(0.001, min(left, default=idle))
 
     def _take(self, message: KafkaMessage) -> None:
         source = Source(str(message.topic()), int(message.partition() or 0))
@@ -243,7 +247,18 @@ class Reader:
     def _ready(self, entry: Input, now: float) -> bool:
         if not entry.messages:
             return entry.seen > entry.delivered
-        return len(entry.messages) >= self._unit_rows or now - entry.since >= self._linger_s
+        if len(entry.messages) >= self._unit_rows:
+            return True
+        waited = now - entry.since
+        if waited < self._linger_s:
+            return False
+        return waited >= BEHIND * self._linger_s or not self._behind(entry)
+
+    def _behind(self, entry: Input) -> bool:
+        """Whether the last fetch saw more messages still to come than were collected."""
+        place = TopicPartition(*entry.source)
+        _, high = self._consumer.get_watermark_offsets(place, cached=True)
+        return int(high) - 1 - entry.seen > len(entry.messages)
 
     def _deliver(self, entry: Input) -> None:
         unit = entry.decode(entry.messages, entry.delivered, entry.seen)

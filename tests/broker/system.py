@@ -157,7 +157,7 @@ class System:
         ends = ends_of(self.cfg, f"{self.tree}.P0", range(self.cfg.shards.count))
         self.settle()
         tree = self.get("/v1/tree")
-        return verify(self.cfg, tree, self.get("/v1/shards")["shards"], ends)
+        return verify(self.cfg, tree, lambda: self.get("/v1/shards")["shards"], ends)
 
 
 def mixture(rows: int, dimension: int = 16, centres: int = 12, seed: int = 0) -> np.ndarray:

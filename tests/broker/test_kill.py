@@ -44,6 +44,7 @@ def after_a_death(one: System, fed: int, before: list[bytes]) -> None:
     wait_for("totals not smaller than before", lambda: one.get("/v1/tree")["rows"] == fed)
 
 
+@pytest.mark.timeout(300)
 def test_kill_at_every_crash_point(system: Make) -> None:
     one = grown(system)
     fed = PART
@@ -60,6 +61,7 @@ def test_kill_at_every_crash_point(system: Make) -> None:
         after_a_death(one, fed, before)
 
 
+@pytest.mark.timeout(300)
 def test_kill_at_random_instants(system: Make) -> None:
     print(f"PCT_KILL_SEED={SEED}")
     chance = random.Random(SEED)
@@ -99,7 +101,9 @@ def test_restart_of_everything_and_a_lost_data_directory(system: Make) -> None:
     one.kill(1)
     one.start(0, 1)
     assert one.verify().applied == PART
-    again = wait_for("all rows", lambda: one.get("/v1/tree")["rows"] == PART and one.get("/v1/tree"))
+    again = wait_for(
+        "all rows", lambda: one.get("/v1/tree")["rows"] == PART and one.get("/v1/tree")
+    )
     assert (again["epoch"], again["levels"]) == (tree["epoch"], tree["levels"])
     one.kill(0)
     one.kill(1)
@@ -109,7 +113,9 @@ def test_restart_of_everything_and_a_lost_data_directory(system: Make) -> None:
     verdict = one.verify()
     assert verdict.sound
     assert verdict.applied == PART
-    rebuilt = wait_for("all rows", lambda: one.get("/v1/tree")["rows"] == PART and one.get("/v1/tree"))
+    rebuilt = wait_for(
+        "all rows", lambda: one.get("/v1/tree")["rows"] == PART and one.get("/v1/tree")
+    )
     assert (rebuilt["epoch"], rebuilt["levels"]) == (tree["epoch"], tree["levels"])
 
 

@@ -148,9 +148,7 @@ def test_bad_rows_are_dead_letters_and_their_neighbours_go_on(system: Make) -> N
     verdict = one.verify()
     assert verdict.sound
     assert (verdict.applied, verdict.dead_lettered, verdict.ingested) == (2997, 5, 3002)
-    codes = sorted(
-        dict(m.headers())["pct.error.code"].decode() for m in raw_messages(one, "dlq")
-    )
+    codes = sorted(dict(m.headers())["pct.error.code"].decode() for m in raw_messages(one, "dlq"))
     assert codes == ["decode", "dimension", "not-finite", "not-finite", "not-finite"]
 
 

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from pctstream import topics
 from pctstream.config import Config, load
-from pctstream.errors import InputBroken, NotReady
+from pctstream.errors import InputBroken, NotFound, NotReady
 from pctstream.settled import wait_applied
 
 STALL_S = 1.5
@@ -143,6 +143,16 @@ def test_an_input_that_has_stopped_for_good(cfg: Config, answers: Answers, url: 
     with pytest.raises(InputBroken, match="another id") as error:
         wait(cfg, url)
     assert error.value.exit_code == 5
+
+
+def test_the_broker_says_which_inputs_there_are(cfg: Config, answers: Answers, url: str) -> None:
+    other = {"kafka.broker": cfg.kafka.broker}
+    fewer = load(None, {}, {**other, "tree.name": cfg.tree.name, "shards.count": 1})
+    answers.put("P0.4", 0, 1)
+    with pytest.raises(NotReady, match=r"P0\[1\]"):
+        wait(fewer, url)
+    with pytest.raises(NotFound, match="no topic"):
+        wait(load(None, {}, {**other, "tree.name": "nowhere"}), url)
 
 
 def test_no_answer_is_no_proof(cfg: Config) -> None:
