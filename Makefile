@@ -61,7 +61,7 @@ types: $(VENV)/.locked ## mypy --strict
 	$(VENV)/bin/mypy
 
 bench: setup ## measure against a plain confluent-kafka loop
-	$(call later,the benchmarks)
+	$(PYTHON) benchmarks/end_to_end.py $(ARGS)
 
 dashboards: setup ## Grafana and Prometheus with the dashboards
 	$(call later,the dashboards)

@@ -1,10 +1,9 @@
 """Waiting until everything produced so far has been applied.
 
-1. The ends of the ingest log are taken. 2. Every ingest partition must be stored (once N0 has
-split: routed) to its end. 3. Only then are the ends of the pipes taken: nothing of ours can be
-added behind them. 4. Every pipe must be stored to its end. Which pipes there are and their ends
-come from the broker, because a view may be late or nobody may answer; positions come from the
-shards.
+1. The ends of the ingest log are taken. 2. Every ingest partition must be stored or routed to its
+end: a row held at N0 counts as applied. 3. Only then are the ends of the pipes taken. 4. Every pipe
+must be stored to its end. Which pipes there are and their ends come from the broker, because a view
+may be late or nobody may answer; positions come from the shards.
 """
 
 from __future__ import annotations
@@ -61,15 +60,12 @@ class _Waiting:
     def positions(self) -> dict[Source, int]:
         """How far each input is done; InputBroken if one has stopped for good."""
         done: dict[Source, int] = {}
-        entries = [entry for shard in self._shards() for entry in shard["inputs"]]
-        split = any(entry["node"] != "N0" for entry in entries)
-        for entry in entries:
-            if entry["error"]:
-                raise InputBroken(str(entry["error"]))
-            source = Source(entry["topic"], entry["partition"])
-            # once N0 has split, a row held there is still on its way
-            on_its_way = split and entry["node"] == "N0"
-            done[source] = entry["routed"] if on_its_way else max(entry["stored"], entry["routed"])
+        for shard in self._shards():
+            for entry in shard["inputs"]:
+                if entry["error"]:
+                    raise InputBroken(str(entry["error"]))
+                source = Source(entry["topic"], entry["partition"])
+                done[source] = max(entry["stored"], entry["routed"])
         return done
 
     def until(self, ends: dict[Source, int]) -> None:

@@ -43,7 +43,7 @@ def wait_for(what: str, condition: Callable[[], Any], within_s: float = 60.0) ->
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:
-            if (answer := condition()) is not None and answer is not False:
+            if answer := condition():
                 return answer
         except (httpx.HTTPError, LookupError, TypeError):  # not there yet
             pass
@@ -150,8 +150,13 @@ class System:
                 producer.add(row, id=str(i) if ids is None else ids[i])
 
     def settle(self) -> None:
-        """Until every row fed so far is applied."""
+        """Until every row fed so far is applied and, if N0 has split, none is held there."""
         wait_applied(self.cfg, self.urls, sys.stderr)
+        wait_for("N0 to hold nothing once split", lambda: self._nothing_held())
+
+    def _nothing_held(self) -> bool:
+        root = self.get("/v1/nodes/N0")
+        return root["state"] != "splitting" or root["held"] == 0
 
     def verify(self) -> Verdict:
         ends = ends_of(self.cfg, f"{self.tree}.P0", range(self.cfg.shards.count))

@@ -69,7 +69,7 @@ def test_beijing_air(system: Make, shared_data: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_photographs(system: Make) -> None:
-    shown = [patches(photograph(name))[0] for name in ("china.jpg", "flower.jpg")]
+    shown = [patches(photograph(name))[0] for name in ("china", "flower")]
     rows = np.random.default_rng(0).permutation(np.concatenate(shown)[::3]) / np.float32(255)
     one = system(shards__count=SHARDS, tree__epsilon=4.26, drift__window_s=2.0)
     goes_all_the_way(one, rows)
