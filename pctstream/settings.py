@@ -27,6 +27,8 @@ CHOSEN = frozenset(
         "enable.idempotence",
         "group.id",
         "group.instance.id",
+        "max.in.flight",
+        "max.in.flight.requests.per.connection",
         "message.timeout.ms",
         "partitioner",
     }

@@ -21,6 +21,7 @@ from pctstream.core.block import Source
 from pctstream.errors import BrokerUnreachable, InputBroken, NotFound, NotReady
 from pctstream.pipes import client
 from pctstream.pipes.bounds import TIMEOUT_S, bounds
+from pctstream.token import headers
 
 POLL_S = 0.25
 HTTP_TIMEOUT_S = 5.0
@@ -34,7 +35,7 @@ def wait_applied(
     ingest = [s for s in _inputs(admin, cfg) if s.topic == f"{cfg.tree.name}.P0"]
     if not ingest:
         raise NotFound(f"there is no topic {cfg.tree.name}.P0: start `pctstream up`")
-    waiting = _Waiting(urls, out, stall_s)
+    waiting = _Waiting(urls, out, stall_s, headers(cfg))
     waiting.until({s: end for s, (_, end) in bounds(admin, ingest).items()})
     pipes = [s for s in _inputs(admin, cfg) if s not in ingest]
     waiting.until({s: end for s, (_, end) in bounds(admin, pipes).items()})
@@ -52,7 +53,10 @@ def _inputs(admin: AdminClient, cfg: Config) -> list[Source]:
 
 
 class _Waiting:
-    def __init__(self, urls: Sequence[str], out: TextIO | None, stall_s: float) -> None:
+    def __init__(
+        self, urls: Sequence[str], out: TextIO | None, stall_s: float, headers: dict[str, str]
+    ) -> None:
+        self._headers = headers
         self._urls = list(urls)
         self._out = out
         self._stall_s = stall_s
@@ -96,7 +100,9 @@ class _Waiting:
         for _ in range(2):
             for url in list(self._urls):
                 try:
-                    answer = httpx.get(f"{url}/v1/shards", timeout=HTTP_TIMEOUT_S)
+                    answer = httpx.get(
+                        f"{url}/v1/shards", timeout=HTTP_TIMEOUT_S, headers=self._headers
+                    )
                     if answer.status_code == 200:
                         return list(answer.json()["shards"])
                 except httpx.HTTPError:

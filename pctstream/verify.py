@@ -31,6 +31,7 @@ from pctstream.errors import BrokerUnreachable, NotReady
 from pctstream.http.digest import row_digests
 from pctstream.pipes import client
 from pctstream.pipes.reader import as_message
+from pctstream.token import headers
 
 READ_S = 120.0
 DIGEST_TIMEOUT_S = 120.0
@@ -216,13 +217,15 @@ def dead_origins(cfg: Config) -> set[str]:
     return {(m.key or b"").decode(errors="replace") for m in messages}
 
 
-def digest_of(shard: int, ask_shards: AskShards) -> bytes:
+def digest_of(cfg: Config, shard: int, ask_shards: AskShards) -> bytes:
     """A shard's digest from the worker that hosts it; asked again while it changes hosts."""
     deadline = time.monotonic() + HOST_S
     while True:
         try:
             url = next(s["url"] for s in ask_shards() if s["shard"] == shard)
-            answer = httpx.get(f"{url}/v1/shards/{shard}/digest", timeout=DIGEST_TIMEOUT_S)
+            answer = httpx.get(
+                f"{url}/v1/shards/{shard}/digest", timeout=DIGEST_TIMEOUT_S, headers=headers(cfg)
+            )
             answer.raise_for_status()
             return answer.content
         except (httpx.HTTPError, StopIteration) as error:
@@ -231,12 +234,12 @@ def digest_of(shard: int, ask_shards: AskShards) -> bytes:
             time.sleep(0.25)
 
 
-def shard_rows(count: int, ask_shards: AskShards, sources: Sources) -> Rows:
+def shard_rows(cfg: Config, ask_shards: AskShards, sources: Sources) -> Rows:
     """Every row of every shard's store, a row on its way from N0 to a portion once."""
     held: list[Rows] = [np.zeros(0, ROW)]
     portions: list[Rows] = [np.zeros(0, ROW)]
-    for shard in range(count):
-        with pa.ipc.open_stream(digest_of(shard, ask_shards)) as reader:
+    for shard in range(cfg.shards.count):
+        with pa.ipc.open_stream(digest_of(cfg, shard, ask_shards)) as reader:
             for batch in reader:
                 if batch.num_rows:
                     at_root = batch["node"][0].as_py() == "N0"
@@ -251,7 +254,7 @@ def verify(
     sources = Sources()
     log, dead, gone = IngestLog(cfg, tree["dimension"], tree["metric"]).read(ends, sources)
     refused = dead_origins(cfg)
-    applied = shard_rows(cfg.shards.count, ask_shards, sources)
+    applied = shard_rows(cfg, ask_shards, sources)
     known = {p: sources.number(Source(f"{cfg.tree.name}.P0", p)) for p in ends}
     later = np.zeros(len(applied), np.bool_)
     for partition, number in known.items():

@@ -23,6 +23,7 @@ from functools import partial
 
 from confluent_kafka import Message as KafkaMessage
 
+from pctstream.agents.fence import Fence
 from pctstream.agents.hosting import Hosting
 from pctstream.agents.inputs import Inputs
 from pctstream.agents.node import NodeAgents
@@ -66,8 +67,10 @@ class Worker:
         self._closing = threading.Event()
         self._hosting = Hosting(cfg)
         self._assigned: set[int] | None = None
-        self._beat = time.monotonic()
-        self._fence: tuple[float, int] | None = None
+        kafka = cfg.kafka
+        self._fence = Fence(
+            kafka.session_timeout_s, kafka.heartbeat_s, lambda: self.generation()
+        )  # fmt: skip
 
     # life
 
@@ -116,7 +119,7 @@ class Worker:
 
     def assign(self, shards: set[int]) -> None:
         """These shards are this worker's now, and no others."""
-        self._fence = None
+        self._fence.fall()
         self._order(partial(self._assign, shards))
 
     @property
@@ -128,7 +131,7 @@ class Worker:
             return "not in the group yet"
         if self._assigned != set(self.shards):
             return "opening shards"
-        if self._fenced():
+        if self._fence.up:
             return "it stood still longer than the session timeout and has not rejoined the group"
         if broken := list(self.inputs.broken.values()):
             return "; ".join(str(e) for e in broken)
@@ -182,7 +185,7 @@ class Worker:
                 log.wait(CATCH_UP_S)
             self.routing.check(settings(self.cfg))
             while not self._closing.is_set():
-                self._keep_time()
+                self._fence.beat()
                 with contextlib.suppress(queue.Empty):
                     self._orders.get(timeout=TICK_S)()
                 now = time.monotonic()
@@ -195,28 +198,8 @@ class Worker:
         except Exception as error:
             self.fatal(f"wiring failed: {error!r}")
 
-    def _keep_time(self) -> None:
-        self._fenced()
-        self._beat = time.monotonic()
-
-    def _fenced(self) -> bool:
-        """Whether this process stood still so long that the group may have replaced it.
-
-        It serves and produces nothing until the group has assigned it shards again, or its
-        heartbeats went on under the same generation: then nobody had missed it.
-        """
-        now, kafka = time.monotonic(), self.cfg.kafka
-        if self._fence is None:
-            if now - self._beat <= kafka.session_timeout_s or self._assigned is None:
-                return False
-            self._fence = (now, self.generation())
-        since, generation = self._fence
-        if now - since > 3 * kafka.heartbeat_s and self.generation() == generation >= 0:
-            self._fence = None
-        return self._fence is not None
-
     def _wait_while_fenced(self) -> None:
-        while self._fenced() and not self._closing.is_set():
+        while self._fence.up and not self._closing.is_set():
             time.sleep(TICK_S)
 
     def _assign(self, shards: set[int]) -> None:

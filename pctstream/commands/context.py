@@ -14,7 +14,8 @@ import httpx
 from pctstream import config
 from pctstream.broker import announced
 from pctstream.config import Config
-from pctstream.errors import BrokerUnreachable, NotReady
+from pctstream.errors import BrokerUnreachable, NotReady, Refused
+from pctstream.token import headers
 
 HTTP_TIMEOUT_S = 5.0
 
@@ -65,18 +66,20 @@ def worker_urls(cfg: Config, http: str | None = None) -> list[str]:
     return [f"http://{cfg.http.bind}"]
 
 
-def ask(urls: list[str], path: str) -> Any:
+def ask(cfg: Config, urls: list[str], path: str) -> Any:
     """GET from the first worker that answers."""
     last: Exception | None = None
     for url in urls:
         try:
-            answer = httpx.get(f"{url}{path}", timeout=HTTP_TIMEOUT_S)
+            answer = httpx.get(f"{url}{path}", timeout=HTTP_TIMEOUT_S, headers=headers(cfg))
         except httpx.HTTPError as error:
             last = error
             continue
         if answer.status_code == 503:
             last = NotReady(str(answer.json().get("detail", answer.text)))
             continue
+        if answer.status_code == 401:
+            raise Refused(str(answer.json()["detail"]))
         answer.raise_for_status()
         return answer.json()
     raise NotReady(f"no worker answers at {', '.join(urls)}: {last}; is `pctstream up` running?")

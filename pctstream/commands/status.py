@@ -25,7 +25,7 @@ def status_command(
     cfg = configured(config_file, data_dir, need_broker=False)
     urls = worker_urls(cfg, http)
     while True:
-        tree, shards = ask(urls, "/v1/tree"), ask(urls, "/v1/shards")
+        tree, shards = ask(cfg, urls, "/v1/tree"), ask(cfg, urls, "/v1/shards")
         broken = [i for s in shards["shards"] for i in s["inputs"] if i["error"]]
         if as_json:
             click.echo(json.dumps({"tree": tree, "shards": shards["shards"], "broken": broken}))

@@ -30,8 +30,8 @@ def verify_command(
         wait_applied(cfg, urls, sys.stderr)
     except InputBroken as error:
         broken = error
-    tree = ask(urls, "/v1/tree")
-    verdict = verify(cfg, tree, lambda: ask(urls, "/v1/shards")["shards"], ends)
+    tree = ask(cfg, urls, "/v1/tree")
+    verdict = verify(cfg, tree, lambda: ask(cfg, urls, "/v1/shards")["shards"], ends)
     if as_json:
         click.echo(json.dumps(verdict.to_json()))
     else:

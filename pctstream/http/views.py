@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from pctstream import tables
+from pctstream import tables, token
 from pctstream.core.names import node_path
-from pctstream.errors import NotFound, NotReady, PctError
+from pctstream.errors import NotFound, NotReady, PctError, Refused
 from pctstream.http.digest import digest
 from pctstream.http.tree import TreeView
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
+
+GoOn = Callable[[Request], Awaitable[Response]]
 
 PAGE_MAX = 1000
 """Entries of one answer (bounds its size)."""
@@ -31,6 +34,17 @@ def create(worker: Worker) -> FastAPI:
         body = {"type": f"about:blank#{error.code}", "title": error.code, "status": error.status,
                 "detail": str(error)}  # fmt: skip
         return JSONResponse(body, error.status, headers, "application/problem+json")
+
+    wanted = token.secret(worker.cfg)
+
+    @app.middleware("http")
+    async def only_who_may(request: Request, go_on: GoOn) -> Response:
+        given = request.headers.get("authorization")
+        if token.allowed(wanted, request.url.path, given):
+            return await go_on(request)
+        return await problem(
+            request, Refused("send `Authorization: Bearer TOKEN` (http.token_file)")
+        )
 
     _health(app, worker)
     _tables(app, worker)

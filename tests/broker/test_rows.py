@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import orjson
 import pytest
 from broker.system import System, mixture, produce, records, wait_for
 
 from pctstream.core.routing import Routing
+from pctstream.settled import wait_applied
 
 Make = Callable[..., System]
 ROWS = 20_000
@@ -190,6 +193,20 @@ def test_a_config_that_contradicts_record_0_is_refused(system: Make, tmp_path: A
     one.start(0, ready=False, PCT_TREE__GAP="301")
     assert one.died(0) == 2
     assert "tree.gap" in one.log(0)
+
+
+def test_without_the_token_nothing_is_answered(system: Make, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("a secret\n")
+    one = system(shards__count=2, http__token_file=str(secret))
+    one.start(0)
+    url = one.urls[0]
+    assert httpx.get(f"{url}/livez", timeout=5).status_code == 200
+    for headers in ({}, {"Authorization": "Bearer another"}):
+        assert httpx.get(f"{url}/v1/tree", headers=headers, timeout=5).status_code == 401
+    right = {"Authorization": "Bearer a secret"}
+    assert httpx.get(f"{url}/v1/tree", headers=right, timeout=5).status_code == 200
+    wait_applied(one.cfg, one.urls)
 
 
 def test_routing_reads_the_same_for_everyone(grown: System) -> None:
