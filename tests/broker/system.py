@@ -61,6 +61,7 @@ class System:
     settings: dict[str, object]
     workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[int, int] = field(default_factory=dict)
+    fed: int = 0
 
     def __post_init__(self) -> None:
         given = {
@@ -145,6 +146,7 @@ class System:
         return answer.json() if answer.status_code == 200 else None
 
     def feed(self, rows: np.ndarray, ids: Sequence[str] | None = None) -> None:
+        self.fed += len(rows)
         with Producer(self.broker, self.tree) as producer:
             for i, row in enumerate(rows):
                 producer.add(row, id=str(i) if ids is None else ids[i])

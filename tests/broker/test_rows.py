@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,26 +20,29 @@ Make = Callable[..., System]
 ROWS = 20_000
 
 
-@pytest.fixture
-def grown(system: Make) -> Iterator[System]:
-    """Two workers, four shards, a tree of one level over a mixture."""
-    one = system(shards__count=4, tree__epsilon=8.0, tree__gap=500)
+@pytest.fixture(scope="module")
+def grown(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Two workers, four shards, a tree of one level over a mixture; tests add rows, none is lost."""
+    settings: dict[str, object] = {"shards.count": 4, "tree.epsilon": 8.0, "tree.gap": 500}
+    folder = tmp_path_factory.mktemp("grown")
+    one = System(broker.bootstrap, f"t{os.getpid()}-rows", folder, settings)
     one.start(0, 1)
     one.feed(mixture(ROWS))
     wait_for("portions", lambda: one.get("/v1/portions")["portions"])
     one.settle()
     yield one
+    one.stop()
 
 
 def test_every_row_is_in_exactly_one_leaf_and_every_view_says_so(grown: System) -> None:
     verdict = grown.verify()
     assert verdict.sound
-    assert verdict.ingested == verdict.applied == ROWS
-    wait_for("the view of all rows", lambda: grown.get("/v1/tree")["rows"] == ROWS)
+    assert verdict.ingested == verdict.applied == grown.fed
+    wait_for("the view of all rows", lambda: grown.get("/v1/tree")["rows"] == grown.fed)
     portions = grown.get("/v1/tables/portions")["rows"]
-    assert sum(p["rows"] for p in portions.values()) == ROWS
+    assert sum(p["rows"] for p in portions.values()) == grown.fed
     metrics = grown.get("/v1/tables/metrics")["rows"]
-    assert sum(m["rows"] for m in metrics.values()) == ROWS
+    assert sum(m["rows"] for m in metrics.values()) == grown.fed
     tree = grown.get("/v1/tree")
     assert [level["nodes"] for level in tree["levels"]] == [1, len(portions)]
     assert tree["levels"][0]["splitting"] == 1
@@ -46,19 +50,6 @@ def test_every_row_is_in_exactly_one_leaf_and_every_view_says_so(grown: System) 
     for mine, theirs in zip(one, other, strict=True):
         for key in ("name", "rows", "state", "mode", "children", "history", "shard", "entropy"):
             assert mine[key] == theirs[key], key
-
-
-def test_the_tree_is_answered_while_the_other_worker_is_dead(grown: System) -> None:
-    wait_for("the view of all rows", lambda: grown.get("/v1/tree")["rows"] == ROWS)
-    before = grown.get("/v1/tree", 1)
-    grown.kill(0)
-    after = grown.get("/v1/tree", 1)
-    assert {k: v for k, v in after.items() if k != "as_of"} == {
-        k: v for k, v in before.items() if k != "as_of"
-    }
-    wait_for("the survivor hosts all shards", lambda: all(
-        s["worker"] == "worker-1" for s in grown.get("/v1/shards", 1)["shards"]))  # fmt: skip
-    assert grown.verify().sound
 
 
 def test_state_records_are_few(grown: System) -> None:
@@ -217,3 +208,16 @@ def test_routing_reads_the_same_for_everyone(grown: System) -> None:
     assert (log.epoch, log.dimension) == (tree["epoch"], tree["dimension"])
     owners = {p["portion"]: p["owner"] for p in grown.get("/v1/portions")["portions"]}
     assert {f"N0,{path[1]}": owner for path, owner in log.owners.items()} == owners
+
+
+def test_the_tree_is_answered_while_the_other_worker_is_dead(grown: System) -> None:
+    wait_for("the view of all rows", lambda: grown.get("/v1/tree", 1)["rows"] == grown.fed)
+    before = grown.get("/v1/tree", 1)
+    grown.kill(0)
+    after = grown.get("/v1/tree", 1)
+    assert {k: v for k, v in after.items() if k != "as_of"} == {
+        k: v for k, v in before.items() if k != "as_of"
+    }
+    wait_for("the survivor hosts all shards", lambda: all(
+        s["worker"] == "worker-1" for s in grown.get("/v1/shards", 1)["shards"]))  # fmt: skip
+    assert grown.verify().sound

@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 from pctstream.core.block import ARROW, Block, decode, encode
 from pctstream.core.marks import Marks
 from pctstream.store import RocksKV
-from pctstream.verify import ROW, compare, once
+from pctstream.verify import ROW, compare, ends_of, once
 
 Make = Callable[..., System]
 PART = 6000
@@ -83,8 +83,7 @@ def test_a_loss_and_an_altered_row_planted_in_a_pipe(grown: System) -> None:
     """A forged origin from the future: the mark jumps, and rows behind it count as repeats."""
     last = last_rows(grown)
     child, row = next(iter(last.items()))
-    end = max(i["end"] for s in grown.get("/v1/shards")["shards"] for i in s["inputs"]
-              if i["topic"] == f"{grown.tree}.P0" and i["partition"] == 0)  # fmt: skip
+    end = ends_of(grown.cfg, f"{grown.tree}.P0", [0])[0]
     forged = replace(row, offset=np.array([end + 1]), index=np.array([0], np.int32))
     pipe(grown, child, forged)
     grown.settle()
