@@ -21,13 +21,13 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pctstream.config import Config
 from pctstream.core import ingest
 from pctstream.core.block import Block, Source
 from pctstream.core.unit import DeadLetter, Message
-from pctstream.errors import BrokerUnreachable, NotReady
+from pctstream.errors import BrokerUnreachable, NotFound, NotReady
 from pctstream.http.digest import row_digests
 from pctstream.pipes import client
 from pctstream.pipes.reader import as_message
@@ -169,6 +169,20 @@ class IngestLog:
         return np.concatenate(parts) if parts else np.zeros(0, ROW), dead, gone
 
 
+def partitions_of(cfg: Config, topic: str) -> list[int]:
+    """Those the topic has, whatever the configuration here says."""
+    consumer = Consumer(client.consumer(cfg, "verify"))
+    try:
+        found = consumer.list_topics(timeout=10.0).topics.get(topic)
+    except KafkaException as error:
+        raise BrokerUnreachable(f"cannot list the topics: {error}; is the broker up?") from None
+    finally:
+        consumer.close()
+    if found is None:
+        raise NotFound(f"there is no topic {topic}: is this the tree's name? start `pctstream up`")
+    return sorted(found.partitions)
+
+
 def ends_of(cfg: Config, topic: str, partitions: Sequence[int]) -> dict[int, int]:
     """The log end of each partition now."""
     consumer = Consumer(client.consumer(cfg, "verify"))
@@ -234,11 +248,11 @@ def digest_of(cfg: Config, shard: int, ask_shards: AskShards) -> bytes:
             time.sleep(0.25)
 
 
-def shard_rows(cfg: Config, ask_shards: AskShards, sources: Sources) -> Rows:
+def shard_rows(cfg: Config, count: int, ask_shards: AskShards, sources: Sources) -> Rows:
     """Every row of every shard's store, a row on its way from N0 to a portion once."""
     held: list[Rows] = [np.zeros(0, ROW)]
     portions: list[Rows] = [np.zeros(0, ROW)]
-    for shard in range(cfg.shards.count):
+    for shard in range(count):
         with pa.ipc.open_stream(digest_of(cfg, shard, ask_shards)) as reader:
             for batch in reader:
                 if batch.num_rows:
@@ -254,7 +268,7 @@ def verify(
     sources = Sources()
     log, dead, gone = IngestLog(cfg, tree["dimension"], tree["metric"]).read(ends, sources)
     refused = dead_origins(cfg)
-    applied = shard_rows(cfg, ask_shards, sources)
+    applied = shard_rows(cfg, len(ends), ask_shards, sources)
     known = {p: sources.number(Source(f"{cfg.tree.name}.P0", p)) for p in ends}
     later = np.zeros(len(applied), np.bool_)
     for partition, number in known.items():

@@ -11,7 +11,7 @@ import click
 from pctstream.commands.context import ask, common_options, configured, worker_urls
 from pctstream.errors import InputBroken
 from pctstream.settled import wait_applied
-from pctstream.verify import ends_of, verify
+from pctstream.verify import ends_of, partitions_of, verify
 
 
 @click.command("verify")
@@ -24,7 +24,8 @@ def verify_command(
     """Read the ingest log to its end, ask every shard, compare; exit 5 on a lost or doubled row."""
     cfg = configured(config_file, data_dir)
     urls = worker_urls(cfg, http)
-    ends = ends_of(cfg, f"{cfg.tree.name}.P0", range(cfg.shards.count))
+    ingest = f"{cfg.tree.name}.P0"
+    ends = ends_of(cfg, ingest, partitions_of(cfg, ingest))
     broken = None
     try:
         wait_applied(cfg, urls, sys.stderr)

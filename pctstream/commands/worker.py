@@ -29,7 +29,8 @@ def worker_command(
 
     from pctstream.app import create
 
-    app = create(os.environ)
-    faust.Worker(
-        app, loglevel=loglevel, redirect_stdouts=False, quiet=True
-    ).execute_from_commandline()
+    worker = faust.Worker(
+        create(os.environ), loglevel=loglevel, redirect_stdouts=False, quiet=True
+    )  # fmt: skip
+    worker.spinner = None  # it would write cursor codes into whatever log this goes to
+    worker.execute_from_commandline()
