@@ -161,7 +161,7 @@ class IngestLog:
                 some = messages[start : start + UNIT_MESSAGES]
                 unit = ingest.decode(
                     source, some, -1, some[-1].offset, self._dimension, self._metric,
-                    self._cfg.ingest.format,
+                    self._cfg.ingest.format, self._cfg.blocks.row_bytes,
                 )  # fmt: skip
                 dead += unit.dead
                 if unit.rows is not None:

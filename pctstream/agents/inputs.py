@@ -140,10 +140,12 @@ class Inputs:
     def _decoder(self, source: Source, path: Path) -> Callable[..., Unit]:
         if path != ROOT:
             return partial(ingest.decode_pipe, source)
-        log, assumed = self._log, self._cfg.ingest.format
+        log, assumed, row_bytes = self._log, self._cfg.ingest.format, self._cfg.blocks.row_bytes
 
         def decode(messages: Sequence[Message], prev: int, last: int) -> Unit:
-            return ingest.decode(source, messages, prev, last, log.dimension, log.metric, assumed)
+            return ingest.decode(
+                source, messages, prev, last, log.dimension, log.metric, assumed, row_bytes
+            )
 
         return decode
 

@@ -77,13 +77,16 @@ class Block:
 
     @property
     def content_bytes(self) -> int:
-        """Bytes of what the rows say: 4 d + 24 a row, ids and payloads.
+        """Bytes of what the rows say: a sum over rows, however they were grouped into blocks."""
+        return int(self.row_sizes().sum())
 
-        A sum over rows, so that it does not depend on how they were grouped into blocks.
-        """
-        texts = (pc.sum(pc.binary_length(a)).as_py() for a in (self.ids, self.payloads)
-                 if a is not None)  # fmt: skip
-        return len(self) * (4 * self.dimension + 24) + sum(t or 0 for t in texts)
+    def row_sizes(self) -> Longs:
+        """Bytes of what each row says, int64 [n]: 4 d + 24, its id and its payload."""
+        sizes = np.full(len(self), 4 * self.dimension + 24, np.int64)
+        for texts in (self.ids, self.payloads):
+            if texts is not None:
+                sizes += np.asarray(pc.fill_null(pc.binary_length(texts), 0), np.int64)
+        return sizes
 
     def take(self, rows: npt.NDArray[np.int64]) -> Block:
         """The rows at these positions, in the order given."""

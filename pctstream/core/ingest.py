@@ -19,6 +19,8 @@ from pctstream.core.formats import FLOAT32, JSON, SHORT, sniff
 from pctstream.core.unit import DeadLetter, Message, Unit
 from pctstream.errors import RowRefused
 
+ROW_BYTES = 900_000
+
 
 def decode(
     source: Source,
@@ -28,11 +30,13 @@ def decode(
     dimension: int,
     metric: str,
     assumed: str = "auto",
+    row_bytes: int = ROW_BYTES,
 ) -> Unit:
     """One unit from consecutive messages of the ingest partition ``source``.
 
     ``dimension`` is what the tree has, ``metric`` "euclidean" or "cosine" (rows are normalised),
-    ``assumed`` the format where a message does not say.
+    ``assumed`` the format where a message does not say, ``row_bytes`` the content bytes that a row
+    may have and still fit into a message of its child's pipe.
     """
     blocks: list[Block] = []
     dead: list[DeadLetter] = []
@@ -59,7 +63,7 @@ def decode(
     good: list[Block] = []
     keys = {m.offset: m.key for m in messages}
     for block in blocks:
-        kept, refused_rows = validate(block, metric, keys)
+        kept, refused_rows = validate(block, metric, keys, row_bytes)
         dead.extend(refused_rows)
         if len(kept):
             good.append(kept)
@@ -76,15 +80,17 @@ def _kind(message: Message, dimension: int, assumed: str) -> str:
 
 
 def validate(
-    block: Block, metric: str, keys: dict[int, bytes | None]
+    block: Block, metric: str, keys: dict[int, bytes | None], row_bytes: int = ROW_BYTES
 ) -> tuple[Block, list[DeadLetter]]:
     """The rows that may enter the tree (normalised under cosine), and the rest as dead letters."""
     norms = kernels.norms(block.vectors)
-    finite = kernels.finite(block.vectors)
+    large = block.row_sizes() > row_bytes
+    finite = kernels.finite(block.vectors) & ~large
     limit = float(np.finfo(np.float32).max)
     fits = np.where(finite, norms, 0.0) ** 2 < limit
     checks: list[tuple[str, str, Any]] = [
-        ("not-finite", "the vector has a NaN or an infinity", ~finite),
+        ("too-large", f"the row has more than {row_bytes} bytes (blocks.row_bytes)", large),
+        ("not-finite", "the vector has a NaN or an infinity", ~finite & ~large),
         ("norm", "the squared norm overflows float32: scale the vectors down", finite & ~fits),
     ]
     if metric == "cosine":
@@ -106,7 +112,9 @@ def validate(
 
 def _one_row(row: Block, code: str, why: str, keys: dict[int, bytes | None]) -> DeadLetter:
     origin = row.origins()[0]
-    return DeadLetter(origin, code, why, keys.get(origin.offset), encode(row))
+    # a row too large for a pipe may be too large for the dead-letter topic: its origin finds it
+    value = None if code == "too-large" else encode(row)
+    return DeadLetter(origin, code, why, keys.get(origin.offset), value)
 
 
 def _whole(source: Source, message: Message, refused: RowRefused) -> DeadLetter:

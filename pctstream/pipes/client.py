@@ -46,6 +46,8 @@ def producer(cfg: Config, role: str) -> dict[str, Any]:
         "enable.gapless.guarantee": True,
         "message.timeout.ms": 0,
         "max.in.flight": 1,
+        # a dead letter carries a whole message and its reasons; pipes are kept below 1 MB by `pieces`
+        "message.max.bytes": 2_097_152,
         "linger.ms": 2,
         "batch.size": 1_000_000,
         "queue.buffering.max.kbytes": 131072,

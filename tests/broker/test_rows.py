@@ -138,18 +138,20 @@ def test_bad_rows_are_dead_letters_and_their_neighbours_go_on(system: Make) -> N
     rows[[0, 1500, 2999], 3] = np.nan
     produce(one, rows, np.arange(3000) % 2)
     produce_raw(one, 0, b"no format of ours")
+    produce_raw(one, 0, b"x" * 1_040_000)
+    produce_raw(one, 1, orjson.dumps({"vector": [1.0] * 16, "payload": {"a": "y" * 950_000}}))
     produce_raw(one, 1, np.zeros(15, np.float32).tobytes(), "application/octet-stream")
     verdict = one.verify()
     assert verdict.sound
-    assert (verdict.applied, verdict.dead_lettered, verdict.ingested) == (2997, 5, 3002)
+    assert (verdict.applied, verdict.dead_lettered, verdict.ingested) == (2997, 7, 3004)
     codes = sorted(dict(m.headers())["pct.error.code"].decode() for m in raw_messages(one, "dlq"))
-    assert codes == ["decode", "dimension", "not-finite", "not-finite", "not-finite"]
+    assert codes == ["decode", "decode", "dimension", *["not-finite"] * 3, "too-large"]
 
 
 def produce_raw(one: System, partition: int, value: bytes, content: str | None = None) -> None:
     from confluent_kafka import Producer
 
-    producer = Producer({"bootstrap.servers": one.broker})
+    producer = Producer({"bootstrap.servers": one.broker, "message.max.bytes": 1_048_588})
     headers = [] if content is None else [("content-type", content.encode())]
     producer.produce(f"{one.tree}.P0", value=value, partition=partition, headers=headers)
     assert producer.flush(10) == 0

@@ -6,6 +6,7 @@ import struct
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 from core.rows import T0, json_message, numbered, plain
@@ -241,3 +242,17 @@ def test_a_pipe_gives_the_blocks_in_order_and_names_what_cannot_be_read() -> Non
     ]  # fmt: skip
     assert (unit.source, unit.prev, unit.last) == (T0, 9, 14)
     assert [d.origin.offset for d in decode_pipe(T0, messages, 9, 14, 3).dead] == [10, 11, 12, 14]
+
+
+def test_a_row_that_no_pipe_could_carry_is_a_dead_letter() -> None:
+    """Its neighbours go on; the letter names it by its origin and has no value."""
+    payloads = ["a" * 10, "b" * 5000, "c" * 10]
+    messages = [
+        Message(i, None, orjson.dumps({"vector": [0.5, i], "payload": {"p": p}}))
+        for i, p in enumerate(payloads)
+    ]
+    unit = decode(T0, messages, -1, 2, 2, "euclidean", row_bytes=4000)
+    assert unit.rows is not None
+    assert unit.rows.offset.tolist() == [0, 2]
+    assert [(d.code, d.origin.offset, d.value) for d in unit.dead] == [("too-large", 1, None)]
+    assert unit.rows.row_sizes().sum() == unit.rows.content_bytes
