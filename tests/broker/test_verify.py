@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 
 from pctstream.core.block import ARROW, Block, decode, encode
 from pctstream.core.marks import Marks
+from pctstream.deep import verify_pipes
 from pctstream.store import RocksKV
 from pctstream.verify import ROW, compare, ends_of, once
 
@@ -47,6 +48,9 @@ def test_planted_in_rocksdb(grown: System) -> None:
     verdict = grown.verify()
     # the altered row is lost too: its right bytes are nowhere
     assert (verdict.lost, verdict.duplicated, verdict.altered) == (2, len(second), 1)
+    # the pipes are whole: the fault lies behind them
+    shards = verify_pipes(grown.cfg, 2, lambda: grown.get("/v1/shards")["shards"])
+    assert shards == {"lost": 2, "duplicated": len(second), "altered": 1}
 
 
 def pipe(one: System, child: int, block: Block) -> None:
@@ -77,6 +81,9 @@ def test_a_double_planted_in_a_pipe(grown: System) -> None:
     pipe(grown, other, last[child])
     verdict = grown.verify()
     assert (verdict.lost, verdict.duplicated, verdict.altered) == (0, 1, 0)
+    # the store holds what the pipe says: the fault lies before it
+    shards = verify_pipes(grown.cfg, 2, lambda: grown.get("/v1/shards")["shards"])
+    assert not any(shards.values())
 
 
 def test_a_loss_and_an_altered_row_planted_in_a_pipe(grown: System) -> None:
