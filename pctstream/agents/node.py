@@ -22,6 +22,7 @@ from pctstream.agents.shard import Turn, node_path
 from pctstream.core.names import Path, agent_name, pipe_topic
 
 Take = Callable[[Turn], None]
+RETRY_S = 0.05
 
 
 class PipeChannel(Channel[Turn]):
@@ -57,6 +58,7 @@ class NodeAgents:
         self._tree = tree
         self._channels: dict[Path, Any] = {}
         self._agents: dict[Path, Any] = {}
+        self._early: list[Turn] = []
         self._take: Take | None = None
         self._pool: Executor | None = None
 
@@ -88,9 +90,21 @@ class NodeAgents:
         """Agents for these nodes, running."""
         for path in paths:
             await self.declare(path).maybe_start()
+        self._again()
 
     def put(self, turn: Turn) -> None:
         """Queue a turn; on the event loop's thread only."""
-        channel = self._channels[node_path(turn.node)]
-        for subscriber in channel._subscribers:
+        path = node_path(turn.node)
+        subscribers = self._channels[path]._subscribers
+        if not subscribers or any(node_path(early.node) == path for early in self._early):
+            # Faust is still starting this agent: the turn must not be lost, nor overtaken
+            self._early.append(turn)
+            asyncio.get_running_loop().call_later(RETRY_S, self._again)
+            return
+        for subscriber in subscribers:
             subscriber.queue.put_nowait(turn)
+
+    def _again(self) -> None:
+        early, self._early = self._early, []
+        for turn in early:
+            self.put(turn)

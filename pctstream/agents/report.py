@@ -18,7 +18,7 @@ import orjson
 
 from pctstream.agents.shard import Shard
 from pctstream.core.block import Source
-from pctstream.core.effects import Parcel
+from pctstream.core.effects import Parcel, Position
 from pctstream.core.names import node_name
 from pctstream.core.portion import Portion
 from pctstream.tables import Record, key_of
@@ -105,9 +105,10 @@ class Reporter:
         drop rows.
         """
         name = node_name(portion.path)
-        found = shard.store.position(portion.source)
-        state = shard.store.state(portion.path) or {}
-        position = found[0] if found else portion.position
+        with shard.lock:  # between two turns: position and counts of one moment
+            found = shard.store.position(portion.source)
+            state = shard.store.state(portion.path) or {}
+        position = found[0] if found else Position(epoch=portion.position.epoch)
         rows = int(state.get("rows", 0))
         return {
             "kind": "portion",

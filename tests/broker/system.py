@@ -154,7 +154,11 @@ class System:
     def settle(self) -> None:
         """Until every row fed so far is applied and, if N0 has split, none is held there."""
         wait_applied(self.cfg, self.urls, sys.stderr)
-        wait_for("N0 to hold nothing once split", lambda: self._nothing_held())
+        try:
+            wait_for("N0 to hold nothing once split", lambda: self._nothing_held())
+        except AssertionError:
+            print(self.get("/v1/shards"), self.get("/v1/tables/nodes"), self.get("/v1/nodes/N0"))
+            raise
 
     def _nothing_held(self) -> bool:
         root = self.get("/v1/nodes/N0")

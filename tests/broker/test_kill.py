@@ -84,6 +84,7 @@ def test_kill_at_random_instants(system: Make) -> None:
         after_a_death(one, fed, before, 0)
 
 
+@pytest.mark.timeout(200)
 def test_kill_while_the_root_covers(system: Make) -> None:
     """The growth step: killed between the first row and the split, both workers in turn."""
     one = system(shards__count=4, tree__epsilon=8.0, tree__gap=3000)
