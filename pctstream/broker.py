@@ -201,7 +201,7 @@ class LocalBroker:
             last = int((self.data_dir / "port").read_text())
         except (OSError, ValueError):
             return _free_port()
-        return last if _is_free(last) else _free_port()
+        return last if is_free(last) else _free_port()
 
     def _format(self, java: list[str], properties: Path) -> None:
         if (self.data_dir / "log" / "meta.properties").exists():
@@ -246,7 +246,8 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of 127.0.0.1 now."""
     with socket.socket() as probe:
         # As the broker does: connections that linger after a kill do not hold the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -259,7 +260,7 @@ def _is_free(port: int) -> bool:
 
 def _free_port(*taken: int) -> int:
     for port in random.SystemRandom().sample(PORTS, 200):
-        if port not in taken and _is_free(port):
+        if port not in taken and is_free(port):
             return port
     raise BrokerUnreachable(f"no free port from {PORTS.start} to {PORTS.stop - 1}: name one")
 

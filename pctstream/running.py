@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 import httpx
 
+from pctstream.broker import is_free
 from pctstream.errors import NotReady
 
 READY_S = 90.0
@@ -130,16 +130,6 @@ def alive(pid: int) -> bool:
 def free_ports(count: int) -> int:
     """The first of ``count`` ports in a row that nobody listens on."""
     for first in range(FIRST_PORT, FIRST_PORT + 1000, count):
-        if all(_free(first + i) for i in range(count)):
+        if all(is_free(first + i) for i in range(count)):
             return first
     raise NotReady(f"no {count} free ports from {FIRST_PORT} on")
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

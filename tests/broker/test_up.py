@@ -16,15 +16,9 @@ import numpy as np
 import pytest
 from broker.system import free_port, mixture, wait_for
 
+from pctstream.running import alive
+
 ROWS = 4000
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 class Shell:
