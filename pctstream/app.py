@@ -26,8 +26,8 @@ from pctstream.agents.tree import TreeAuthor
 from pctstream.agents.worker import Worker
 from pctstream.broker import announced
 from pctstream.config import Config
+from pctstream.core.names import ROOT
 from pctstream.core.names import Path as NodePath
-from pctstream.core.routing import ROOT
 from pctstream.errors import BrokerUnreachable, PctError
 from pctstream.http.server import Server
 from pctstream.known import known_portions

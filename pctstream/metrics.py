@@ -38,6 +38,10 @@ class Metrics:
         self.cover_size = gauge("pct_cover_size", "Nodes of the level's cover.", "level")
         self.shard_rows = gauge("pct_shard_rows", "Rows on a shard.", "shard")
         self.shard_bytes = gauge("pct_shard_bytes", "Content bytes on a shard.", "shard")
+        self.paused = gauge(
+            "pct_inputs_paused", "Inputs not read, by who holds them: node or channel.", "reason"
+        )
+        self.limits = gauge("pct_limit_reached", "Nodes that a limit made a sink.", "limit")
         self.epoch = gauge("pct_epoch", "Version of the routing in force.")
         self.ready = gauge("pct_ready", "1: this worker serves.")
         self.apply_seconds = Histogram(

@@ -2,7 +2,7 @@
 
 Layout, keys in order:
 
-    i/<topic>            position of an input: stored, routed, epoch, topic id
+    i/<topic>            position of an input: stored, routed, epoch, topic id, leader epoch
     n/<node>             counts, marks and radius of a node, as JSON
     r/<node>/<offset>    a segment: rows of one applied unit, as an Arrow block
 
@@ -24,8 +24,9 @@ from typing import Any, Protocol
 import orjson
 
 from pctstream.core.block import Block, Source, decode, encode
-from pctstream.core.effects import Apply, Position
+from pctstream.core.effects import Apply
 from pctstream.core.names import Path, node_name
+from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.errors import NotReady, StoreFailed
 
 _OFFSET = struct.Struct(">q")
@@ -51,7 +52,7 @@ class Store:
     def __init__(self, kv: KV) -> None:
         self._kv = kv
 
-    def apply(self, effect: Apply, topic_id: str = "") -> None:
+    def apply(self, effect: Apply, log: LogIdentity = UNKNOWN) -> None:
         """Everything of one effect in one WriteBatch."""
         node = node_name(effect.path)
         position = effect.position
@@ -63,7 +64,8 @@ class Store:
                         "stored": position.stored,
                         "routed": position.routed,
                         "epoch": position.epoch,
-                        "topic_id": topic_id,
+                        "topic_id": log.topic_id,
+                        "leader_epoch": log.leader_epoch,
                     }
                 ),
             ),
@@ -75,13 +77,14 @@ class Store:
             changes += [(key, None) for key, _ in self._kv.scan(_rows_prefix(node))]
         self._kv.write(changes)
 
-    def position(self, source: Source) -> tuple[Position, str] | None:
-        """How far this input is done and the id its topic had; None if it was never read."""
+    def position(self, source: Source) -> tuple[Position, LogIdentity] | None:
+        """How far this input is done and of which log that is true; None if it was never read."""
         raw = self._kv.get(_input_key(source))
         if raw is None:
             return None
         fields = orjson.loads(raw)
-        return Position(fields["stored"], fields["routed"], fields["epoch"]), fields["topic_id"]
+        log = LogIdentity(fields["topic_id"], fields.get("leader_epoch", -1))
+        return Position(fields["stored"], fields["routed"], fields["epoch"]), log
 
     def state(self, path: Path) -> dict[str, Any] | None:
         """The saved counts of a node."""

@@ -30,7 +30,7 @@ from pctstream.core.unit import DeadLetter, Message
 from pctstream.errors import BrokerUnreachable, NotFound, NotReady
 from pctstream.http.digest import row_digests
 from pctstream.pipes import client
-from pctstream.pipes.reader import as_message
+from pctstream.pipes.message import as_message
 from pctstream.token import headers
 
 READ_S = 120.0

@@ -16,8 +16,10 @@ from pctstream.agents.perform import CrashPoints, Limits, Performer, dead_letter
 from pctstream.agents.shard import Shard, Turn
 from pctstream.core import routing
 from pctstream.core.block import Block, Origin, Source, concat, decode
-from pctstream.core.effects import Effect, Position, Send
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.effects import Effect, Send
+from pctstream.core.names import ROOT
+from pctstream.core.position import Position
+from pctstream.core.routing import Routing
 from pctstream.core.unit import DeadLetter, Unit
 from pctstream.errors import DeliveryFailed
 from pctstream.store import Store

@@ -14,7 +14,8 @@ from core.rows import numbered, plain
 from sim.memory import MemoryKV
 
 from pctstream.core.block import Source
-from pctstream.core.effects import Apply, Position
+from pctstream.core.effects import Apply
+from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.errors import StoreFailed
 from pctstream.store import KV, RocksKV, Store
 
@@ -61,11 +62,11 @@ def test_everything_of_an_apply_is_there_and_nothing_else(
     store = Store(kv)
     assert store.position(INPUTS[N0]) is None
     assert store.state(N0) is None
-    store.apply(apply_of(N0, 255, [7, 255]), "id-1")
+    store.apply(apply_of(N0, 255, [7, 255]), LogIdentity("id-1", 4))
     store.apply(apply_of(N0, 256))
-    store.apply(apply_of(N0, 257, [257]), "id-2")
-    store.apply(apply_of(PORTION, 1, [1]), "id-3")
-    assert store.position(INPUTS[N0]) == (Position(257, 256, 2), "id-2")
+    store.apply(apply_of(N0, 257, [257]), LogIdentity("id-2", 4))
+    store.apply(apply_of(PORTION, 1, [1]), LogIdentity("id-3", 4))
+    assert store.position(INPUTS[N0]) == (Position(257, 256, 2), LogIdentity("id-2", 4))
     assert store.position(Source("t.P0", 4)) is None
     assert store.state(N0) == {"rows": 257}
     assert store.nodes() == ["N0", "N0,1"]
@@ -74,7 +75,7 @@ def test_everything_of_an_apply_is_there_and_nothing_else(
     store.apply(apply_of(N0, 300, purge=True))
     assert list(store.segments(N0)) == []
     assert [last for last, _ in store.segments(PORTION)] == [1], "only its own rows"
-    assert store.position(INPUTS[N0]) == (Position(300, 299, 2), "")
+    assert store.position(INPUTS[N0]) == (Position(300, 299, 2), UNKNOWN)
 
 
 def test_segments_can_be_read_while_others_are_written(rocks: RocksKV) -> None:
@@ -103,7 +104,7 @@ def test_a_batch_that_fails_changes_nothing_and_says_so(
     with monkeypatch.context() as patch, pytest.raises(StoreFailed, match="No space"):
         patch.setattr(rocks, "_db", Full())
         store.apply(apply_of(N0, 2, [2]))
-    assert store.position(INPUTS[N0]) == (Position(1, 0, 2), "")
+    assert store.position(INPUTS[N0]) == (Position(1, 0, 2), UNKNOWN)
     assert [last for last, _ in store.segments(N0)] == [1]
 
 
@@ -116,7 +117,8 @@ WRITER = """
 import sys, pathlib
 import numpy as np
 from pctstream.core.block import Block, Source
-from pctstream.core.effects import Apply, Position
+from pctstream.core.effects import Apply
+from pctstream.core.position import Position
 from pctstream.store import RocksKV, Store
 store = Store(RocksKV(pathlib.Path(sys.argv[1]), 1 << 20))
 source = Source("t.P0", 3)

@@ -18,13 +18,15 @@ from pctstream.agents.shard import Shard, Turn
 from pctstream.config import Config
 from pctstream.core import ingest
 from pctstream.core.block import Source
-from pctstream.core.names import Path
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.names import ROOT, Path
+from pctstream.core.position import UNKNOWN, LogIdentity, Position
+from pctstream.core.routing import Routing
 from pctstream.core.unit import Message, Unit
 from pctstream.errors import InputBroken
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
 from pctstream.pipes.bounds import bounds, committed
+from pctstream.pipes.input import Collect
 from pctstream.pipes.reader import Reader
 from pctstream.topics import topic_ids
 
@@ -40,7 +42,7 @@ class Inputs:
     ) -> None:  # fmt: skip
         self.broken: dict[Source, InputBroken] = {}
         self.topic_ids: dict[str, str] = {}
-        self._bases: dict[Source, int] = {}
+        self._bases: dict[Source, Position] = {}
         self._cfg = cfg
         self._log = log
         self._metrics = metrics
@@ -50,10 +52,11 @@ class Inputs:
         self._admin = AdminClient(client.common(cfg, "inputs"))
         self.reader = Reader(
             client.consumer(cfg, name, self._group),
-            linger_s=cfg.blocks.linger_ms / 1000.0,
-            unit_bytes=cfg.limits.unit_bytes,
-            unit_rows=cfg.limits.unit_rows,
+            collect=Collect(
+                cfg.blocks.linger_ms / 1000.0, cfg.limits.unit_rows, cfg.limits.unit_bytes
+            ),
             rows_in_flight=cfg.limits.rows_in_flight,
+            channel_blocks=cfg.limits.channel_blocks,
             broken=self.stop,
             fatal=fatal,
         )
@@ -66,39 +69,47 @@ class Inputs:
         told = committed(self._admin, self._group, [s.source(p) for s, p in fresh if p == ROOT])
         for shard, path in fresh:
             source = shard.source(path)
-            after = self._start(shard, path, logs.get(source, (0, -1)), told.get(source))
-            if after is not None:
-                decode = self._decoder(source, path)
-                self.reader.add(source, after, decode, partial(self._feed, shard, path))
+            found = shard.store.position(source)
+            log = found[1] if found else UNKNOWN
+            if found is None:
+                self._begin(shard, path, logs.get(source, (0, -1))[0], told.get(source))
+            elif error := self._broken(shard, path, logs.get(source, (0, -1)), log):
+                self.stop(source, error)
+                continue
+            after, decode = shard.nodes[path].position.taken, self._decoder(source, path)
+            feed = partial(self._feed, shard, path)
+            self.reader.add(source, after, decode, feed, log.leader_epoch)
 
-    def _start(
-        self, shard: Shard, path: Path, log: tuple[int, int], told: int | None
-    ) -> int | None:
-        """The offset to read behind; None where the log does not continue the store."""
-        source, node = shard.source(path), shard.nodes[path]
-        found = shard.store.position(source)
+    def _begin(self, shard: Shard, path: Path, low: int, told: Position | None) -> None:
+        """Without a store: behind what was committed, else the log's start."""
+        base = told or Position(low - 1, low - 1)
+        self._bases[shard.source(path)] = base
+        shard.begin(base, path)
+
+    def _broken(
+        self, shard: Shard, path: Path, log: tuple[int, int], was: LogIdentity
+    ) -> InputBroken | None:
+        """Why the log does not continue the store, if so."""
+        source, after = shard.source(path), shard.nodes[path].position.taken
+        if was.topic_id and self.topic_ids.get(source.topic) != was.topic_id:
+            return made_again(source)
         low, high = log
-        after = node.position.taken
-        if found is None:
-            after = low - 1 if told is None else told - 1
-            self._bases[source] = after
-            shard.begin(after, path)
-        elif found[1] and self.topic_ids.get(source.topic) != found[1]:
-            self.stop(source, made_again(source))
-            return None
-        elif high < after + 1 or low > after + 1:
-            self.stop(source, InputBroken(
+        if high < after + 1 or low > after + 1:
+            return InputBroken(
                 f"{source.topic}[{source.partition}] holds offsets {low} to {high}, but the store "
                 f"goes on at {after + 1}: rows are missing from this log; restore it, or remove the "
-                "shard's store to rebuild"))  # fmt: skip
-            return None
-        return after
+                "shard's store to rebuild")  # fmt: skip
+        return None
+
+    def identity(self, source: Source) -> LogIdentity:
+        """Of which log what is read here comes (R1)."""
+        return LogIdentity(self.topic_ids.get(source.topic, ""), self.reader.leader_epoch(source))
 
     def again(self, shard: Shard, path: Path) -> None:
         """The node was restored: read on behind what its store has (R6)."""
         source = shard.source(path)
         if shard.store.position(source) is None:
-            shard.begin(self._bases.get(source, -1), path)
+            shard.begin(self._bases.get(source, Position()), path)
         self.reader.reread(source, shard.nodes[path].position.taken + 1)
 
     def remove(self, shard: Shard) -> None:
@@ -152,7 +163,7 @@ class Inputs:
     def _feed(self, shard: Shard, path: Path, unit: Unit) -> None:
         node = shard.nodes.get(path)
         if node is None:
-            self.reader.release(len(unit))
+            self.reader.release(unit.source, len(unit))
             return
         self._metrics.stage("read", len(unit))
         self._enqueue(Turn(shard, node, partial(node.feed, unit), unit))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from pctstream.agents.shard import Node, Shard, Turn, node_path
@@ -33,6 +33,7 @@ from pctstream.core.effects import (
 )  # fmt: skip
 from pctstream.core.names import pipe_topic
 from pctstream.core.poison import sift
+from pctstream.core.position import UNKNOWN, LogIdentity
 from pctstream.core.root import Root
 from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
@@ -92,6 +93,7 @@ class Performer:
         stop: Callable[[str], None],
         limits: Limits,
         crash: CrashPoints | None = None,
+        identity: Callable[[Source], LogIdentity] | None = None,
     ) -> None:
         self._outlet = outlet
         self._inlet = inlet
@@ -100,7 +102,7 @@ class Performer:
         self._stop = stop
         self._limits = limits
         self._crash = crash or CrashPoints()
-        self.topic_ids: Mapping[str, str] = {}
+        self._identity = identity or (lambda _: UNKNOWN)
 
     def take(self, turn: Turn) -> None:
         """One turn of a node: decide, then act."""
@@ -153,7 +155,7 @@ class Performer:
             ("before-routed", "after-routed") if routing else ("before-apply", "after-apply")
         )
         self._crash.passing(before)
-        shard.store.apply(effect, self.topic_ids.get(effect.source.topic, ""))
+        shard.store.apply(effect, self._identity(effect.source))
         self._crash.passing(after)
         if effect.rows is not None:
             stage = "stored" if isinstance(node, Root) else "applied"

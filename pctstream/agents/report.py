@@ -18,9 +18,10 @@ import orjson
 
 from pctstream.agents.shard import Shard
 from pctstream.core.block import Source
-from pctstream.core.effects import Parcel, Position
+from pctstream.core.effects import Parcel
 from pctstream.core.names import node_name
 from pctstream.core.portion import Portion
+from pctstream.core.position import Position
 from pctstream.tables import Record, key_of
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Reporter:
             "rate": self._rate(f"shard:{shard.number}", rows, now),
             "portions": [node_name(p.path) for p in portions],
             "inputs": inputs,
-            "root": {"rows": root.rows, **root.state},
+            "root": {"rows": root.rows, "state": root.mode, "held": root.held, **root.state},
             "metrics": {
                 "rows": rows,
                 "routed": root.routed_rows,
@@ -196,6 +197,11 @@ class Reporter:
     def _gauges(self) -> None:
         worker, metrics = self._worker, self._worker.metrics
         metrics.epoch.set(worker.routing.epoch)
+        for who, count in worker.inputs.reader.held().items():
+            metrics.paused.labels(who).set(count)
+        limits = list(worker.routing.limits.values())
+        for limit in set(limits):
+            metrics.limits.labels(limit).set(limits.count(limit))
         metrics.ready.set(0.0 if worker.ready else 1.0)
         for shard in list(worker.shards.values()):
             root = shard.root

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from pctstream.core import life
 from pctstream.core.block import Source
-from pctstream.core.effects import Effect, Position
-from pctstream.core.names import Path, node_name, pipe_topic
+from pctstream.core.effects import Effect
+from pctstream.core.names import ROOT, Path, node_name, pipe_topic
 from pctstream.core.portion import Portion
+from pctstream.core.position import Position
 from pctstream.core.root import Root
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.routing import Routing
 from pctstream.core.unit import Unit
 from pctstream.store import Store
 
@@ -97,12 +98,12 @@ class Shard:
         topic = pipe_topic(self.tree, path)
         return Source(topic, self.number if path == ROOT else 0)
 
-    def begin(self, base: int, path: Path) -> None:
-        """A log that was never read here begins after ``base``: nothing before it is to be had."""
+    def begin(self, base: Position, path: Path) -> None:
+        """A log that was never read here begins behind ``base``: nothing before it is to be had."""
         node = self.nodes[path]
-        if node.position == Position(epoch=node.position.epoch) and base >= 0:
-            node.position = Position(base, base, node.position.epoch)
-            node.taken = base
+        if node.position == Position(epoch=node.position.epoch) and base.taken >= 0:
+            node.position = base
+            node.taken = base.taken
 
     def adopt(self, log: Routing) -> list[Effect]:
         """What the routing says of N0 now."""

@@ -8,6 +8,7 @@ made idempotently, so an author that dies anywhere is simply done again.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -23,12 +24,12 @@ from pctstream.config import Config
 from pctstream.core import ingest
 from pctstream.core.block import Source
 from pctstream.core.effects import Parcel
-from pctstream.core.names import pipe_topic
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.names import ROOT, pipe_topic
+from pctstream.core.routing import Routing
 from pctstream.core.tree import Author, Turns
 from pctstream.core.unit import Message
 from pctstream.pipes import client
-from pctstream.pipes.reader import as_message
+from pctstream.pipes.message import as_message
 from pctstream.pipes.writer import Writer
 
 SAMPLE_ROWS = 100
@@ -72,6 +73,9 @@ class TreeAuthor:
                         author.sample(*sampler.read())
                     case "append":
                         for record in author.records(self._log):
+                            if record["type"] == "sink":
+                                told = f"pctstream: {sink_message(record)}\n"
+                                os.write(2, told.encode())
                             if not self._append(record):
                                 # somebody else's record counted: begin again, from the log's start
                                 author, sampler = Author(settings(cfg), capacities, name), None
@@ -179,6 +183,16 @@ class Sampler:
         self._consumer.close()
 
 
+def sink_message(record: dict[str, Any]) -> str:
+    """What to tell the people whose node is not expanded."""
+    limit = record["limit"]
+    key = "tree.sink_rows" if limit == "sink_rows" else f"limits.{limit}"
+    return (
+        f"{record['node']} is a sink after {record['rows']} rows: its cover would exceed {key}. Its "
+        "rows stay there, stored and searchable; a larger tree.epsilon gives a smaller cover"
+    )
+
+
 def settings(cfg: Config) -> dict[str, Any]:
     """What the author needs of the configuration."""
     tree = cfg.tree
@@ -197,4 +211,6 @@ def settings(cfg: Config) -> dict[str, Any]:
         "seed": tree.seed,
         "shards": cfg.shards.count,
         "prototypes": cfg.limits.prototypes,
+        "nodes": cfg.limits.nodes,
+        "topics": cfg.limits.topics,
     }

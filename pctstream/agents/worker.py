@@ -34,8 +34,8 @@ from pctstream.agents.tree import settings
 from pctstream.config import Config
 from pctstream.core import names
 from pctstream.core.marks import Marks
-from pctstream.core.names import Path
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.names import ROOT, Path
+from pctstream.core.routing import Routing
 from pctstream.errors import DeliveryFailed, PctError, StoreFailed
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
@@ -84,9 +84,8 @@ class Worker:
         )  # fmt: skip
         self._performer = Performer(
             self.writer, self.inputs.reader, self.metrics, self.enqueue, self.fatal,
-            Limits(cfg.blocks.rows, cfg.blocks.bytes), _crash_points(),
+            Limits(cfg.blocks.rows, cfg.blocks.bytes), _crash_points(), self.inputs.identity,
         )  # fmt: skip
-        self._performer.topic_ids = self.inputs.topic_ids
         self._reporter = Reporter(self)
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="turn")
         self._agents.bind(self.take, self._pool)
@@ -165,7 +164,7 @@ class Worker:
             raise
         finally:
             if turn.unit is not None:
-                self.inputs.reader.release(len(turn.unit))
+                self.inputs.reader.release(turn.unit.source, len(turn.unit))
 
     # wiring, on one thread
 

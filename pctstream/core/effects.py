@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pctstream.core.block import Block, Source
 from pctstream.core.names import Path
+from pctstream.core.position import Position
 from pctstream.core.unit import DeadLetter
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far one input is done (R2).
-
-    Below ``stored`` every row lies in the node's store; below ``routed`` every row is acked by the
-    broker on its way down, or dead-lettered. ``epoch`` is the routing in force there (R4).
-    """
-
-    stored: int = -1
-    routed: int = -1
-    epoch: int = 0
-
-    @property
-    def taken(self) -> int:
-        """The offset that reading goes on behind (R1)."""
-        return max(self.stored, self.routed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,35 +85,3 @@ class Parcel(NamedTuple):
 
 
 Effect = Apply | Send | RouteHeld | Reread | Pause | Resume | Dropped | Stop
-
-
-@dataclass(slots=True)
-class Pending:
-    """Things that finish in any order and count in theirs.
-
-    >>> pending = Pending()
-    >>> pending.add(7, "first"); pending.add(9, "second"); pending.finish(9); pending.drain()
-    []
-    >>> pending.finish(7); pending.drain()
-    ['first', 'second']
-    """
-
-    _items: dict[int, Any] = field(default_factory=dict)
-    _done: set[int] = field(default_factory=set)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def add(self, ticket: int, item: Any) -> None:
-        self._items[ticket] = item
-
-    def finish(self, ticket: int) -> None:
-        self._done.add(ticket)
-
-    def drain(self) -> list[Any]:
-        """The finished items from the front on."""
-        out = []
-        while self._items and (head := next(iter(self._items))) in self._done:
-            out.append(self._items.pop(head))
-            self._done.discard(head)
-        return out

@@ -2,7 +2,8 @@
 
 Rows of one ingest partition reach a pipe in order, whoever writes them: a crashed writer, a zombie
 or a bridge repeats a prefix, never reorders. So one (offset, index) per (pipe, ingest partition) is
-enough to tell a repeat from a new row: at or below the mark it was applied already.
+enough to tell a repeat from a new row: at or below the mark it was applied already. How many were
+new is counted beside it: the first h rows that N0 sends to a child are the first h that arrive.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ NOTHING: Mark = (-1, -1)
 
 @numba.njit(cache=True, nogil=True)
 def _fresh(
-    source: Any, offset: Any, index: Any, mark_offset: Any, mark_index: Any
+    source: Any, offset: Any, index: Any, mark_offset: Any, mark_index: Any, count: Any
 ) -> Any:  # pragma: no cover - compiled
     fresh = np.zeros(source.shape[0], np.bool_)
     for i in range(source.shape[0]):
@@ -31,39 +32,51 @@ def _fresh(
             fresh[i] = True
             mark_offset[s] = offset[i]
             mark_index[s] = index[i]
+            count[s] += 1
     return fresh
 
 
 class Marks:
-    """The highest applied (offset, index) per source.
+    """The highest applied (offset, index) per source, and how many rows were.
 
     >>> marks = Marks()
     >>> block = Block((Source("t", 0),), np.zeros(3, np.int32), np.array([4, 5, 4]),
     ...               np.zeros(3, np.int32), np.zeros((3, 2), np.float32))
-    >>> marks.advance(block).tolist(), marks.of(Source("t", 0))
-    ([True, True, False], (5, 0))
+    >>> marks.advance(block).tolist(), marks.of(Source("t", 0)), marks.count(Source("t", 0))
+    ([True, True, False], (5, 0), 2)
     """
 
-    def __init__(self, items: Mapping[Source, Mark] | None = None) -> None:
+    def __init__(
+        self, items: Mapping[Source, Mark] | None = None, counts: Mapping[Source, int] | None = None
+    ) -> None:
         self._marks: dict[Source, Mark] = dict(items or {})
+        self._counts: dict[Source, int] = dict(counts or {})
 
     def copy(self) -> Marks:
-        return Marks(self._marks)
+        return Marks(self._marks, self._counts)
 
     def of(self, source: Source) -> Mark:
         return self._marks.get(source, NOTHING)
+
+    def count(self, source: Source) -> int:
+        """Rows of this source that were new."""
+        return self._counts.get(source, 0)
 
     def advance(self, block: Block) -> npt.NDArray[np.bool_]:
         """Which rows are new, taken one after the other; the marks move past them."""
         marks = [self.of(s) for s in block.sources]
         offsets = np.array([m[0] for m in marks], np.int64)
         indexes = np.array([m[1] for m in marks], np.int64)
+        counts = np.array([self.count(s) for s in block.sources], np.int64)
         fresh: npt.NDArray[np.bool_] = _fresh(
-            block.source, block.offset, block.index, offsets, indexes
+            block.source, block.offset, block.index, offsets, indexes, counts
         )
-        for source, offset, index in zip(block.sources, offsets, indexes, strict=True):
+        for source, offset, index, count in zip(
+            block.sources, offsets, indexes, counts, strict=True
+        ):
             if offset >= 0:
                 self._marks[source] = (int(offset), int(index))
+                self._counts[source] = int(count)
         return fresh
 
     def reached(self, source: Source, mark: Mark) -> bool:
@@ -71,8 +84,11 @@ class Marks:
         return self.of(source) >= mark
 
     def to_json(self) -> list[list[Any]]:
-        return [[*source, *mark] for source, mark in sorted(self._marks.items())]
+        return [
+            [*source, *mark, self.count(source)] for source, mark in sorted(self._marks.items())
+        ]
 
     @classmethod
     def from_json(cls, items: Iterable[Iterable[Any]]) -> Marks:
-        return cls({Source(t, p): (o, i) for t, p, o, i in items})
+        kept = [(Source(t, p), (o, i), n) for t, p, o, i, n in items]
+        return cls({s: mark for s, mark, _ in kept}, {s: count for s, _, count in kept})

@@ -15,10 +15,12 @@ import numpy as np
 
 from pctstream.core import kernels, life
 from pctstream.core.block import Block, Source, Vectors
-from pctstream.core.effects import Apply, Dropped, Effect, Pending, Position, Reread, Send, Stop
+from pctstream.core.effects import Apply, Dropped, Effect, Reread, Send, Stop
 from pctstream.core.kernels import Float64
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
+from pctstream.core.pending import Pending
+from pctstream.core.position import Position
 from pctstream.core.unit import Unit, undone
 
 

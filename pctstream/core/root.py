@@ -28,19 +28,17 @@ from pctstream.core.effects import (
     Dropped,
     Effect,
     Pause,
-    Pending,
-    Position,
     Reread,
     Resume,
     RouteHeld,
     Send,
     Stop,
-)  # fmt: skip
+)
 from pctstream.core.marks import NOTHING, Mark, Marks
-from pctstream.core.names import Path
+from pctstream.core.names import ROOT, Path
+from pctstream.core.pending import Pending
+from pctstream.core.position import Position
 from pctstream.core.unit import Unit, undone
-
-PATH: Path = (0,)
 
 
 class Root:
@@ -68,6 +66,8 @@ class Root:
         self._epoch = self.position.epoch
         self._adopting = False
         self._held: list[npt.NDArray[np.int64]] = []
+        self.held: list[int] = []
+        """Rows held here per child, once known and until they may go (R2)."""
         self._through = -1
         self._coming = 0
         self._reported: dict[int, Mark] = {}
@@ -146,7 +146,7 @@ class Root:
         order, starts = kernels.grouped(child, self._k)
         sorted_rows = rows.take(order)
         return tuple(
-            ((*PATH, i), sorted_rows.slice(int(starts[i]), int(starts[i + 1])))
+            ((*ROOT, i), sorted_rows.slice(int(starts[i]), int(starts[i + 1])))
             for i in range(self._k)
             if starts[i + 1] > starts[i]
         )
@@ -188,7 +188,7 @@ class Root:
         return self._apply(rows if count else None)
 
     def _apply(self, rows: Block | None = None, purge: bool = False) -> Apply:
-        return Apply(PATH, self.source, self.position, self.state, rows, purge)
+        return Apply(ROOT, self.source, self.position, self.state, rows, purge)
 
     def failed(self, reason: str) -> list[Effect]:
         """The broker refused a message: nothing after it may count as done (R2)."""
@@ -234,6 +234,8 @@ class Root:
         held = sum(h.shape[1] for h in self._held)
         self._held = [np.concatenate(self._held, axis=1)] if self._held else []
         self.stored_rows = self._waiting = held
+        if held:
+            self.held = np.bincount(self._held[0][0], minlength=self._k).tolist()
         effects: list[Effect] = [Resume(self.source)]
         stored = self.position.stored
         if stored > max(self._through, self.position.routed):
@@ -265,6 +267,6 @@ class Root:
             return []
         if self.position.routed < self.position.stored:
             return []
-        self._held = []
+        self._held, self.held = [], []
         self.stored_rows = 0
         return [self._apply(purge=True)]

@@ -23,13 +23,12 @@ from typing import Any
 
 from pctstream.core import life
 from pctstream.core.cover import Cover
-from pctstream.core.names import Path, node_name, node_path
+from pctstream.core.names import ROOT, Path, node_name, node_path
 from pctstream.errors import ConfigError, DataLoss, IllegalTransition, PctError
 
-ROOT: Path = (0,)
 VERSION = 1
 FIXED = ("tree", "dimension", "metric", "seed", "shards", "cut", "max_level", "fanout", "gap",
-         "sink_rows", "stop", "kmeans_iterations")  # fmt: skip
+         "sink_rows", "stop", "kmeans_iterations", "prototypes", "nodes", "topics")  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -44,6 +43,8 @@ class Routing:
     owners: dict[Path, int] = field(default_factory=dict)
     states: dict[Path, str] = field(default_factory=dict)
     splits: dict[Path, int] = field(default_factory=dict)
+    limits: dict[Path, str] = field(default_factory=dict)
+    """Of a sink: the limit that made it one."""
     history: dict[Path, list[dict[str, Any]]] = field(default_factory=dict)
     authors: dict[int, str] = field(default_factory=dict)
     _pieces: dict[str, dict[int, bytes]] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class Routing:
             path = node_path(record["node"])
             if self._step(path, life.TOO_LARGE):
                 self.epoch = seq
+                self.limits[path] = str(record.get("limit", ""))
 
     def _cover(self, record: Mapping[str, Any], offset: int, time_s: float) -> None:
         path, digest = node_path(record["node"]), str(record["hash"])
@@ -184,6 +186,7 @@ def split_record(
             "owners": {node_name(p): s for p, s in sorted(owners.items())}}  # fmt: skip
 
 
-def sink_record(path: Path, rows: int, seq: int, author: str) -> dict[str, Any]:
-    """The record that a node's cover is too large: it stays unexpanded."""
-    return {"seq": seq, "type": "sink", "author": author, "node": node_name(path), "rows": rows}
+def sink_record(path: Path, rows: int, why: str, seq: int, author: str) -> dict[str, Any]:
+    """The record that a node's cover is too large, and by which limit: it stays unexpanded."""
+    return {"seq": seq, "type": "sink", "author": author, "node": node_name(path), "rows": rows,
+            "limit": why}  # fmt: skip

@@ -18,8 +18,8 @@ import numpy as np
 from pctstream.core import life, placement, routing
 from pctstream.core.block import Vectors
 from pctstream.core.cover import Cover, FindCover, auto_epsilon, refine
-from pctstream.core.names import Path
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.names import ROOT, Path
+from pctstream.core.routing import Routing
 
 
 class Turns:
@@ -68,6 +68,12 @@ class Author:
         self._rows: list[Vectors] = []
         self._find: FindCover | None = None
         self._result: Cover | None = None
+        limits = {
+            name: int(settings[name]) for name in ("prototypes", "topics") if name in settings
+        }
+        limits["nodes"] = int(settings.get("nodes", 10**9)) - 1
+        self._limit = min(limits, key=lambda name: limits[name])
+        self._most = limits[self._limit]
 
     def wants(self, log: Routing) -> str:
         """ "dimension", "rows", "append", "topics" or "nothing": what the next step needs."""
@@ -105,7 +111,7 @@ class Author:
                 int(self._settings["gap"]),
                 int(self._settings["sink_rows"]),
                 str(self._settings["stop"]),
-                int(self._settings["prototypes"]),
+                self._most,
             )
             for held in self._rows:
                 self._find.feed(held)
@@ -116,7 +122,8 @@ class Author:
         """The records that end the covering: the cover in pieces, or the sink."""
         assert self._find is not None
         if self._find.state == "sink":
-            return [routing.sink_record(ROOT, self._find.rows, log.seq + 1, self.name)]
+            why = self._limit if self._find.reason == "prototypes" else "sink_rows"
+            return [routing.sink_record(ROOT, self._find.rows, why, log.seq + 1, self.name)]
         if self._result is None:
             scanned = np.concatenate(self._rows)[: self._find.rows]
             self._result = refine(

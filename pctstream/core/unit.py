@@ -23,6 +23,7 @@ class Message(NamedTuple):
     content_type: str | None = None
     pct_type: str | None = None
     time_ms: int = 0
+    leader_epoch: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pctstream.core import life
-from pctstream.core.names import Path, agent_name, level, node_name, pipe_name, pipe_topic
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.names import ROOT, Path, agent_name, level, node_name, pipe_name, pipe_topic
+from pctstream.core.routing import Routing
 from pctstream.tables import Record
 
 
@@ -29,8 +29,28 @@ class TreeView:
 
     @property
     def root_rows(self) -> int:
-        """Rows that are at N0 and in no portion yet."""
-        return sum(int(s["root"]["rows"]) for s in self._shards.values())
+        """Rows that are at N0 and in no portion yet, however old each record is (R2).
+
+        The rows a shard held when N0 split are the first that each child gets of its partition: of h
+        held for a child, those beyond the number that arrived there are still at N0.
+        """
+        return sum(self._held(s) for s in self._shards.values())
+
+    def _held(self, record: Record) -> int:
+        root = record["root"]
+        if self._log.states.get(ROOT) != life.SPLITTING:
+            return int(root["rows"])
+        arrived = [self._arrived(child, record["shard"]) for child in self._log.children(ROOT)]
+        if root["state"] != life.SPLITTING:
+            return max(0, int(root["stored_rows"]) - sum(arrived))
+        return sum(max(0, h - n) for h, n in zip(root["held"], arrived, strict=False))
+
+    def _arrived(self, child: Path, partition: int) -> int:
+        record = self._portions.get(node_name(child))
+        if record is None:
+            return 0
+        counts = {p: n for topic, p, _, _, n in record["marks"] if topic == f"{self._tree}.P0"}
+        return int(counts.get(partition, 0))
 
     def rows(self, path: Path) -> int:
         """Rows in the subtree of a node."""
@@ -91,6 +111,7 @@ class TreeView:
             "held": self.root_rows if path == ROOT else self.rows(path),
             "prototypes": len(cover.prototypes) if cover else 0,
             "gap": cover.gap if cover else None,
+            "limit": log.limits.get(path),
             "radius": record["radius"] if record else None,
             "mean_distance": record["mean_distance"] if record else None,
             "children": [node_name(c) for c in log.children(path)],

@@ -7,12 +7,15 @@ reliably.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
+import orjson
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pctstream.core.block import Source
+from pctstream.core.position import Position
 from pctstream.errors import BrokerUnreachable
 
 TIMEOUT_S = 15.0
@@ -43,8 +46,9 @@ def _offsets(admin: AdminClient, sources: list[Source], which: OffsetSpec) -> di
     return out
 
 
-def committed(admin: AdminClient, group: str, sources: Iterable[Source]) -> dict[Source, int]:
-    """What the group committed for these partitions, where it did."""
+def committed(admin: AdminClient, group: str, sources: Iterable[Source]) -> dict[Source, Position]:
+    """How far the group committed these partitions, where it did: done below the offset, in the
+    epoch that the commit's metadata names (R1)."""
     places = [TopicPartition(*s) for s in sources]
     if not places:
         return {}
@@ -54,4 +58,15 @@ def committed(admin: AdminClient, group: str, sources: Iterable[Source]) -> dict
         found = future.result(TIMEOUT_S).topic_partitions
     except KafkaException as error:
         raise BrokerUnreachable(f"cannot ask what {group} committed: {error}") from None
-    return {Source(p.topic, p.partition): int(p.offset) for p in found if p.offset >= 0}
+    return {
+        Source(p.topic, p.partition): Position(p.offset - 1, p.offset - 1, _epoch(p.metadata))
+        for p in found
+        if p.offset >= 0
+    }
+
+
+def _epoch(metadata: str | None) -> int:
+    """Of a commit's metadata; 0 where somebody else committed."""
+    with suppress(orjson.JSONDecodeError, LookupError, TypeError, ValueError):
+        return int(orjson.loads(metadata or "")["epoch"])
+    return 0

@@ -1,18 +1,16 @@
 """The reader of a worker: every input's messages, in bulk, as units.
 
 One consumer, one thread, no group subscription: an input is added by `incremental_assign` at the
-offset behind its store's watermark (2 ms for 256 partitions, nobody is rebalanced). Messages of an
-input are collected until they are many bytes or the first has waited for the linger; then they are
-decoded together into one unit and handed to the input's sink. While more messages lie in the log than
-were collected, the wait is up to `BEHIND` lingers: those rows queue anyway, and what a unit costs on
-its way (messages, fetches, WriteBatches) does not grow with its rows. So a busy input comes in large
-units and an idle one without delay.
+offset behind its store's watermark (2 ms for 256 partitions, nobody is rebalanced), with the leader
+epoch of the last message the store took: a broker whose log was cut behind it says so (R1). What is
+collected of each, and when it becomes a unit, is `input.py`'s.
 
 Back-pressure (R12): the rows handed out and not yet taken back by ``release`` are bounded; above the
 bound the thread does not poll, and librdkafka's own queue (bounded in kbytes) fills, then stops
-fetching. Orders from other threads (assign, seek, pause) are queued and carried out by the reader's
-thread between two polls: a consumer's position may have only one writer, and confluent-kafka 2.16
-does not answer any other thread while one is polling (seen: `get_watermark_offsets` never returned).
+fetching. An input whose node falls behind is paused alone. Orders from other threads (assign, seek,
+pause) are queued and carried out by the reader's thread between two polls: a consumer's position may
+have only one writer, and confluent-kafka 2.16 does not answer any other thread while one is polling
+(seen: `get_watermark_offsets` never returned).
 """
 
 from __future__ import annotations
@@ -21,36 +19,31 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from pctstream.core.block import Source
-from pctstream.core.unit import Message, Unit
+from pctstream.core.unit import Unit
 from pctstream.errors import InputBroken
+from pctstream.pipes.input import Collect, Decode, Input
+from pctstream.pipes.message import as_message
 
-Decode = Callable[[Sequence[Message], int, int], Unit]
 POLL_MESSAGES = 64
 IDLE_S = 0.05
 LOOK_S = 0.5
-BEHIND = 25
-
-
-@dataclass(slots=True)
-class Input:
-    """A topic partition that feeds a node."""
-
-    source: Source
-    decode: Decode
-    sink: Callable[[Unit], None]
-    delivered: int
-    messages: list[Message] = field(default_factory=list)
-    bytes: int = 0
-    since: float = 0.0
-    seen: int = -1
-    end: int = -1
+LOST = frozenset(
+    {
+        KafkaError._AUTO_OFFSET_RESET,
+        KafkaError._LOG_TRUNCATION,
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+"""What a consumer says when the log does not go on where it reads."""
 
 
 class Reader:
@@ -60,18 +53,16 @@ class Reader:
         self,
         settings: dict[str, Any],
         *,
-        linger_s: float,
-        unit_bytes: int,
-        unit_rows: int,
+        collect: Collect,
         rows_in_flight: int,
+        channel_blocks: int,
         broken: Callable[[Source, InputBroken], None],
         fatal: Callable[[str], None],
     ) -> None:
         self._consumer = Consumer(settings)
-        self._linger_s = linger_s
-        self._unit_bytes = unit_bytes
-        self._unit_rows = unit_rows
+        self._collect = collect
         self._rows_in_flight = rows_in_flight
+        self._channel_blocks = channel_blocks
         self._broken = broken
         self._fatal = fatal
         self._inputs: dict[Source, Input] = {}
@@ -83,57 +74,93 @@ class Reader:
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
         self._thread.start()
 
-    def add(self, source: Source, after: int, decode: Decode, sink: Callable[[Unit], None]) -> None:
-        """Read an input from the offset behind ``after``."""
+    def add(
+        self,
+        source: Source,
+        after: int,
+        decode: Decode,
+        sink: Callable[[Unit], None],
+        leader_epoch: int = -1,
+    ) -> None:
+        """Read an input from the offset behind ``after``, whose leader epoch may be known."""
 
         def order() -> None:
-            known = source in self._inputs
-            self._inputs[source] = Input(source, decode, sink, after)
-            place = TopicPartition(source.topic, source.partition, after + 1)
-            if known:
-                self._consumer.seek(place)
-            else:
-                self._consumer.incremental_assign([place])
+            if source in self._inputs:
+                self._drop(source)
+            self._inputs[source] = Input(
+                source, decode, sink, after, self._channel_blocks, leader_epoch
+            )
+            place = _place(source, after + 1, leader_epoch)
+            self._consumer.incremental_assign([place])
 
         self._order(order)
 
     def remove(self, source: Source) -> None:
         """Read it no more."""
+        self._order(lambda: self._drop(source))
 
-        def order() -> None:
-            if self._inputs.pop(source, None) is not None:
-                self._consumer.incremental_unassign([TopicPartition(*source)])
-
-        self._order(order)
+    def _drop(self, source: Source) -> None:
+        entry = self._inputs.pop(source, None)
+        if entry is None:
+            return
+        place = [TopicPartition(*source)]
+        if entry.paused:
+            # the consumer would keep the pause for the next time it is assigned
+            self._consumer.resume(place)
+        self._consumer.incremental_unassign(place)
 
     def reread(self, source: Source, offset: int) -> None:
         """Deliver the input again from this offset (R6)."""
 
         def order() -> None:
-            entry = self._inputs.get(source)
-            if entry is None:
-                return
-            entry.messages, entry.bytes, entry.seen = [], 0, -1
-            entry.delivered = offset - 1
-            self._consumer.seek(TopicPartition(source.topic, source.partition, offset))
+            if entry := self._inputs.get(source):
+                entry.rewind(offset)
+                self._consumer.seek(TopicPartition(source.topic, source.partition, offset))
 
         self._order(order)
 
     def pause(self, source: Source) -> None:
-        self._order(lambda: self._if_read(source, self._consumer.pause))
+        """The node takes nothing more for now."""
+        self._order(lambda: self._ask(source, True))
 
     def resume(self, source: Source) -> None:
-        self._order(lambda: self._if_read(source, self._consumer.resume))
+        """The node goes on."""
+        self._order(lambda: self._ask(source, False))
 
-    def _if_read(self, source: Source, call: Callable[[list[TopicPartition]], None]) -> None:
-        if source in self._inputs:
-            call([TopicPartition(*source)])
+    def _ask(self, source: Source, pause: bool) -> None:
+        if entry := self._inputs.get(source):
+            entry.asked = pause
+            self._hold(entry)
 
-    def release(self, rows: int) -> None:
-        """These rows were taken: there is room again."""
+    def release(self, source: Source, rows: int) -> None:
+        """A unit of this input was taken: there is room again."""
+
+        def order() -> None:
+            if entry := self._inputs.get(source):
+                entry.taken()
+                self._hold(entry)
+
+        self._order(order)
         with self._room:
             self._out -= rows
             self._room.notify()
+
+    def _hold(self, entry: Input) -> None:
+        wanted = bool(entry.hold)
+        if wanted != entry.paused:
+            entry.paused = wanted
+            call = self._consumer.pause if wanted else self._consumer.resume
+            call([TopicPartition(*entry.source)])
+
+    def held(self) -> dict[str, int]:
+        """Inputs paused now, by who holds them: "node" or "channel"."""
+        holds = [entry.hold for entry in list(self._inputs.values()) if entry.paused]
+        return {who: holds.count(who) for who in ("node", "channel")}
+
+    def leader_epoch(self, source: Source) -> int:
+        """Of the last message read from this input; -1 where that is not known."""
+        entry = self._inputs.get(source)
+        return -1 if entry is None else entry.leader_epoch
 
     def ends(self) -> dict[Source, int]:
         """Log end of each input as the last fetch saw it (-1: not known yet)."""
@@ -172,7 +199,7 @@ class Reader:
                     self._take(message)
                 now = time.monotonic()
                 for entry in list(self._inputs.values()):
-                    if self._ready(entry, now):
+                    if self._due(entry, now):
                         self._deliver(entry)
                 self._look(now)
         except Exception as error:
@@ -192,7 +219,7 @@ class Reader:
             return self._out >= self._rows_in_flight
 
     def _patience(self) -> float:
-        idle = min(IDLE_S, max(self._linger_s, 0.005))
+        idle = min(IDLE_S, max(self._collect.linger_s, 0.005))
         now = time.monotonic()
         # an input behind its end is asked again a linger later, not at once
         left = [(e.since - now) % idle for e in self._inputs.values() if e.messages]
@@ -207,16 +234,8 @@ class Reader:
         if error is not None:
             self._on_error(entry, error, int(message.offset() or 0))
             return
-        offset = int(message.offset() or 0)
-        if offset <= max(entry.delivered, entry.seen):
-            return
-        taken = as_message(message)
-        if not entry.messages:
-            entry.since = time.monotonic()
-        entry.messages.append(taken)
-        entry.bytes += len(taken.value or b"")
-        entry.seen = offset
-        if entry.bytes >= self._unit_bytes:
+        entry.take(as_message(message), time.monotonic())
+        if entry.bytes >= self._collect.bytes:
             self._deliver(entry)
 
     def _on_error(self, entry: Input, error: KafkaError, offset: int) -> None:
@@ -224,16 +243,8 @@ class Reader:
             # what lies before the end and was not delivered are transaction records
             entry.seen = max(entry.seen, offset - 1)
             return
-        lost = (
-            KafkaError._AUTO_OFFSET_RESET,
-            KafkaError.OFFSET_OUT_OF_RANGE,
-            KafkaError.UNKNOWN_TOPIC_OR_PART,
-            KafkaError._UNKNOWN_TOPIC,
-            KafkaError._UNKNOWN_PARTITION,
-        )
-        if error.code() in lost:
-            self._inputs.pop(entry.source, None)
-            self._consumer.incremental_unassign([TopicPartition(*entry.source)])
+        if error.code() in LOST:
+            self._drop(entry.source)
             self._broken(
                 entry.source,
                 InputBroken(
@@ -244,48 +255,26 @@ class Reader:
         elif error.fatal():
             self._fatal(f"the consumer failed for good: {error.str()}")
 
-    def _ready(self, entry: Input, now: float) -> bool:
-        if not entry.messages:
-            return entry.seen > entry.delivered
-        if len(entry.messages) >= self._unit_rows:
-            return True
-        waited = now - entry.since
-        if waited < self._linger_s:
+    def _due(self, entry: Input, now: float) -> bool:
+        if not entry.messages and entry.seen <= entry.delivered:
             return False
-        return waited >= BEHIND * self._linger_s or not self._behind(entry)
+        return entry.ready(now, self._collect, self._behind(entry))
 
-    def _behind(self, entry: Input) -> bool:
-        """Whether the last fetch saw more messages still to come than were collected."""
+    def _behind(self, entry: Input) -> int:
+        """Messages that the last fetch saw behind those collected."""
         place = TopicPartition(*entry.source)
         _, high = self._consumer.get_watermark_offsets(place, cached=True)
-        return int(high) - 1 - entry.seen > len(entry.messages)
+        return int(high) - 1 - entry.seen
 
     def _deliver(self, entry: Input) -> None:
-        unit = entry.decode(entry.messages, entry.delivered, entry.seen)
-        entry.messages, entry.bytes = [], 0
-        entry.delivered = entry.seen
+        unit = entry.unit()
+        self._hold(entry)
         with self._room:
             self._out += len(unit)
         entry.sink(unit)
 
 
-def as_message(message: KafkaMessage) -> Message:
-    """A message of confluent-kafka as a pure value."""
-    pairs: Any = message.headers() or []
-    headers = {str(k): v for k, v in pairs}
-    return Message(
-        int(message.offset() or 0),
-        _bytes(message.key()),
-        _bytes(message.value()),
-        _text(headers.get("content-type")),
-        _text(headers.get("pct-type")),
-        int(message.timestamp()[1]),
-    )
-
-
-def _bytes(value: Any) -> bytes | None:
-    return value if value is None or isinstance(value, bytes) else str(value).encode()
-
-
-def _text(value: Any) -> str | None:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _place(source: Source, offset: int, leader_epoch: int) -> TopicPartition:
+    if leader_epoch < 0:
+        return TopicPartition(source.topic, source.partition, offset)
+    return TopicPartition(source.topic, source.partition, offset, leader_epoch=leader_epoch)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import pytest
-from broker.system import SESSION_TIMEOUT_S, System, mixture, records, wait_for
+from broker.system import READY_S, SESSION_TIMEOUT_S, System, mixture, records, wait_for
 
 Make = Callable[..., System]
 POINTS = ("before-apply", "after-apply", "after-produce", "before-routed", "after-routed")
@@ -44,6 +46,23 @@ def after_a_death(one: System, fed: int, before: list[bytes], *numbers: int) -> 
     wait_for("totals not smaller than before", lambda: one.get("/v1/tree")["rows"] == fed)
 
 
+def fed_to_death(one: System, trial: str, points: Sequence[str]) -> int:
+    """Rows fed until every worker died at its point: a point is passed once a unit, and how many
+    units rows make, and which worker has N0, nobody can say beforehand."""
+    deadline = time.monotonic() + READY_S
+    rows = 0
+    while alive := [n for n in range(len(points)) if one.workers[n].poll() is None]:
+        missed = [points[n] for n in alive]
+        assert time.monotonic() < deadline, f"nobody died at {missed}: nothing was shown"
+        names = [f"{trial}-{rows + i}" for i in range(500)]
+        one.feed(mixture(500, seed=rows + len(trial)), names)
+        rows += len(names)
+        with suppress(subprocess.TimeoutExpired):
+            one.workers[alive[0]].wait(1.0)
+    assert [one.died(n) for n in range(len(points))] == [-9] * len(points)
+    return rows
+
+
 @pytest.mark.timeout(300)
 def test_kill_at_every_crash_point(system: Make) -> None:
     one = grown(system)
@@ -55,14 +74,7 @@ def test_kill_at_every_crash_point(system: Make) -> None:
             one.kill(number)
             one.start(number, ready=False, PCT_CRASH_AT=f"{point}:3")
         one.wait_ready()
-        names = [f"{trial}-{i}" for i in range(PART)]
-        # in three parts: every point is passed as often
-        for part in range(3):
-            rows = slice(part * PART // 3, (part + 1) * PART // 3)
-            one.feed(mixture(PART // 3, seed=10 * trial + part + 1), names[rows])
-        fed += PART
-        for number, point in enumerate(points):
-            assert one.died(number) == -9, f"{point}: the worker did not die: nothing was shown"
+        fed += fed_to_death(one, f"{trial}", points)
         after_a_death(one, fed, before, *range(len(points)))
 
 

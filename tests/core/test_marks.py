@@ -46,6 +46,7 @@ def test_what_passes_the_marks_is_what_a_set_never_saw(seed: int, most: int) -> 
     for source in SOURCES:
         last = logs[source][-1] if logs[source] else (-1, -1)
         assert marks.of(source) == last
+        assert marks.count(source) == len(set(logs[source]))
         assert all(marks.reached(source, row) for row in logs[source])
         assert not marks.reached(source, (last[0], last[1] + 1))
 

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pctstream.core.block import Block, Origin, Source, concat, encode
-from pctstream.core.effects import Apply, Dropped, Position, Reread, Send, Stop
+from pctstream.core.effects import Apply, Dropped, Reread, Send, Stop
 from pctstream.core.ingest import decode_pipe
 from pctstream.core.poison import sift
 from pctstream.core.portion import Portion
+from pctstream.core.position import Position
 from pctstream.core.unit import DeadLetter, Message, Unit
 
 PIPE = Source("t.P0.3", 0)
@@ -143,7 +144,7 @@ def test_rows_behind_an_unacked_dead_letter_wait_and_are_not_taken_twice() -> No
     assert isinstance(first, Apply)
     assert isinstance(second, Apply)
     assert (first.state["rows"], second.state["rows"]) == (1, 2)
-    assert first.state["marks"] == [["t.P0", 0, 1, 0]]
+    assert first.state["marks"] == [["t.P0", 0, 1, 0, 1]]
     assert (first.position.stored, second.position.stored) == (0, 1)
 
 

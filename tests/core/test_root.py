@@ -18,14 +18,14 @@ from pctstream.core.effects import (
     Dropped,
     Effect,
     Pause,
-    Position,
     Reread,
     Resume,
     RouteHeld,
     Send,
     Stop,
-)  # fmt: skip
+)
 from pctstream.core.marks import Marks
+from pctstream.core.position import Position
 from pctstream.core.root import Root
 from pctstream.core.unit import DeadLetter, Unit
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pctstream.core import life, routing
 from pctstream.core.cover import Cover
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.names import ROOT
+from pctstream.core.routing import Routing
 from pctstream.errors import ConfigError
 
 COVER = cover_of([[0, 0], [9, 9], [0, 1]], 2.0)
@@ -141,7 +142,7 @@ def test_a_split_that_cannot_be_read_changes_nothing(bad: Record) -> None:
 
 def test_a_sink_is_final() -> None:
     tree, *rest = history()
-    log = folded([tree, routing.sink_record(ROOT, 40, 1, "a")])
+    log = folded([tree, routing.sink_record(ROOT, 40, "topics", 1, "a")])
     assert (log.states[ROOT], log.epoch) == (life.SINK, 1)
     for record in rest:
         log.fold({**record, "seq": log.seq + 1}, 9, 0.0)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pctstream.core import life
 from pctstream.core.block import Vectors
 from pctstream.core.cover import refine
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.names import ROOT
+from pctstream.core.routing import Routing
 from pctstream.core.tree import Author, Turns
 
 SETTINGS: dict[str, Any] = {
@@ -119,6 +120,20 @@ def test_few_rows_are_enough_for_an_epsilon_once_no_more_come() -> None:
     assert grown(Author(settings, {0: 1.0}, "a"), rows, [], True).states[ROOT] == life.SPLITTING
     few = grown(Author(settings, {0: 1.0}, "a"), rows[:15], [], True)
     assert few.states[ROOT] == life.COVERING
+
+
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [({"topics": 2}, "topics"), ({"nodes": 3}, "nodes"), ({"prototypes": 2}, "prototypes")],
+)
+def test_a_tree_that_may_not_grow_so_wide_ends_as_a_sink_and_says_by_which_limit(
+    limits: dict[str, int], named: str
+) -> None:
+    rows = rows_of(4, 150)
+    assert grown(Author(SETTINGS | {"topics": 3, "nodes": 4}, {0: 1.0}, "a"), rows, []).covers
+    log = grown(Author(SETTINGS | limits, {0: 1.0}, "a"), rows, [])
+    assert log.states[ROOT] == life.SINK
+    assert log.limits == {ROOT: named}
 
 
 def test_rows_that_no_cover_fits_make_a_sink() -> None:

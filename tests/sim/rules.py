@@ -17,9 +17,9 @@ from pctstream.core import ingest, life
 from pctstream.core.block import Block, Origin, Source, decode
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
-from pctstream.core.names import Path, node_path, topic_path
+from pctstream.core.names import ROOT, Path, node_path, topic_path
 from pctstream.core.root import Root
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.routing import Routing
 from pctstream.core.unit import Message
 from pctstream.store import Change, Store
 

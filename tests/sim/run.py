@@ -11,8 +11,9 @@ from sim.world import World
 
 from pctstream.core import ingest, life
 from pctstream.core.effects import Send
+from pctstream.core.names import ROOT
 from pctstream.core.portion import Portion
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.routing import Routing
 
 
 def run(seed: int) -> str:

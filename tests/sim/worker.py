@@ -20,8 +20,9 @@ from pctstream.core import ingest
 from pctstream.core.block import Source
 from pctstream.core.effects import Effect
 from pctstream.core.marks import Marks
-from pctstream.core.names import Path
-from pctstream.core.routing import ROOT, Routing
+from pctstream.core.names import ROOT, Path
+from pctstream.core.position import Position
+from pctstream.core.routing import Routing
 from pctstream.core.unit import Unit
 from pctstream.store import Store
 
@@ -129,7 +130,7 @@ class Worker:
             for path in shard.sync(self.routing):
                 source = shard.source(path)
                 if path == ROOT and shard.store.position(source) is None:
-                    shard.begin(self._bases[number], path)
+                    shard.begin(Position(*2 * [self._bases[number]]), path)
                 key = (number, path)
                 self.channels[key] = deque()
                 self.inputs[source] = Input(key, source, shard.nodes[path].taken)
@@ -219,7 +220,7 @@ class Worker:
         source = shard.source(path)
         node = shard.restore(path, self.routing)
         if path == ROOT and shard.store.position(source) is None:
-            shard.begin(self._bases[number], path)
+            shard.begin(Position(*2 * [self._bases[number]]), path)
         if path == ROOT:
             self._adopt(shard)
         self.reread(source, node.taken + 1)

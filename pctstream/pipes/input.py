@@ -1,0 +1,109 @@
+"""An input: a topic partition that feeds a node, and what of it waits in this process.
+
+Messages are collected until they are many bytes or the first has waited for the linger; then they
+are decoded together into one unit and handed to the node's channel. While more lies in the log than
+was collected the wait is up to ``BEHIND`` lingers: those rows queue anyway, and what a unit costs on
+its way does not grow with its rows. So a busy input comes in large units, an idle one without delay.
+
+Units handed out and not yet taken are counted: from ``channel_blocks`` on the partition is paused,
+until half of them are taken (R12). A node may ask for a pause too; it is read while nobody holds it.
+
+>>> one = Input(Source("t.P0", 0), lambda m, prev, last: Unit(Source("t.P0", 0), prev, last), print,
+...             delivered=4, channel_blocks=2)
+>>> one.take(Message(5, None, b"row"), now=0.0)
+>>> one.ready(0.01, Collect(0.02), more=0), one.ready(0.03, Collect(0.02), more=0)
+(False, True)
+>>> one.unit().last, one.unit().last, one.hold
+(5, 5, 'channel')
+>>> one.taken(); one.hold
+''
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from pctstream.core.block import Source
+from pctstream.core.unit import Message, Unit
+
+Decode = Callable[[Sequence[Message], int, int], Unit]
+BEHIND = 25
+"""Lingers that an input behind its log's end waits for a fuller unit."""
+
+
+class Collect(NamedTuple):
+    """When collected messages become a unit."""
+
+    linger_s: float
+    rows: int = 16_384
+    bytes: int = 8_388_608
+
+
+@dataclass(slots=True)
+class Input:
+    """Touched by the reader's thread only."""
+
+    source: Source
+    decode: Decode
+    sink: Callable[[Unit], None]
+    delivered: int
+    channel_blocks: int
+    leader_epoch: int = -1
+    seen: int = -1
+    end: int = -1
+    asked: bool = False
+    paused: bool = False
+    waiting: int = 0
+    since: float = 0.0
+    bytes: int = 0
+    messages: list[Message] = field(default_factory=list)
+    _full: bool = False
+
+    def take(self, message: Message, now: float) -> None:
+        """The next message of the log; one that was seen before is dropped."""
+        if message.offset <= max(self.delivered, self.seen):
+            return
+        if not self.messages:
+            self.since = now
+        self.messages.append(message)
+        self.bytes += len(message.value or b"")
+        self.seen = message.offset
+        self.leader_epoch = max(self.leader_epoch, message.leader_epoch)
+
+    def ready(self, now: float, collect: Collect, more: int) -> bool:
+        """Whether a unit is to be made, with ``more`` messages in the log behind the last seen."""
+        if not self.messages:
+            return self.seen > self.delivered
+        if len(self.messages) >= collect.rows or self.bytes >= collect.bytes:
+            return True
+        waited = now - self.since
+        behind = more > len(self.messages)
+        return waited >= collect.linger_s * (BEHIND if behind else 1)
+
+    def unit(self) -> Unit:
+        """What was collected, decoded; it waits until `taken`."""
+        unit = self.decode(self.messages, self.delivered, self.seen)
+        self.messages, self.bytes = [], 0
+        self.delivered = self.seen
+        self.waiting += 1
+        return unit
+
+    def taken(self) -> None:
+        """The node has taken a unit. One of before a restart may be told too: never below none."""
+        self.waiting = max(0, self.waiting - 1)
+
+    def rewind(self, offset: int) -> None:
+        """Collect again from this offset on."""
+        self.messages, self.bytes, self.seen = [], 0, -1
+        self.delivered = offset - 1
+
+    @property
+    def hold(self) -> Literal["", "node", "channel"]:
+        """Who wants it paused: the node, its full channel, or nobody."""
+        if self.waiting >= self.channel_blocks:
+            self._full = True
+        elif self.waiting <= self.channel_blocks // 2:
+            self._full = False
+        return "node" if self.asked else "channel" if self._full else ""

@@ -1,0 +1,133 @@
+"""The reader against a real broker: a log that lost its end, a node that falls behind."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broker.system import wait_for
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from pctstream import config, topics
+from pctstream.broker import LocalBroker
+from pctstream.core.block import Source
+from pctstream.core.unit import Unit
+from pctstream.errors import InputBroken
+from pctstream.pipes import client
+from pctstream.pipes.input import Collect
+from pctstream.pipes.reader import Reader
+from pctstream.topics import TopicSpec
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[LocalBroker]:
+    local = LocalBroker(tmp_path / "kafka")
+    local.start()
+    yield local
+    local.kill()
+
+
+class Heard:
+    """A reader of messages as they are, and what it said."""
+
+    def __init__(self, broker: str, channel_blocks: int = 16) -> None:
+        self.units: queue.Queue[Unit] = queue.Queue()
+        self.broken: queue.Queue[tuple[Source, InputBroken]] = queue.Queue()
+        cfg = config.load(None, {}, {"kafka.broker": broker})
+        settings: dict[str, Any] = client.consumer(cfg, "test")
+        self.reader = Reader(
+            settings, collect=Collect(0.001, rows=10), rows_in_flight=1000,
+            channel_blocks=channel_blocks,
+            broken=lambda source, error: self.broken.put((source, error)), fatal=pytest.fail,
+        )  # fmt: skip
+
+    def add(self, source: Source, after: int, leader_epoch: int = -1) -> None:
+        def decode(messages: Any, prev: int, last: int) -> Unit:
+            return Unit(source, prev, last)
+
+        self.reader.add(source, after, decode, self.units.put, leader_epoch)
+
+    def until(self, last: int) -> None:
+        while self.units.get(timeout=20).last < last:
+            pass
+
+
+def write(broker: str, source: Source, count: int) -> None:
+    producer = Producer({"bootstrap.servers": broker, "linger.ms": 5})
+    for i in range(count):
+        producer.produce(source.topic, str(i).encode(), partition=source.partition)
+    assert producer.flush(30) == 0
+
+
+def test_a_log_that_lost_its_end_and_grew_again_is_not_read_on(own: LocalBroker) -> None:
+    """Its offsets go on past the watermark: only the leader epoch tells that rows are gone (R1)."""
+    source = Source("cut", 0)
+    topics.apply(AdminClient({"bootstrap.servers": own.bootstrap}), [TopicSpec("cut", 1)])
+    write(own.bootstrap, source, 100)
+    first = Heard(own.bootstrap)
+    first.add(source, -1)
+    first.until(99)
+    epoch = first.reader.leader_epoch(source)
+    assert epoch >= 0
+    first.reader.close()
+    own.stop()
+    folder = own.data_dir / "log" / "cut-0"
+    for file in folder.iterdir():
+        if file.name != "partition.metadata":
+            file.unlink() if file.is_file() else shutil.rmtree(file)
+    own.start()
+    write(own.bootstrap, source, 300)
+    again = Heard(own.bootstrap)
+    again.add(source, 99, epoch)
+    broken, error = again.broken.get(timeout=30)
+    assert broken == source
+    assert "cut[0] cannot be read on from offset 100" in str(error)
+    assert again.units.empty()
+    again.reader.close()
+
+
+def test_an_input_whose_node_falls_behind_is_paused_alone(
+    broker: LocalBroker, tree_name: str
+) -> None:
+    slow, quick = Source(f"{tree_name}.slow", 0), Source(f"{tree_name}.quick", 0)
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    topics.apply(admin, [TopicSpec(s.topic, 1) for s in (slow, quick)])
+    heard = Heard(broker.bootstrap, channel_blocks=4)
+    freed = threading.Event()
+    lasts: dict[Source, int] = {}
+    heard.add(slow, -1)
+    heard.add(quick, -1)
+    waiting: list[Unit] = []
+
+    def node() -> None:
+        while len(lasts) < 2 or min(lasts.values()) < 499:
+            unit = heard.units.get(timeout=20)
+            lasts[unit.source] = unit.last
+            if unit.source == slow and not freed.is_set():
+                waiting.append(unit)
+            else:
+                heard.reader.release(unit.source, 0)
+
+    taking = threading.Thread(target=node)
+    taking.start()
+    for _ in range(10):
+        write(broker.bootstrap, slow, 50)
+        write(broker.bootstrap, quick, 50)
+    wait_for("the quick one at its end", lambda: lasts.get(quick) == 499)
+    assert heard.reader.held() == {"node": 0, "channel": 1}
+    # one poll's messages may be in hand when the channel fills
+    assert len(waiting) <= 4 + 7
+    assert lasts[slow] < 499
+    freed.set()
+    for unit in waiting:
+        heard.reader.release(unit.source, 0)
+    taking.join(20)
+    assert lasts == {slow: 499, quick: 499}
+    wait_for("nothing is held", lambda: heard.reader.held() == {"node": 0, "channel": 0})
+    heard.reader.close()
