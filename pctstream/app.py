@@ -143,7 +143,9 @@ class PctApp(faust.App):
         plane.assign({tp.partition for tp in assigned if tp.topic == f"{tree}.shards"})
         writes = TP(f"{tree}.control", 0) in assigned
         if writes and self._author is None:
-            self._author = TreeAuthor(self.cfg, plane.routing, plane.writer, plane.fatal)
+            self._author = TreeAuthor(
+                self.cfg, plane.routing, plane.model.portions, plane.writer, plane.fatal
+            )
         elif not writes and self._author is not None:
             author, self._author = self._author, None
             await asyncio.to_thread(author.stop)

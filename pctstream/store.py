@@ -5,6 +5,9 @@ Layout, keys in order:
     i/<topic>            position of an input: stored, routed, epoch, topic id, leader epoch
     n/<node>             counts, marks and radius of a node, as JSON
     r/<node>/<offset>    a segment: rows of one applied unit, as an Arrow block
+    l/<node>/<offset>    the leaf of each of its rows: numbers of nodes, int32
+    t/<node>/<number>    a node of the portion's subtree: state and counts, as JSON
+    c/<node>/<number>    its cover
 
 A segment is written once, under the last offset of the unit it came in, in the same WriteBatch as the
 position that counts it: after a kill -9 either both are there or neither (R2). Segments are large
@@ -21,15 +24,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path as FilePath
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from pctstream.core.block import Block, Source, decode, encode
+from pctstream.core.cover import Cover
 from pctstream.core.effects import Apply
 from pctstream.core.names import Path, node_name
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
+from pctstream.core.subtree import NodeRecord
 from pctstream.errors import NotReady, StoreFailed
 
 _OFFSET = struct.Struct(">q")
+_NUMBER = struct.Struct(">i")
 
 Change = tuple[bytes, bytes | None]
 
@@ -73,6 +81,14 @@ class Store:
         ]
         if effect.rows is not None:
             changes.append((_row_key(node, position.stored), encode(effect.rows)))
+        if effect.leaves is not None:
+            changes.append((_leaf_key(node, position.stored), _int32(effect.leaves)))
+        changes += [(_leaf_key(node, offset), _int32(leaves)) for offset, leaves in effect.labels]
+        for number, record, cover in effect.nodes:
+            changes.append((_tree_key(b"t", node, number), orjson.dumps(record)))
+            if cover is not None:
+                whole = b"".join(cover.to_pieces(1 << 30))
+                changes.append((_tree_key(b"c", node, number), whole))
         if effect.purge:
             changes += [(key, None) for key, _ in self._kv.scan(_rows_prefix(node))]
         self._kv.write(changes)
@@ -101,8 +117,53 @@ class Store:
         for key, value in self._kv.scan(prefix):
             yield _OFFSET.unpack(key[len(prefix) :])[0], decode(value)
 
+    def placed(self, path: Path) -> Iterator[tuple[int, Block, npt.NDArray[np.int32]]]:
+        """(last offset, rows, number of each one's leaf) of a portion's segments, in order."""
+        node = node_name(path)
+        for offset, rows in self.segments(path):
+            found = self._kv.get(_leaf_key(node, offset))
+            if found is None:
+                raise StoreFailed(
+                    f"the leaves of {node} at offset {offset} are missing: remove this shard's store, "
+                    "it is rebuilt from its pipes"
+                )
+            yield offset, rows, np.frombuffer(found, "<i4").astype(np.int32)
+
+    def tree_nodes(self, path: Path) -> list[NodeRecord]:
+        """The nodes of a portion, by number, without their covers."""
+        prefix = _tree_prefix(b"t", node_name(path))
+        return [
+            NodeRecord(_NUMBER.unpack(key[len(prefix) :])[0], orjson.loads(value))
+            for key, value in self._kv.scan(prefix)
+        ]
+
+    def subtree(self, path: Path) -> list[NodeRecord]:
+        """The nodes of a portion, by number, with their covers."""
+        prefix = _tree_prefix(b"c", node_name(path))
+        covers = {
+            _NUMBER.unpack(key[len(prefix) :])[0]: Cover.from_pieces([value])
+            for key, value in self._kv.scan(prefix)
+        }
+        return [r._replace(cover=covers.get(r.number)) for r in self.tree_nodes(path)]
+
     def close(self) -> None:
         self._kv.close()
+
+
+def _int32(leaves: npt.NDArray[np.int32]) -> bytes:
+    return leaves.astype("<i4").tobytes()
+
+
+def _tree_prefix(kind: bytes, node: str) -> bytes:
+    return kind + f"/{node}/".encode()
+
+
+def _tree_key(kind: bytes, node: str, number: int) -> bytes:
+    return _tree_prefix(kind, node) + _NUMBER.pack(number)
+
+
+def _leaf_key(node: str, offset: int) -> bytes:
+    return f"l/{node}/".encode() + _OFFSET.pack(offset)
 
 
 def _input_key(source: Source) -> bytes:

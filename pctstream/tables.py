@@ -2,19 +2,28 @@
 
 A record on `.state` is absolute: it says how things are, true at its ``offset``, and is keyed by its
 entity (`shard:3`, `portion:N0,3`). A record that is older than the one already held is ignored
-(`newer`). Two readers fold it: the state agent into Faust's tables, a worker's own share of them; and
-the follower of every worker into `ReadModel`, complete, because any worker answers for the whole
-tree, also while the group is rebalancing or another worker is dead. A Faust global table would be
-that copy, but its own documentation warns of endless recovery with several instances.
+(`newer`). A portion's record has all its nodes, so that their counts are of one moment; a cover, which
+never changes, is told once, in pieces (`cover:N0,3,1:0`).
+
+Two readers fold it: the state agent into Faust's tables, a worker's own share of them; and the
+follower of every worker into `ReadModel`, complete, because any worker answers for the whole tree, also
+while the group is rebalancing or another worker is dead. A Faust global table would be that copy, but
+its own documentation warns of endless recovery with several instances.
 """
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
+
+from pctstream.core.cover import Cover
+from pctstream.core.names import Path, node_path
+from pctstream.errors import DataLoss
 
 Record = Mapping[str, Any]
 NAMES = ("nodes", "portions", "metrics")
@@ -24,6 +33,8 @@ def key_of(record: Record) -> str:
     """The record's key on `.state`."""
     if record["kind"] == "shard":
         return f"shard:{record['shard']}"
+    if record["kind"] == "cover":
+        return f"cover:{record['node']}:{record['piece']}"
     return f"portion:{record['portion']}"
 
 
@@ -45,8 +56,9 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
     if record.get("kind") == "portion":
         name = record["portion"]
         yield "portions", name, dict(record)
-        node = {k: record[k] for k in ("rows", "radius", "offset", "epoch", "time")}
-        yield "nodes", name, node | {"shard": record["owner"]}
+        where = {k: record[k] for k in ("offset", "epoch", "time")} | {"shard": record["owner"]}
+        for node in nodes_of(record):
+            yield "nodes", node.pop("name"), node | where
         return
     if record.get("kind") != "shard":
         return
@@ -55,6 +67,20 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "nodes", f"N0@{shard}", root | {"shard": shard}
     metrics = record["metrics"] | {k: record[k] for k in ("offset", "epoch", "time")}
     yield "metrics", f"shard:{shard}", metrics
+
+
+def nodes_of(record: Record) -> Iterator[dict[str, Any]]:
+    """The nodes of a portion's record, one after the other, with their names.
+
+    >>> record = {"portion": "N0,3", "nodes": {"path": ["", "1"], "rows": [7, 4]}}
+    >>> list(nodes_of(record))
+    [{'name': 'N0,3', 'rows': 7}, {'name': 'N0,3,1', 'rows': 4}]
+    """
+    columns = dict(record["nodes"])
+    paths = columns.pop("path")
+    for at, path in enumerate(paths):
+        name = f"{record['portion']},{path}" if path else record["portion"]
+        yield {"name": name} | {column: values[at] for column, values in columns.items()}
 
 
 def readable(raw: bytes | None) -> dict[str, Any]:
@@ -72,15 +98,41 @@ class ReadModel:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
+        self._pieces: dict[tuple[str, str], dict[int, bytes]] = {}
+        self._covers: dict[Path, Cover] = {}
+        self.disputed: dict[Path, str] = {}
+        """Nodes for which somebody found another cover than the one known (R10)."""
 
     def fold(self, record: Record) -> Record | None:
         """Take one record of `.state`; itself if it counted."""
+        if record["kind"] == "cover":
+            self._cover(record)
+            return record
         key = key_of(record)
         with self._lock:
             if not newer(record, self._records.get(key)):
                 return None
             self._records[key] = record
         return record
+
+    def _cover(self, record: Record) -> None:
+        path, found = node_path(record["node"]), str(record["hash"])
+        with self._lock:
+            if known := self._covers.get(path):
+                if known.hash != found:
+                    self.disputed[path] = f"{record['node']} by {record['worker']}"
+                return
+            pieces = self._pieces.setdefault((record["node"], found), {})
+            pieces[int(record["piece"])] = base64.b64decode(record["data"])
+            if len(pieces) == int(record["pieces"]):
+                del self._pieces[record["node"], found]
+                with suppress(DataLoss):
+                    self._covers[path] = Cover.from_pieces([pieces[i] for i in sorted(pieces)])
+
+    def covers(self) -> dict[Path, Cover]:
+        """The covers of nodes below the cut, as their shards found them."""
+        with self._lock:
+            return dict(self._covers)
 
     def held(self, key: str) -> Record | None:
         with self._lock:

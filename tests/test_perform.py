@@ -113,7 +113,7 @@ def test_acks_for_a_node_that_was_restored_since_are_not_heard() -> None:
     bench = Bench()
     root = bench.shard.root
     assert root is not None
-    bench.performer.take(Turn(bench.shard, root, partial(bench.shard.adopt, bench.routing)))
+    bench.performer.take(Turn(bench.shard, root, partial(bench.shard.adopt, ROOT, bench.routing)))
     bench.feed(ROOT, Unit(INGEST, -1, 0, numbered([0], 2, INGEST)))
     bench.shard.restore(ROOT, bench.routing)
     bench.settle()
@@ -130,7 +130,7 @@ def test_no_message_is_larger_than_asked_and_all_rows_arrive_in_order(limits: Li
     rows = block_of(places, np.zeros((40, 2)), names)
     root = bench.shard.root
     assert root is not None
-    bench.performer.take(Turn(bench.shard, root, partial(bench.shard.adopt, bench.routing)))
+    bench.performer.take(Turn(bench.shard, root, partial(bench.shard.adopt, ROOT, bench.routing)))
     bench.feed(ROOT, Unit(INGEST, -1, 39, rows))
     bench.settle()
     blocks: list[Block] = []
@@ -146,7 +146,7 @@ def test_a_row_that_no_message_can_hold_ends_the_worker() -> None:
     bench = Bench(Limits(10, 1000, 900))
     root = bench.shard.root
     assert root is not None
-    bench.performer.take(Turn(bench.shard, root, partial(bench.shard.adopt, bench.routing)))
+    bench.performer.take(Turn(bench.shard, root, partial(bench.shard.adopt, ROOT, bench.routing)))
     with pytest.raises(DeliveryFailed, match="larger than a message"):
         bench.feed(ROOT, Unit(INGEST, -1, 0, block_of([(INGEST, 0, 0)], [[0, 0]], ["n" * 900])))
 
@@ -155,7 +155,7 @@ def test_a_refused_message_stops_the_worker_and_counts_nothing() -> None:
     bench = Bench()
     root = bench.shard.root
     assert root is not None
-    bench.performer.take(Turn(bench.shard, root, partial(bench.shard.adopt, bench.routing)))
+    bench.performer.take(Turn(bench.shard, root, partial(bench.shard.adopt, ROOT, bench.routing)))
     bench.feed(ROOT, Unit(INGEST, -1, 0, numbered([0], 2, INGEST)))
     bench.outlet.refuse(PIPE)
     bench.feed(ROOT, Unit(INGEST, 0, 1, numbered([1], 2, INGEST)))
@@ -183,7 +183,7 @@ def test_a_send_of_nothing_is_never_asked_for() -> None:
     bench = Bench()
     root = bench.shard.root
     assert root is not None
-    bench.performer.take(Turn(bench.shard, root, partial(bench.shard.adopt, bench.routing)))
+    bench.performer.take(Turn(bench.shard, root, partial(bench.shard.adopt, ROOT, bench.routing)))
     effects = root.feed(Unit(INGEST, -1, 5))
     assert not any(isinstance(e, Send) for e in effects)
     assert root.position.routed == 5

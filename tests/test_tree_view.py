@@ -52,12 +52,12 @@ def test_a_row_held_at_the_split_is_counted_once_whatever_was_reported_last(seed
                 "stored_rows": 0 if purged else sum(held[s])}  # fmt: skip
         shards[s] = {"shard": s, "root": root}
     waiting = sum(max(0, held[s][c] - least[s, c]) for s in held for c in range(CHILDREN))
-    assert TreeView(log_of(True), shards, portions).rows(ROOT) == rows_in + waiting
+    assert TreeView(log_of(True), shards, portions, {}).rows(ROOT) == rows_in + waiting
 
 
 def test_before_its_shard_tells_of_the_split_what_arrived_is_not_counted_at_n0() -> None:
     shards = {0: {"shard": 0, "root": {"state": "covering", "held": [], "rows": 9,
                                        "stored_rows": 9}}}  # fmt: skip
     portions = {"N0,1": {"rows": 4, "marks": [["t.P0", 0, 3, 0, 4]]}}
-    assert TreeView(log_of(True), shards, portions).rows(ROOT) == 9
-    assert TreeView(log_of(False), shards, {}).rows(ROOT) == 9
+    assert TreeView(log_of(True), shards, portions, {}).rows(ROOT) == 9
+    assert TreeView(log_of(False), shards, {}, {}).rows(ROOT) == 9

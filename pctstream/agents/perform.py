@@ -2,7 +2,7 @@
 
 1. ``Apply``    one WriteBatch in the shard's store
 2. ``Send``     parcels encoded and produced; ``delivered`` comes back through the node's channel
-3. ``RouteHeld`` the rows held at N0 are read in order and routed
+3. ``RouteHeld`` the rows held at N0 are read in order and routed; ``Regrow`` a portion sees its own
 4. ``Reread``, ``Pause``, ``Resume``  the reader
 5. ``Dropped``  counted
 6. ``Stop``     ends the worker: it starts again from its watermarks
@@ -25,6 +25,7 @@ from pctstream.core.effects import (
     Effect,
     Parcel,
     Pause,
+    Regrow,
     Reread,
     Resume,
     RouteHeld,
@@ -33,6 +34,7 @@ from pctstream.core.effects import (
 )  # fmt: skip
 from pctstream.core.names import pipe_topic
 from pctstream.core.poison import sift
+from pctstream.core.portion import Portion
 from pctstream.core.position import UNKNOWN, LogIdentity
 from pctstream.core.root import Root
 from pctstream.core.unit import DeadLetter
@@ -138,6 +140,8 @@ class Performer:
                     for last, rows in shard.store.segments(node_path(node)):
                         self._carry(shard, node, node.reroute(last, rows))
                     self._carry(shard, node, node.rerouted())
+                case Regrow():
+                    self._regrow(shard, node)
                 case Reread(source, offset):
                     self._inlet.reread(source, offset)
                 case Pause(source):
@@ -148,6 +152,15 @@ class Performer:
                     self._counters.dropped(rows, reason)
                 case Stop(reason):
                     self._stop(reason)
+
+    def _regrow(self, shard: Shard, node: Node) -> None:
+        assert isinstance(node, Portion)
+        node.begin_pass()
+        for last, rows, leaves in shard.store.placed(node.path):
+            node.revisit(last, rows, leaves)
+        self._crash.passing("before-grown")
+        self._carry(shard, node, node.end_pass())
+        self._crash.passing("after-grown")
 
     def _apply(self, shard: Shard, node: Node, effect: Apply) -> None:
         routing = isinstance(node, Root) and effect.rows is None

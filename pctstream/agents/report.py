@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pctstream.agents.portions import Covers, portion_record
 from pctstream.agents.shard import Shard
 from pctstream.core.block import Source
 from pctstream.core.effects import Parcel
 from pctstream.core.names import node_name
 from pctstream.core.portion import Portion
-from pctstream.core.position import Position
 from pctstream.tables import Record, key_of
 
 if TYPE_CHECKING:
@@ -42,12 +42,13 @@ class Reporter:
         self._times: deque[float] = deque([-math.inf] * 2, maxlen=2)
         self._seen = (-1, 0.0)
         self._told = -1
+        self._covers = Covers(worker.name, worker.model)
 
     def tick(self) -> None:
         """Report if it is time."""
         now, window = time.monotonic(), self._worker.cfg.drift.window_s
         at = sum(
-            n.position.stored + n.position.routed
+            n.position.stored + n.position.routed + (n.version if isinstance(n, Portion) else 0)
             for s in list(self._worker.shards.values())
             for n in list(s.nodes.values())
         )
@@ -68,13 +69,13 @@ class Reporter:
         for shard in list(worker.shards.values()):
             if shard.root is None:
                 continue
-            portions = [self.portion(shard, p, now) for p in shard.portions]
-            for record in portions:
-                key = key_of(record)
-                state = (record["epoch"], record["offset"], record["owner"], worker.name)
+            for portion in shard.portions:
+                key = f"portion:{node_name(portion.path)}"
+                state = (portion, portion.version)
                 if self._sent.get(key) != state:
                     self._sent[key] = state
-                    records.append(record)
+                    records.append(self._portion(shard, portion, now))
+                    records += self._covers.of(shard, portion)
             records.append(self.shard(shard, ends, now))
         tree = worker.cfg.tree.name
         parcels = [self._parcel(f"{tree}.state", r) for r in records]
@@ -92,41 +93,17 @@ class Reporter:
         """The records of the portions hosted here, as of now."""
         now = time.time()
         hosted = list(self._worker.shards.values())
-        return {node_name(p.path): self.portion(s, p, now) for s in hosted for p in s.portions}
+        return {node_name(p.path): self._portion(s, p, now) for s in hosted for p in s.portions}
+
+    def _portion(self, shard: Shard, portion: Portion, now: float) -> Record:
+        name = node_name(portion.path)
+        rate = self._rate(name, portion.rows, now)
+        return portion_record(shard, portion, self._worker.name, now, rate)
 
     def again(self, record: Record) -> None:
         """A lower record than one held was read: if it is of an entity here, tell it once more."""
         if record["worker"] != self._worker.name:
             self._sent.pop(key_of(record), None)
-
-    def portion(self, shard: Shard, portion: Portion, now: float) -> Record:
-        """The absolute state of a portion, true at its pipe's offset.
-
-        As the store has it: the node in memory may be a write ahead, and a mark once told lets N0
-        drop rows.
-        """
-        name = node_name(portion.path)
-        with shard.lock:  # between two turns: position and counts of one moment
-            found = shard.store.position(portion.source)
-            state = shard.store.state(portion.path) or {}
-        position = found[0] if found else Position(epoch=portion.position.epoch)
-        rows = int(state.get("rows", 0))
-        return {
-            "kind": "portion",
-            "portion": name,
-            "owner": shard.number,
-            "worker": self._worker.name,
-            "epoch": position.epoch,
-            "offset": position.stored,
-            "time": now,
-            "rows": rows,
-            "bytes": int(state.get("bytes", 0)),
-            "rate": self._rate(name, rows, now),
-            "radius": float(state.get("radius", 0.0)),
-            "mean_distance": float(state.get("distance_sum", 0.0)) / rows if rows else 0.0,
-            "dead_rows": int(state.get("dead_rows", 0)),
-            "marks": state.get("marks", []),
-        }
 
     def shard(self, shard: Shard, ends: dict[Source, int], now: float) -> Record:
         """The state of a shard: its inputs, its share of N0, what it counts."""

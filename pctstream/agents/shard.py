@@ -89,7 +89,11 @@ class Shard:
             cover = log.covers[path[:-1]]
             epoch = log.splits[path[:-1]]
             centroid = cover.centroids[path[-1]]
-            self.nodes[path] = Portion(path, source, centroid, epoch, position, saved)
+            born_s = log.history[path][0]["time"]
+            self.nodes[path] = Portion(
+                path, source, centroid, epoch, log.shape, log.budget(path), born_s, position, saved,
+                self.store.subtree(path),
+            )  # fmt: skip
         self.lost.discard(path)
         return self.nodes[path]
 
@@ -105,8 +109,11 @@ class Shard:
             node.position = base
             node.taken = base.taken
 
-    def adopt(self, log: Routing) -> list[Effect]:
-        """What the routing says of N0 now."""
+    def adopt(self, path: Path, log: Routing) -> list[Effect]:
+        """What the routing says of a node now."""
+        node = self.nodes.get(path)
+        if isinstance(node, Portion):
+            return node.adopt(log.gates)
         root = self.root
         if root is None:
             return []

@@ -6,10 +6,17 @@ Faust recovers them from their changelogs; the complete copy that the views answ
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from pctstream.tables import NAMES, entries, newer, readable
+
+TOLD = frozenset({"offset", "time"})
+
+
+def changed(value: Mapping[str, Any], held: Mapping[str, Any] | None) -> bool:
+    """Whether there is more to it than when it was told: a table's changelog is not a clock."""
+    return held is None or any(held.get(k) != v for k, v in value.items() if k not in TOLD)
 
 
 def declare_state(app: Any, topic: Any, options: dict[str, Any]) -> None:
@@ -24,5 +31,6 @@ def declare_state(app: Any, topic: Any, options: dict[str, Any]) -> None:
         """Keeps the tables of nodes, portions and metrics."""
         async for raw in records:
             for table, key, value in entries(readable(raw)):
-                if newer(value, tables[table].get(key)):
+                held = tables[table].get(key)
+                if newer(value, held) and changed(value, held):
                     tables[table][key] = value

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -31,6 +31,7 @@ from pctstream.core.unit import Message
 from pctstream.pipes import client
 from pctstream.pipes.message import as_message
 from pctstream.pipes.writer import Writer
+from pctstream.tables import Record
 
 SAMPLE_ROWS = 100
 """Rows whose majority fixes the dimension (DESIGN 4.3)."""
@@ -41,9 +42,11 @@ class TreeAuthor:
     """A thread that writes the tree's history while this worker is the one to do so."""
 
     def __init__(
-        self, cfg: Config, log: Routing, writer: Writer, fatal: Callable[[str], None]
-    ) -> None:
+        self, cfg: Config, log: Routing, reports: Callable[[], Mapping[str, Record]],
+        writer: Writer, fatal: Callable[[str], None],
+    ) -> None:  # fmt: skip
         self._cfg = cfg
+        self._reports = reports
         self._log = log
         self._writer = writer
         self._fatal = fatal
@@ -82,6 +85,10 @@ class TreeAuthor:
                                 break
                     case "topics":
                         self._open_level(author)
+                    case "level":
+                        next_one = author.levels.look(self._log, self._reports(), time.monotonic())
+                        if next_one is None or not self._append(next_one):
+                            self._stopping.wait(0.25)
                     case _:
                         self._stopping.wait(0.5)
         except Exception as error:
@@ -201,11 +208,15 @@ def settings(cfg: Config) -> dict[str, Any]:
         "dimension": tree.dimension,
         "metric": tree.metric,
         "epsilon": tree.epsilon,
+        "epsilon_ratio": tree.epsilon_ratio,
         "fanout": tree.fanout,
         "gap": tree.gap,
         "sink_rows": tree.sink_rows,
         "stop": tree.stop,
         "kmeans_iterations": tree.kmeans_iterations,
+        "level_rows": tree.level_rows,
+        "level_idle_s": tree.level_idle_s,
+        "level_timeout_s": tree.level_timeout_s,
         "max_level": tree.max_level,
         "cut": tree.cut,
         "seed": tree.seed,

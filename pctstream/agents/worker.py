@@ -34,7 +34,7 @@ from pctstream.agents.tree import settings
 from pctstream.config import Config
 from pctstream.core import names
 from pctstream.core.marks import Marks
-from pctstream.core.names import ROOT, Path
+from pctstream.core.names import Path
 from pctstream.core.routing import Routing
 from pctstream.errors import DeliveryFailed, PctError, StoreFailed
 from pctstream.metrics import Metrics
@@ -237,15 +237,13 @@ class Worker:
         if self.shards.get(shard.number) is not shard:
             return
         shard.restore(path, self.routing)
-        if path == ROOT:
-            self._adopt(shard)
+        self._adopt(shard)
         self.inputs.again(shard, path)
 
     def _adopt(self, shard: Shard) -> None:
-        """What the routing and the portions' owners have said of N0 so far, to its node."""
-        if shard.root is None:
-            return
-        self.enqueue(Turn(shard, shard.root, partial(shard.adopt, self.routing)))
+        """What the routing and the portions' owners have said so far, to the nodes."""
+        for path, node in sorted(shard.nodes.items()):
+            self.enqueue(Turn(shard, node, partial(shard.adopt, path, self.routing)))
         for record in self.model.portions().values():
             self._owner_applied(shard, record)
 

@@ -8,12 +8,18 @@ from typing import Any, NamedTuple
 from pctstream.core.block import Block, Source
 from pctstream.core.names import Path
 from pctstream.core.position import Position
+from pctstream.core.subtree import NodeRecord
 from pctstream.core.unit import DeadLetter
+from pctstream.core.walk import Int32
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """One WriteBatch: the position of the input, the node's state, rows appended or purged."""
+    """One WriteBatch: the position of the input, the node's state, rows appended or purged.
+
+    Of a portion also: the leaf of each new row, the nodes that changed, and the leaves of stored rows
+    that moved, as (offset of the segment, number of each row's leaf).
+    """
 
     path: Path
     source: Source
@@ -21,6 +27,9 @@ class Apply:
     state: dict[str, Any]
     rows: Block | None = None
     purge: bool = False
+    leaves: Int32 | None = None
+    nodes: tuple[NodeRecord, ...] = ()
+    labels: tuple[tuple[int, Int32], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,11 @@ class Send:
 @dataclass(frozen=True, slots=True)
 class RouteHeld:
     """Read the rows stored at the node in order and hand each segment to ``reroute``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Regrow:
+    """Show the portion its stored rows in order: ``begin_pass``, ``revisit`` each, ``end_pass``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +98,4 @@ class Parcel(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-Effect = Apply | Send | RouteHeld | Reread | Pause | Resume | Dropped | Stop
+Effect = Apply | Send | RouteHeld | Regrow | Reread | Pause | Resume | Dropped | Stop

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from pctstream.core import kernels
-from pctstream.core.lanes import Float32, empty_table, expect_rows
+from pctstream.core.lanes import LANES, Float32, empty_table, expect_rows
 from pctstream.core.scan import FULL, QUIET, scan
 
 Stop = Literal["gap", "block"]
@@ -41,10 +41,10 @@ class FindCover:
         self.gap_now = 0
         self._dimension = dimension
         self._count = 0
-        self._kept: list[Float32] = []
         self._prototypes: Float32 = np.zeros((0, dimension), np.float32)
         self._table = empty_table(0, dimension)
-        self._allocate(min(64, max_prototypes))
+        # most nodes of a deep level need few: a table of 64 for each would be memory for nothing
+        self._allocate(min(LANES, max_prototypes))
 
     def _allocate(self, columns: int) -> None:
         prototypes = np.zeros((columns, self._dimension), np.float32)
@@ -56,7 +56,7 @@ class FindCover:
     def feed(self, rows: Float32) -> None:
         """The next rows f32[n, d]; what comes after the row that ended the scan is not looked at.
 
-        The rows are kept by reference until the node is done: they must not be written to.
+        No row is kept, only the prototypes: the first ``rows`` rows that were fed are the sample.
         """
         expect_rows(rows, self._dimension)
         at = 0
@@ -67,34 +67,23 @@ class FindCover:
                 self.epsilon, self.gap, self.stop == "block",
             )  # fmt: skip
             self._count, self.gap_now = done.prototypes, done.gap
-            self._keep(piece[: done.consumed])
+            self.rows += done.consumed
             at += done.consumed
             if done.end == QUIET:
                 self.state, self.reason = "cover", self.stop
             elif done.end == FULL and self._count < self.max_prototypes:
                 self._allocate(min(2 * self._count, self.max_prototypes))
             elif done.end == FULL:
-                self._keep(rows[at : at + 1])
+                self.rows += 1
                 self.gap_now = 0
                 self.state, self.reason = "sink", "prototypes"
             elif self.rows == self.sink_rows:
                 self.state, self.reason = "sink", "rows"
 
-    def _keep(self, rows: Float32) -> None:
-        self.rows += len(rows)
-        if len(rows):
-            self._kept.append(rows)
-
     @property
     def prototypes(self) -> Float32:
         """A copy f32[k, d] of the prototypes so far."""
         return self._prototypes[: self._count].copy()
-
-    @property
-    def sample(self) -> Float32:
-        """Exactly the rows f32[rows, d] that were scanned, the one that ended it included."""
-        none: Float32 = np.zeros((0, self._dimension), np.float32)
-        return np.concatenate([none, *self._kept])
 
 
 def auto_epsilon(rows: Float32, fanout: int, steps: int = 48) -> float:

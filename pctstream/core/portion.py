@@ -1,27 +1,31 @@
 """A portion: the subtree that hangs from the cut, fed by its pipe alone.
 
-What a portion holds is a function of its pipe (R0): the same messages give the same rows, counts
-and radius at the owner, at a shadow and at a rebuild, however they were collected into units. Rows
-are taken one by one by their origin (R3), so that a repeated prefix changes nothing; then one
-WriteBatch stores rows, marks, counts and watermark.
+What a portion holds is a function of its pipe (R0): the same messages give the same rows, nodes,
+covers and counts at the owner, at a shadow and at a rebuild, however they were collected into units.
+Rows are taken one by one by their origin (R3), so that a repeated prefix changes nothing; the subtree
+says where each goes (`subtree`); then one WriteBatch stores rows, leaves, nodes, marks and watermark.
+
+    feed(unit) ------> Apply(rows, leaves, nodes)
+    adopt(gates) ----> a level has closed, or its epsilon is known
+    Regrow ----------> begin_pass, revisit(segment)*, end_pass -> Apply(nodes, labels)   (`growth`)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from pctstream.core import kernels, life
 from pctstream.core.block import Block, Source, Vectors
-from pctstream.core.effects import Apply, Dropped, Effect, Reread, Send, Stop
-from pctstream.core.kernels import Float64
+from pctstream.core.effects import Apply, Dropped, Effect, Regrow, Reread, Send, Stop
+from pctstream.core.growth import Growth
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
+from pctstream.core.node import Entry, Gates, Shape
 from pctstream.core.pending import Pending
 from pctstream.core.position import Position
+from pctstream.core.subtree import NodeRecord, Subtree
 from pctstream.core.unit import Unit, undone
+from pctstream.core.walk import Int32
 
 
 class Portion:
@@ -33,26 +37,29 @@ class Portion:
         source: Source,
         centroid: Vectors,
         epoch: int,
+        shape: Shape,
+        budget: int,
+        born_s: float = 0.0,
         position: Position | None = None,
         saved: Mapping[str, Any] | None = None,
+        nodes: Iterable[NodeRecord] = (),
     ) -> None:
         self.path = path
         self.source = source
-        self.mode = life.LEAF
         self.position = position or Position(epoch=epoch)
         self.taken = self.position.taken
         self._epoch = epoch
-        self._centroid = centroid.reshape(1, -1)
-        # a float64 sum of d squares errs by less than (d + 4) of its last bits
-        self._bound = 1.0 + (self._centroid.shape[1] + 4) * 2.0**-52
         counts = saved or {}
         self.marks = self._ahead = Marks.from_json(counts.get("marks", []))
         self.rows = int(counts.get("rows", 0))
         self.bytes = int(counts.get("bytes", 0))
-        self.radius = float(counts.get("radius", 0.0))
-        self.distance_sum = float(counts.get("distance_sum", 0.0))
         self.dead_rows = int(counts.get("dead_rows", 0))
+        self._time = float(counts.get("time", born_s))
+        self.subtree = Subtree(path, centroid, shape, budget, self._entry(0), nodes)
         self._pending = Pending()
+        self._growth: Growth | None = None
+        self.version = 0
+        """How often something changed: who tells of this portion need not look otherwise."""
 
     @property
     def state(self) -> dict[str, Any]:
@@ -60,11 +67,13 @@ class Portion:
         return {
             "rows": self.rows,
             "bytes": self.bytes,
-            "radius": self.radius,
-            "distance_sum": self.distance_sum,
             "dead_rows": self.dead_rows,
+            "time": self._time,
             "marks": self.marks.to_json(),
         }
+
+    def _entry(self, mode: int) -> Entry:
+        return (mode, self.position.stored, self._time, self._epoch)
 
     def feed(self, unit: Unit) -> list[Effect]:
         """The next messages of the pipe."""
@@ -74,45 +83,100 @@ class Portion:
             return [Dropped(len(unit), "watermark")] if len(unit) else []
         effects: list[Effect] = []
         rows, marks = unit.rows, self._ahead.copy()
-        distance = np.zeros(0)
+        leaves: Int32 | None = None
         if rows is not None:
             fresh = rows.keep(marks.advance(rows))
             if len(fresh) < len(rows):
                 effects.append(Dropped(len(rows) - len(fresh), "mark"))
             rows = fresh
-            distance = self.examine(rows)
+            leaves = self.subtree.place(rows.vectors) if len(rows) else None
         dead = undone(unit, self.taken)
         self.taken, self._ahead = unit.last, marks
-        self._pending.add(unit.last, (unit.last, rows, marks, distance, len(dead)))
+        arrived = Arrived(
+            unit.last, unit.time_ms / 1000.0, rows if leaves is not None else None, leaves, marks,
+            self.subtree.take_records(), len(dead),
+        )  # fmt: skip
+        self._pending.add(unit.last, arrived)
         if dead:
             return [*effects, Send(unit.last, (), dead)]
         return effects + self.delivered(unit.last)
 
-    def examine(self, rows: Block) -> Float64:
-        """The distance f64[n] of each row to the centroid; raises where a row has none."""
-        return kernels.distances(rows.vectors, np.zeros(len(rows), np.int32), self._centroid)
+    def examine(self, rows: Block) -> None:
+        """Compute for each row alone what feeding it will; raises where it would."""
+        self.subtree.examine(rows.vectors)
 
     def delivered(self, ticket: int) -> list[Effect]:
         """The dead letters of this ticket are acked."""
         self._pending.finish(ticket)
-        return [self._applied(*item) for item in self._pending.drain()]
+        effects: list[Effect] = [self._applied(item) for item in self._pending.drain()]
+        return effects + self._grow()
 
-    def _applied(
-        self, last: int, rows: Block | None, marks: Marks, distance: Float64, dead: int
-    ) -> Effect:
-        self.marks = marks
-        self.dead_rows += dead
-        self.position = Position(last, last, self._epoch)
-        if rows is not None and len(rows):
-            self.rows += len(rows)
-            self.bytes += rows.content_bytes
-            self.radius = max(self.radius, float(distance.max()) * self._bound)
-            # one row after the other, so that the sum does not depend on the units either
-            self.distance_sum = float(np.cumsum([self.distance_sum, *distance])[-1])
-        else:
-            rows = None
-        return Apply(self.path, self.source, self.position, self.state, rows)
+    def _applied(self, arrived: Arrived) -> Effect:
+        self.marks = arrived.marks
+        self.dead_rows += arrived.dead
+        self._time = max(self._time, arrived.time)
+        self.position = Position(arrived.last, arrived.last, self._epoch)
+        if arrived.rows is not None:
+            self.rows += len(arrived.rows)
+            self.bytes += arrived.rows.content_bytes
+        return self._apply(arrived.nodes, arrived.rows, arrived.leaves)
+
+    def _apply(
+        self, nodes: tuple[NodeRecord, ...], rows: Block | None = None,
+        leaves: Int32 | None = None, labels: tuple[tuple[int, Int32], ...] = (),
+    ) -> Apply:  # fmt: skip
+        self.version += 1
+        return Apply(
+            self.path, self.source, self.position, self.state, rows,
+            leaves=leaves, nodes=nodes, labels=labels,
+        )  # fmt: skip
 
     def failed(self, reason: str) -> list[Effect]:
         """A dead letter was refused by the broker (R2)."""
         return [Stop(reason)]
+
+    # growing
+
+    def adopt(self, gates: Gates) -> list[Effect]:
+        """What the routing says of levels now."""
+        self.subtree.open(gates)
+        self.version += 1
+        return self._grow()
+
+    def _grow(self) -> list[Effect]:
+        """A pass, if a node waits for one, and every row that was taken lies in the store."""
+        if self._pending or not self.subtree.work:
+            return []
+        return [Regrow()]
+
+    def begin_pass(self) -> None:
+        """The rows stored come next, in order."""
+        self._growth = Growth(self.subtree, self._entry(2))
+
+    def revisit(self, offset: int, rows: Block, leaves: Int32) -> None:
+        """One stored segment and the leaf of each of its rows."""
+        assert self._growth is not None
+        self._growth.take(offset, rows.vectors, leaves)
+
+    def end_pass(self) -> list[Effect]:
+        """All were seen: what it brought is written at once; it may make the next pass due."""
+        assert self._growth is not None
+        self._growth.finish()
+        labels = tuple(self._growth.labels)
+        self._growth = None
+        nodes = self.subtree.take_records()
+        self.version += 1
+        effects: list[Effect] = [self._apply(nodes, labels=labels)] if nodes else []
+        return effects + self._grow()
+
+
+class Arrived(NamedTuple):
+    """What a unit brought, until its dead letters are acked."""
+
+    last: int
+    time: float
+    rows: Block | None
+    leaves: Int32 | None
+    marks: Marks
+    nodes: tuple[NodeRecord, ...]
+    dead: int

@@ -16,6 +16,7 @@ covers or owners.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,12 +24,17 @@ from typing import Any
 
 from pctstream.core import life
 from pctstream.core.cover import Cover
-from pctstream.core.names import ROOT, Path, node_name, node_path
+from pctstream.core.names import ROOT, Path, level, node_name, node_path
+from pctstream.core.node import Gates, Shape
 from pctstream.errors import ConfigError, DataLoss, IllegalTransition, PctError
 
 VERSION = 1
+PORTION_NODES = 4096
+"""Nodes of a portion at most: what `.state` tells of them fits into one message of Kafka's."""
+CLOSED_BY = ("ended", "rows", "idle", "timeout")
 FIXED = ("tree", "dimension", "metric", "seed", "shards", "cut", "max_level", "fanout", "gap",
-         "sink_rows", "stop", "kmeans_iterations", "prototypes", "nodes", "topics")  # fmt: skip
+         "epsilon_ratio", "sink_rows", "stop", "kmeans_iterations", "prototypes", "nodes",
+         "topics")  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -43,6 +49,10 @@ class Routing:
     owners: dict[Path, int] = field(default_factory=dict)
     states: dict[Path, str] = field(default_factory=dict)
     splits: dict[Path, int] = field(default_factory=dict)
+    epsilons: dict[int, float] = field(default_factory=dict)
+    """Of the levels whose epsilon was read from their rows."""
+    levels: list[dict[str, Any]] = field(default_factory=list)
+    """What closed each level, from 0 on: {level, closed_by, time, offset}."""
     limits: dict[Path, str] = field(default_factory=dict)
     """Of a sink: the limit that made it one."""
     history: dict[Path, list[dict[str, Any]]] = field(default_factory=dict)
@@ -78,6 +88,10 @@ class Routing:
             self._cover(record, offset, time_s)
         elif kind == "split":
             self._split(record, offset, time_s)
+        elif kind == "epsilon":
+            self._epsilon(int(record["level"]), float(record["epsilon"]))
+        elif kind == "level":
+            self._close(int(record["level"]), str(record["closed_by"]), offset, time_s)
         elif kind == "sink":
             path = node_path(record["node"])
             if self._step(path, life.TOO_LARGE):
@@ -110,9 +124,21 @@ class Routing:
         self.epoch = self.splits[path] = self.seq
         self._log(path, 2, offset, time_s)
         self.owners.update(owners)
+        if path == ROOT:
+            self._close(0, "ended", offset, time_s)
         for child in owners:
-            self.states[child] = life.LEAF
+            self.states[child] = self._newborn(child)
             self._log(child, 0, offset, time_s)
+
+    def _epsilon(self, level: int, epsilon: float) -> None:
+        if 0.0 < epsilon < math.inf:
+            self.epsilons.setdefault(level, epsilon)
+
+    def _close(self, level: int, closed_by: str, offset: int, time_s: float) -> None:
+        if level == len(self.levels) and closed_by in CLOSED_BY:
+            self.levels.append(
+                {"level": level, "closed_by": closed_by, "time": time_s, "offset": offset}
+            )
 
     def _step(self, path: Path, event: str) -> bool:
         try:
@@ -133,6 +159,34 @@ class Routing:
     @property
     def metric(self) -> str:
         return str(self.tree.get("metric", "euclidean"))
+
+    @property
+    def gates(self) -> Gates:
+        """Which levels are open, and what their nodes cover by."""
+        known = dict(self.epsilons)
+        ratio = self.tree.get("epsilon_ratio", "auto")
+        if ratio != "auto" and ROOT in self.covers:
+            epsilon = self.covers[ROOT].epsilon
+            for depth in range(1, int(self.tree.get("max_level", 1))):
+                epsilon *= float(ratio)
+                known[depth] = epsilon
+        return Gates(len(self.levels), known)
+
+    @property
+    def shape(self) -> Shape:
+        """What record 0 says of every node."""
+        return Shape.of(self.tree)
+
+    def budget(self, path: Path) -> int:
+        """Nodes that may come to be below a portion: its even share of `limits.nodes`."""
+        left = int(self.tree.get("nodes", PORTION_NODES))
+        for depth in range(1, len(path)):
+            k = self.covers[path[:depth]].k
+            left = (left - 1 - k) // k if depth == 1 else (left - k) // k
+        return min(left, PORTION_NODES - 1)
+
+    def _newborn(self, path: Path) -> str:
+        return life.LEAF if level(path) >= int(self.tree.get("max_level", 6)) else life.COVERING
 
     def children(self, path: Path) -> list[Path]:
         """The children a split node has, in order."""
@@ -184,6 +238,16 @@ def split_record(
     return {"seq": seq, "type": "split", "author": author, "node": node_name(path),
             "hash": cover.hash,
             "owners": {node_name(p): s for p, s in sorted(owners.items())}}  # fmt: skip
+
+
+def epsilon_record(level: int, epsilon: float, seq: int, author: str) -> dict[str, Any]:
+    """The record of the radius that a level's nodes cover by, read from their first rows."""
+    return {"seq": seq, "type": "epsilon", "author": author, "level": level, "epsilon": epsilon}
+
+
+def level_record(level: int, closed_by: str, seq: int, author: str) -> dict[str, Any]:
+    """The record that a level has closed: its nodes may split, now or when they end."""
+    return {"seq": seq, "type": "level", "author": author, "level": level, "closed_by": closed_by}
 
 
 def sink_record(path: Path, rows: int, why: str, seq: int, author: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Scanned(NamedTuple):
 
 
 @compiled
-def _band(epsilon: float, dimension: int) -> Any:
+def band_of(epsilon: float, dimension: int) -> Any:
     square = epsilon * epsilon
     slack = (dimension + 4) * 2.0**-23
     under = dimension * 2.0**-149
@@ -103,7 +103,7 @@ def _scan(
     aligned: bool,
 ) -> Any:
     n = rows.shape[0]
-    square, low, high = _band(epsilon, rows.shape[1])
+    square, low, high = band_of(epsilon, rows.shape[1])
     least, tile = np.empty(ROWS, np.float32), np.empty((ROWS, LANES), np.float32)
     for first in range(0, n, ROWS):
         taken, known = min(ROWS, n - first), count
@@ -166,7 +166,7 @@ def _squared(row: Any, prototype: Any) -> Any:
 
 
 @compiled
-def _covers(rows: Any, i: int, prototypes: Any, p: int, band: Any) -> bool:
+def covers_row(rows: Any, i: int, prototypes: Any, p: int, band: Any) -> bool:
     square, low, high = band
     near = _squared(rows[i], prototypes[p])
     if near <= low:
@@ -178,13 +178,13 @@ def _covers(rows: Any, i: int, prototypes: Any, p: int, band: Any) -> bool:
 
 @compiled
 def _beyond(rows: Any, hint: Any, prototypes: Any, epsilon: float) -> int:
-    band = _band(epsilon, rows.shape[1])
+    band = band_of(epsilon, rows.shape[1])
     count = 0
     for i in range(rows.shape[0]):
-        covered = _covers(rows, i, prototypes, hint[i], band)
+        covered = covers_row(rows, i, prototypes, hint[i], band)
         p = 0
         while not covered and p < prototypes.shape[0]:
-            covered = _covers(rows, i, prototypes, p, band)
+            covered = covers_row(rows, i, prototypes, p, band)
             p += 1
         if not covered:
             count += 1

@@ -18,6 +18,7 @@ import numpy as np
 from pctstream.core import life, placement, routing
 from pctstream.core.block import Vectors
 from pctstream.core.cover import Cover, FindCover, auto_epsilon, refine
+from pctstream.core.levels import Levels
 from pctstream.core.names import ROOT, Path
 from pctstream.core.routing import Routing
 
@@ -74,14 +75,17 @@ class Author:
         limits["nodes"] = int(settings.get("nodes", 10**9)) - 1
         self._limit = min(limits, key=lambda name: limits[name])
         self._most = limits[self._limit]
+        self.levels = Levels(settings, name)
 
     def wants(self, log: Routing) -> str:
-        """ "dimension", "rows", "append", "topics" or "nothing": what the next step needs."""
+        """ "dimension", "rows", "append", "topics", "level" or "nothing": what the next step needs."""
         if not log.tree:
             return "dimension"
         state = log.states[ROOT]
         if state == life.WAITING:
             return "topics"
+        if state == life.SPLITTING:
+            return "level"
         if state != life.COVERING:
             return "nothing"
         return "rows" if self._find is None or self._find.state == "covering" else "append"

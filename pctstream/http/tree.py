@@ -3,29 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from pctstream.core import life
-from pctstream.core.names import ROOT, Path, agent_name, level, node_name, pipe_name, pipe_topic
+from pctstream.core.cover import Cover
+from pctstream.core.names import (
+    ROOT,
+    Path,
+    agent_name,
+    level,
+    node_name,
+    node_path,
+    pipe_name,
+    pipe_topic,
+)  # fmt: skip
 from pctstream.core.routing import Routing
-from pctstream.tables import Record
+from pctstream.tables import Record, nodes_of
 
 
 class TreeView:
-    """One moment of the tree."""
+    """One moment of the tree; ``covers`` are those of the nodes below the cut."""
 
     def __init__(
-        self, log: Routing, shards: Mapping[int, Record], portions: Mapping[str, Record]
-    ) -> None:
+        self, log: Routing, shards: Mapping[int, Record], portions: Mapping[str, Record],
+        covers: Mapping[Path, Cover],
+    ) -> None:  # fmt: skip
         self._log = log
         self._shards = shards
         self._portions = portions
+        self._covers = {**covers, **log.covers}
         self._tree = str(log.tree.get("tree", ""))
 
-    @property
+    @cached_property
+    def _nodes(self) -> dict[Path, dict[str, Any]]:
+        """What was reported of each node of the portions."""
+        found = {}
+        for name, record in self._portions.items():
+            if node_path(name) in self._log.owners:
+                for node in nodes_of(record):
+                    found[node_path(node.pop("name"))] = node
+        return found
+
+    @cached_property
     def paths(self) -> list[Path]:
         """Every node, level by level."""
-        return sorted(self._log.states, key=lambda p: (len(p), p))
+        return sorted({*self._log.states, *self._nodes}, key=lambda p: (len(p), p))
+
+    @cached_property
+    def _states(self) -> dict[Path, str]:
+        return self._log.states | {path: node["state"] for path, node in self._nodes.items()}
+
+    def state(self, path: Path) -> str | None:
+        """Where a node is in its life; None if there is no such node."""
+        return self._states.get(path)
 
     @property
     def root_rows(self) -> int:
@@ -56,76 +87,119 @@ class TreeView:
         """Rows in the subtree of a node."""
         if path == ROOT:
             return self.root_rows + sum(int(p["rows"]) for p in self._portions.values())
-        record = self._portions.get(node_name(path))
-        return int(record["rows"]) if record else 0
+        node = self._nodes.get(path)
+        return int(node["rows"]) if node else 0
+
+    def held(self, path: Path) -> int:
+        """Rows that lie at the node itself."""
+        if path == ROOT:
+            return self.root_rows
+        return 0 if self._states[path] == life.SPLITTING else self.rows(path)
+
+    def children(self, path: Path) -> list[Path]:
+        """The children a split node has, in order."""
+        if path in self._log.splits or self._states.get(path) != life.SPLITTING:
+            return self._log.children(path)
+        cover = self._covers.get(path)
+        return [(*path, i) for i in range(cover.k)] if cover else []
 
     def overview(self) -> dict[str, Any]:
         """GET /v1/tree."""
         log = self._log
-        states = list(log.states.values())
+        levels = sorted({level(p) for p in self.paths})
         return {
             "name": self._tree,
             "dimension": log.dimension,
             "metric": log.metric,
             "epoch": log.epoch,
             "rows": self.rows(ROOT) if log.tree else 0,
-            "state": "growing" if life.COVERING in states or not states else "grown",
-            "levels": [self._level(n) for n in sorted({level(p) for p in log.states})],
+            "state": "growing" if self._growing or not log.tree else "grown",
+            "levels": [self._level(n) for n in levels],
         }
+
+    @property
+    def _growing(self) -> bool:
+        """Whether a level is open that a node may still end, or a node waits for it to close.
+
+        A node that has not ended when its level closes may end any time: it grows the tree no more
+        than a later row does.
+        """
+        levels = len(self._log.levels)
+        return any(
+            state == life.WAITING or (state == life.COVERING and level(path) >= levels)
+            for path, state in self._states.items()
+        )
+
+    def epsilon(self, number: int) -> float | None:
+        """What the nodes of a level cover by; None where that is not known (yet)."""
+        if number == 0:
+            return self._covers[ROOT].epsilon if ROOT in self._covers else None
+        return self._log.gates.epsilons.get(number)
 
     def _level(self, number: int) -> dict[str, Any]:
         paths = [p for p in self.paths if level(p) == number]
-        states = [self._log.states[p] for p in paths]
-        held = self.root_rows if number == 0 else sum(self.rows(p) for p in paths)
-        covers = [self._log.covers[p] for p in paths if p in self._log.covers]
+        states = [self._states[p] for p in paths]
+        closed = [entry["closed_by"] for entry in self._log.levels if entry["level"] == number]
         return {
             "level": number,
-            "epsilon": covers[0].epsilon if covers else None,
+            "epsilon": self.epsilon(number),
             "nodes": len(paths),
             "covering": states.count(life.COVERING),
             "waiting": states.count(life.WAITING),
             "splitting": states.count(life.SPLITTING),
             "sinks": states.count(life.SINK),
             "leaves": states.count(life.LEAF),
-            "rows": held,
-            "closed_by": "ended" if states and life.COVERING not in states else None,
+            "rows": sum(self.held(p) for p in paths),
+            "closed_by": closed[0] if closed else None,
         }
 
     def node(self, path: Path) -> dict[str, Any]:
         """GET /v1/nodes/NAME."""
-        log = self._log
-        state = log.states[path]
-        cover = log.covers.get(path)
-        record = self._portions.get(node_name(path))
-        root = [s["root"] for s in self._shards.values()]
+        log, cover, state = self._log, self._covers.get(path), self._states[path]
+        seen = self._nodes.get(path, {})
+        portion = next((path[:n] for n in range(1, len(path) + 1) if path[:n] in log.owners), None)
+        piped = path in log.states
         return {
             "name": node_name(path),
             "pipe": pipe_name(path),
-            "topic": pipe_topic(self._tree, path),
-            "agent": agent_name(path),
+            "topic": pipe_topic(self._tree, path) if piped else None,
+            "agent": agent_name(path) if piped else None,
             "level": level(path),
             "state": state,
             "mode": life.MODES[state],
-            "epsilon": cover.epsilon if cover else None,
+            "epsilon": cover.epsilon if cover else self.epsilon(level(path)),
             "rows": self.rows(path),
-            "held": self.root_rows if path == ROOT else self.rows(path),
-            "prototypes": len(cover.prototypes) if cover else 0,
+            "held": self.held(path),
+            "prototypes": cover.k if cover else 0,
             "gap": cover.gap if cover else None,
-            "limit": log.limits.get(path),
-            "radius": record["radius"] if record else None,
-            "mean_distance": record["mean_distance"] if record else None,
-            "children": [node_name(c) for c in log.children(path)],
-            "uncovered": sum(int(r["uncovered"]) for r in root) if path == ROOT else 0,
+            "cover_rows": cover.rows if cover else None,
+            "limit": seen.get("limit") or log.limits.get(path),
+            "radius": seen.get("radius"),
+            "mean_distance": seen.get("mean_distance"),
+            "children": [node_name(c) for c in self.children(path)],
+            "uncovered": self.uncovered(path),
             "miss_bound": _bound(cover),
             "entropy": (
                 {"before": cover.entropy_before, "after": cover.entropy_after} if cover else None
             ),
-            "portion": node_name(path) if path in log.owners else None,
-            "shard": log.owners.get(path),
-            "lag": self._lag(node_name(path)),
-            "last_progress": self._progress(path),
-            "history": log.history.get(path, []),
+            "portion": node_name(portion) if portion else None,
+            "shard": log.owners[portion] if portion else None,
+            "lag": self._lag(node_name(portion or path)),
+            "last_progress": self._progress(portion or path),
+            "history": self._history(path),
         }
+
+    def uncovered(self, path: Path) -> int:
+        """Rows that passed a split node and lay beyond its epsilon."""
+        if path == ROOT:
+            return sum(int(s["root"]["uncovered"]) for s in self._shards.values())
+        return int(self._nodes.get(path, {}).get("uncovered", 0))
+
+    def _history(self, path: Path) -> list[dict[str, Any]]:
+        if path not in self._nodes:
+            return self._log.history.get(path, [])
+        names = ("mode", "offset", "time", "epoch")
+        return [dict(zip(names, e, strict=True)) for e in self._nodes[path]["history"]]
 
     def _lag(self, name: str) -> int:
         inputs = [i for s in self._shards.values() for i in s["inputs"] if i["node"] == name]

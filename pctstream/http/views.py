@@ -58,7 +58,9 @@ def _as_of(worker: Worker) -> dict[str, Any]:
 
 
 def _view(worker: Worker) -> TreeView:
-    return TreeView(worker.routing, worker.current_shards(), worker.current_portions())
+    return TreeView(
+        worker.routing, worker.current_shards(), worker.current_portions(), worker.model.covers()
+    )
 
 
 def _page(items: list[Any], limit: int, cursor: str) -> tuple[list[Any], str | None]:
@@ -115,9 +117,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
     ) -> dict[str, Any]:
         view = _view(worker)
         picked = [
-            p
-            for p in view.paths
-            if level in (None, len(p) - 1) and state in (None, worker.routing.states[p])
+            p for p in view.paths if level in (None, len(p) - 1) and state in (None, view.state(p))
         ]
         page, cursor_next = _page(picked, limit, cursor)
         answer = {"nodes": [view.node(p) for p in page], "next": cursor_next}
@@ -126,9 +126,10 @@ def _tree(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/nodes/{name}")
     async def node(name: str) -> dict[str, Any]:
         path = node_path(name)
-        if path not in worker.routing.states:
+        view = _view(worker)
+        if view.state(path) is None:
             raise NotFound(f"no node {name}")
-        return _view(worker).node(path) | {"as_of": _as_of(worker)}
+        return view.node(path) | {"as_of": _as_of(worker)}
 
     @app.get("/v1/portions")
     async def portions(limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:

@@ -59,4 +59,4 @@ def cover_of(rows: Any, epsilon: float, gap: int = 1) -> Cover:
     find = FindCover(vectors.shape[1], epsilon, gap, 10_000, "gap", 1000)
     find.feed(vectors)
     assert find.state == "cover"
-    return refine(find.sample, find.prototypes, epsilon, 2, gap)
+    return refine(vectors[: find.rows], find.prototypes, epsilon, 2, gap)

@@ -61,7 +61,7 @@ def test_golden_uniform_square(stop: str) -> None:
     find = scanned(rows, stop)
     assert find.state == "cover"
     assert stop == "gap" or find.rows % X == 0
-    cover = refine(find.sample, find.prototypes, find.epsilon, 5, find.gap_now)
+    cover = refine(rows[: find.rows], find.prototypes, find.epsilon, 5, find.gap_now)
 
     wide = rows[: find.rows].tolist()
     centroids, cells = plain_lloyd(wide, find.prototypes.tolist(), 5)

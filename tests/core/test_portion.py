@@ -11,12 +11,15 @@ from core.rows import block_of, numbered, plain
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pctstream.agents.portions import node_columns
 from pctstream.core.block import Block, Origin, Source, concat, encode
 from pctstream.core.effects import Apply, Dropped, Reread, Send, Stop
 from pctstream.core.ingest import decode_pipe
+from pctstream.core.node import Shape
 from pctstream.core.poison import sift
 from pctstream.core.portion import Portion
 from pctstream.core.position import Position
+from pctstream.core.subtree import NodeRecord
 from pctstream.core.unit import DeadLetter, Message, Unit
 
 PIPE = Source("t.P0.3", 0)
@@ -24,8 +27,22 @@ INGEST = [Source("t.P0", p) for p in range(3)]
 CENTRE = np.array([0.5, -0.25, 3.0], np.float32)
 
 
-def portion(position: Position | None = None, saved: dict | None = None) -> Portion:
-    return Portion((0, 3), PIPE, CENTRE, 5, position, saved)
+SHAPE = Shape(3, max_level=1)
+
+
+def portion(old: Portion | None = None) -> Portion:
+    """A leaf of level 1, new or as its store has it."""
+    if old is None:
+        return Portion((0, 3), PIPE, CENTRE, 5, SHAPE, 9)
+    return Portion((0, 3), PIPE, CENTRE, 5, SHAPE, 9, 0.0, old.position, old.state, kept(old))
+
+
+def kept(node: Portion) -> list[NodeRecord]:
+    """Its nodes as the store has them once all was written."""
+    tree = node.subtree
+    return [
+        NodeRecord(n.number, n.record | {"counts": tree.counts.of(n.number)}) for n in tree.nodes
+    ]
 
 
 def unit_of(rows: Block | None, prev: int, last: int, *dead: DeadLetter) -> Unit:
@@ -82,7 +99,7 @@ def test_a_portion_is_a_function_of_its_pipe(seed: int) -> None:
     node = portion()
     for stop in (len(messages) // 3, len(messages)):
         parts += fed(node, messages[:stop], cut)
-        node = portion(node.position, node.state)
+        node = portion(node)
     assert node.state == whole.state
     assert node.position == whole.position == Position(len(messages) - 1, len(messages) - 1, 5)
     assert plain(concat(parts)) == plain(rows)
@@ -101,18 +118,21 @@ def test_a_portion_is_a_function_of_its_pipe(seed: int) -> None:
     assert whole.dead_rows == 1
 
     distances = [math.dist(v, CENTRE.tolist()) for v in rows.vectors.tolist()]
-    assert whole.radius >= max(distances)
-    assert whole.radius <= max(distances) * (1 + 1e-12)
-    assert whole.distance_sum == pytest.approx(math.fsum(distances), rel=1e-12)
+    told = node_columns((0, 3), kept(whole), 3)
+    assert told["radius"][0] >= max(distances)
+    assert told["radius"][0] <= max(distances) * (1 + 1e-12)
+    assert told["mean_distance"][0] == pytest.approx(math.fsum(distances) / len(rows), rel=1e-12)
+    assert kept(node) == kept(whole)
 
 
 def test_the_radius_bounds_rows_of_many_dimensions() -> None:
     rows = np.random.default_rng(3).normal(size=(500, 784)).astype(np.float32)
     places = [(INGEST[0], i, 0) for i in range(500)]
     for i in range(500):
-        node = Portion((0, 3), PIPE, rows[0] / 3, 5)
+        node = Portion((0, 3), PIPE, rows[0] / 3, 5, Shape(784, max_level=1), 9)
         node.feed(unit_of(block_of(places[i : i + 1], rows[i]), -1, 0))
-        assert node.radius >= math.dist(rows[i].tolist(), (rows[0] / 3).tolist())
+        (radius,) = node_columns((0, 3), kept(node), 784)["radius"]
+        assert radius >= math.dist(rows[i].tolist(), (rows[0] / 3).tolist())
 
 
 def test_a_gap_is_read_again_and_repeats_are_dropped() -> None:

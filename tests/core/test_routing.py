@@ -50,7 +50,7 @@ def test_a_history_read_to_its_end() -> None:
     log = folded(records)
     assert log.seq == log.epoch == len(records) - 1
     assert log.covers[ROOT] == COVER
-    assert log.states == {ROOT: life.SPLITTING, **dict.fromkeys(CHILDREN, life.LEAF)}
+    assert log.states == {ROOT: life.SPLITTING, **dict.fromkeys(CHILDREN, life.COVERING)}
     assert (log.children(ROOT), log.owned(0), log.owned(1)) == (CHILDREN, [(0, 0)], [(0, 1)])
     assert log.splits == {ROOT: log.epoch}
     assert [e["mode"] for e in log.history[ROOT]] == [0, 1, 2]

@@ -19,7 +19,8 @@ from pctstream.core.tree import Author, Turns
 
 SETTINGS: dict[str, Any] = {
     "fanout": 4, "epsilon": 2.0, "gap": 10, "sink_rows": 200, "stop": "gap", "prototypes": 50,
-    "kmeans_iterations": 3, "metric": "euclidean",
+    "kmeans_iterations": 3, "metric": "euclidean", "level_rows": 100, "level_idle_s": 1.0,
+    "level_timeout_s": 9.0,
 }  # fmt: skip
 
 

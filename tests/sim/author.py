@@ -28,13 +28,15 @@ class AuthorProcess:
 
     def __init__(
         self, log: Log, rules: Rules, sources: Sequence[Source], settings: Mapping[str, Any],
-        name: str, hasty: bool,
+        name: str, hasty: bool, told: Mapping[str, Mapping[str, Any]],
     ) -> None:  # fmt: skip
         self._log = log
         self._rules = rules
         self._settings = settings
         self._name = name
         self._hasty = hasty
+        self._told = told
+        self._now = 0.0
         self._routing = Routing()
         self._followed = 0
         self._outbox: deque[dict[str, Any]] = deque()
@@ -74,9 +76,28 @@ class AuthorProcess:
                 self._check()
             case "topics":
                 self._outbox.append(self._author.split(self._routing))
+            case "level":
+                self._now += chance.choice([0.0, 0.1, 3.0])
+                return self._look()
             case _:
                 return False
         return True
+
+    def look_long(self) -> bool:
+        """Time goes by and nothing comes: the next record of a level, if that makes one due."""
+        if self._outbox or self._author.wants(self._routing) != "level":
+            return False
+        for _ in range(2):
+            self._now += 2000.0
+            if self._look():
+                return True
+        return False
+
+    def _look(self) -> bool:
+        record = self._author.levels.look(self._routing, self._told, self._now)
+        if record is not None:
+            self._outbox.append(record)
+        return record is not None
 
     def late(self) -> Parcel | None:
         """What a process that dies here may still have on its way."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 HERE = Path(__file__).parents[1]
 PACKAGE = HERE.parent / "pctstream"
-SEEDS = 60
+SEEDS = 320
 
 
 class Mutant(NamedTuple):
@@ -101,6 +101,30 @@ MUTANTS = (
         "        if effect.rows is not None:\n            changes.append(",
         "        self._kv.write(changes)\n        if effect.rows is not None:\n"
         "            changes.append(",
+    ),
+    Mutant(
+        "a level is not waited for",
+        "core/subtree.py",
+        "            n for n in self.nodes if n.state == life.WAITING and n.level < self.gates.open_level",
+        "            n for n in self.nodes if n.state == life.WAITING",
+    ),
+    Mutant(
+        "the rows of a node that splits stay where they are",
+        "core/growth.py",
+        "                self.labels.append((offset, now))",
+        "                pass",
+    ),
+    Mutant(
+        "what a node held is not scanned after a restart",
+        "core/growth.py",
+        "            self._tree.scan(rows, leaf, self._unscanned)",
+        "            pass",
+    ),
+    Mutant(
+        "a cover of all rows there are, not of those scanned",
+        "core/growth.py",
+        "        self._wanted |= {n.number: n.find.rows for",
+        "        self._wanted |= {n.number: 10**9 for",
     ),
     Mutant(
         "held rows are forgotten",

@@ -19,7 +19,8 @@ def drain(world: World) -> None:
     while world.late_record():
         pass
     for _ in range(2000):
-        if not _round(world, set(world.sources)) and not _reports(world):
+        moved = _round(world, set(world.sources)) or _reports(world)
+        if not moved and not any(author.look_long() for author in world.authors):
             return
         world.check()
     raise AssertionError("it does not come to rest")
@@ -57,6 +58,7 @@ def _reports(world: World) -> bool:
     for worker in world.workers:
         for shard in worker.shards.values():
             for portion in shard.portions:
+                world.tell(shard, portion)
                 saved = shard.store.state(portion.path)
                 marks = Marks.from_json([] if saved is None else saved["marks"])
                 for other in world.workers:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 
-import pytest
+import numpy as np
+from sim.recursion import as_stored, recursion
 from sim.rest import drain
+from sim.rows import DIMENSION
 from sim.worker import ROUTING
 from sim.world import World
 
 from pctstream.core import ingest, life
 from pctstream.core.effects import Send
+from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT
 from pctstream.core.portion import Portion
 from pctstream.core.routing import Routing
@@ -79,10 +82,19 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
     end = world.log.end(source)
     if not end:
         return
-    again = Portion(path, source, log.covers[ROOT].centroids[path[-1]], log.splits[ROOT])
+    centroid = log.covers[ROOT].centroids[path[-1]]
+    shape, budget = log.shape, log.budget(path)
+    again = Portion(path, source, centroid, log.splits[ROOT], shape, budget)
     unit = ingest.decode_pipe(source, world.log.messages(source, 0, end), -1, end - 1)
     assert not any(isinstance(e, Send) for e in again.feed(unit))
     assert again.state == shard.store.state(path), f"R0: {path} is not a function of its pipe"
+    rows = (
+        np.zeros((0, DIMENSION), np.float32)
+        if unit.rows is None
+        else unit.rows.keep(Marks().advance(unit.rows)).vectors
+    )
+    tree = recursion(path, rows, centroid, shape, budget, log.gates.epsilons)
+    assert as_stored(shard.store, path) == tree, f"R0: the tree of {path} is not that of its rows"
 
 
 def same_as_without_faults(world: World, seed: int) -> None:
@@ -108,8 +120,8 @@ def same_as_without_faults(world: World, seed: int) -> None:
             if state is None or same is None:
                 assert state == same
                 continue
-            assert same.pop("distance_sum") == pytest.approx(state.pop("distance_sum"))
-            assert state == same
+            # of the broker's clock, which tells when a message came into the pipe
+            assert state | {"time": 0} == same | {"time": 0}
 
 
 if __name__ == "__main__":

@@ -137,8 +137,8 @@ class Worker:
             self._adopt(shard)
 
     def _adopt(self, shard: Shard) -> None:
-        if shard.root is not None:
-            self._enqueue(Turn(shard, shard.root, partial(shard.adopt, self.routing)))
+        for path, node in sorted(shard.nodes.items()):
+            self._enqueue(Turn(shard, node, partial(shard.adopt, path, self.routing)))
 
     # the reader (``agents.perform.Inlet``): orders are carried out when it gets to them
 
@@ -221,8 +221,7 @@ class Worker:
         node = shard.restore(path, self.routing)
         if path == ROOT and shard.store.position(source) is None:
             shard.begin(Position(*2 * [self._bases[number]]), path)
-        if path == ROOT:
-            self._adopt(shard)
+        self._adopt(shard)
         self.reread(source, node.taken + 1)
 
     def report(self, path: Path, marks: Marks) -> None:

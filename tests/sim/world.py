@@ -17,14 +17,19 @@ from sim.rows import Maker, Truth
 from sim.rules import INGEST, Ledger, Rules
 from sim.worker import ROUTING, Crashed, Key, Worker
 
+from pctstream.agents.portions import portion_record
+from pctstream.agents.shard import Shard
+from pctstream.core import life
 from pctstream.core.block import Origin, Source
 from pctstream.core.effects import Parcel
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
+from pctstream.core.portion import Portion
 from pctstream.errors import StoreFailed
 
 UNIT = 5
-POINTS = ("before-apply", "after-apply", "after-produce", "before-routed", "after-routed")
+POINTS = ("before-apply", "after-apply", "after-produce", "before-routed", "after-routed",
+          "before-grown", "after-grown")  # fmt: skip
 
 
 class World:
@@ -41,6 +46,9 @@ class World:
             "epsilon": chance.choice([4.0, 8.0, 8.0, 16.0]), "gap": chance.randint(3, 9),
             "sink_rows": chance.randint(20, 60), "stop": chance.choice(["gap", "block"]),
             "fanout": 4, "kmeans_iterations": 2, "prototypes": 20, "metric": "euclidean",
+            "epsilon_ratio": chance.choice([0.6, 0.8, "auto"]), "max_level": chance.randint(1, 4),
+            "level_rows": chance.choice([1, 30, 1000]), "level_idle_s": 5.0,
+            "level_timeout_s": chance.choice([8.0, 1000.0]), "nodes": chance.choice([60, 10_000]),
         }  # fmt: skip
         self.truth = Truth()
         self.maker = Maker(chance, self.truth, hard=chance.random() < 0.1)
@@ -54,6 +62,7 @@ class World:
         self.outlets: list[Outlet] = []
         self.zombies: list[Worker] = []
         self.reports: list[tuple[int, Path, Marks]] = []
+        self.told: dict[str, dict[str, Any]] = {}
         self.crashes = 0
         for number in range(len(self.sources)):
             self._new_store(number)
@@ -84,7 +93,9 @@ class World:
         return worker
 
     def _author(self, name: str) -> AuthorProcess:
-        return AuthorProcess(self.log, self.rules, self.sources, self.settings, name, self.hasty)
+        return AuthorProcess(
+            self.log, self.rules, self.sources, self.settings, name, self.hasty, self.told
+        )
 
     def crash(self, worker: Worker) -> None:
         """Its memory is gone; its store is not, nor what it had sent."""
@@ -174,6 +185,7 @@ class World:
         if portions:
             shard, portion = self.chance.choice(portions)
             saved = shard.store.state(portion.path)
+            self.tell(shard, portion)
             if saved is not None:
                 marks = Marks.from_json(saved["marks"])
                 self.reports += [(slot, portion.path, marks) for slot in range(2)]
@@ -182,6 +194,12 @@ class World:
             slot, path, marks = self.reports.pop(at)
             self.workers[slot].report(path, marks)
         return bool(portions)
+
+    def tell(self, shard: Shard, portion: Portion) -> None:
+        """What the tree agent knows of a portion from now on."""
+        if self.workers[self.hosts[shard.number]].shards.get(shard.number) is shard:
+            record = portion_record(shard, portion, "", 0.0, 0.0)
+            self.told[record["portion"]] = record
 
     def commit(self) -> bool:
         for worker in self.workers:
@@ -282,6 +300,11 @@ class World:
             for number, shard in worker.shards.items():
                 if shard.root is not None:
                     self.rules.visible(shard.root, self.ledgers[number])
+                for portion in shard.portions:
+                    levels = len(worker.routing.levels)
+                    assert all(
+                        n.level <= levels or n.state == life.LEAF for n in portion.subtree.nodes
+                    ), f"a node of {portion.path} covers before its level is open"
                 assert all(len(c) < 200 for c in worker.channels.values()), "R12: a channel grows"
 
     def root_rows(self) -> int:

@@ -1,0 +1,97 @@
+"""What is told of a portion: its counts and those of its nodes, of one moment, and its covers."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from pctstream.agents.shard import Shard
+from pctstream.core.names import Path, node_name
+from pctstream.core.portion import Portion
+from pctstream.core.position import Position
+from pctstream.core.subtree import NodeRecord
+from pctstream.tables import ReadModel, Record
+
+PIECE_BYTES = 256 * 1024
+"""Of a cover in one record: base64 makes it a third longer, a message may have 1 MB."""
+
+
+def portion_record(
+    shard: Shard, portion: Portion, worker: str, now: float, rate: float
+) -> dict[str, Any]:
+    """The absolute state of a portion, true at its pipe's offset.
+
+    As the store has it: the node in memory may be a write ahead, and a mark once told lets N0 drop
+    rows.
+    """
+    with shard.lock:  # between two turns: position and counts of one moment
+        found = shard.store.position(portion.source)
+        state = shard.store.state(portion.path) or {}
+        nodes = shard.store.tree_nodes(portion.path)
+        grown_to, proposals = portion.subtree.grown_to, portion.subtree.proposals
+    position = found[0] if found else Position(epoch=portion.position.epoch)
+    columns = node_columns(portion.path, nodes, portion.subtree.shape.dimension)
+    return {
+        "kind": "portion",
+        "portion": node_name(portion.path),
+        "owner": shard.number,
+        "worker": worker,
+        "epoch": position.epoch,
+        "offset": position.stored,
+        "time": now,
+        "rows": int(state.get("rows", 0)),
+        "bytes": int(state.get("bytes", 0)),
+        "rate": rate,
+        "dead_rows": int(state.get("dead_rows", 0)),
+        "marks": state.get("marks", []),
+        "grown_to": grown_to,
+        "proposals": proposals,
+        "nodes": columns,
+    }
+
+
+def node_columns(root: Path, nodes: list[NodeRecord], dimension: int) -> dict[str, list[Any]]:
+    """The nodes as columns, paths below the portion's root."""
+    # a float64 sum of d squares errs by less than (d + 4) of its last bits
+    bound = 1.0 + (dimension + 4) * 2.0**-52
+    records = [r.record for r in nodes]
+    counts = [r["counts"] for r in records]
+    return {
+        "path": [",".join(map(str, r["path"][len(root) :])) for r in records],
+        "state": [r["state"] for r in records],
+        "rows": [c["rows"] for c in counts],
+        "radius": [c["radius"] * bound for c in counts],
+        "mean_distance": [c["distance"] / c["rows"] if c["rows"] else 0.0 for c in counts],
+        "uncovered": [c["uncovered"] for c in counts],
+        "limit": [r["limit"] for r in records],
+        "history": [r["history"] for r in records],
+    }
+
+
+class Covers:
+    """Tells of every cover once: what others know already is not told again."""
+
+    def __init__(self, worker: str, model: ReadModel) -> None:
+        self._worker = worker
+        self._model = model
+        self._told: dict[Path, str] = {}
+
+    def of(self, shard: Shard, portion: Portion) -> list[Record]:
+        """Records of the covers that nobody knows yet, or of which another is known (R10)."""
+        with shard.lock:
+            covers = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
+        known = self._model.covers()
+        records: list[Record] = []
+        for path, cover in covers.items():
+            there = known.get(path)
+            if self._told.get(path) == cover.hash or (there and there.hash == cover.hash):
+                continue
+            self._told[path] = cover.hash
+            pieces = cover.to_pieces(PIECE_BYTES)
+            head = {"kind": "cover", "node": node_name(path), "hash": cover.hash,
+                    "worker": self._worker, "pieces": len(pieces)}  # fmt: skip
+            records += [
+                {**head, "piece": i, "data": base64.b64encode(piece).decode()}
+                for i, piece in enumerate(pieces)
+            ]
+        return records

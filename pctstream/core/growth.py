@@ -1,0 +1,102 @@
+"""Growth: one pass over the rows of a portion, in order, brings its nodes on.
+
+1. A node whose scan is over gets its cover: k-means over exactly the rows it scanned, or is a sink.
+2. A node whose cover was found before and whose level has closed splits: its rows go to its
+   children, which begin to scan from their first row.
+3. A node that knows its epsilon and has unscanned rows (a level's epsilon came late, or the shard
+   was restored) scans them.
+4. A node of a level without epsilon proposes one from its first rows.
+
+Everything a pass changes is written at its end, in one batch: a crash in between changes nothing.
+One pass serves all nodes of a level; the next level needs the next pass.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pctstream.core import life
+from pctstream.core.cover import refine
+from pctstream.core.find import auto_epsilon
+from pctstream.core.lanes import Float32
+from pctstream.core.node import Entry, Node
+from pctstream.core.subtree import FIRST_ROWS, Subtree
+from pctstream.core.walk import Int32
+
+
+class Growth:
+    """A pass that is under way."""
+
+    def __init__(self, subtree: Subtree, now: Entry) -> None:
+        self._tree = subtree
+        self._now = now
+        self._ended = subtree.ended
+        self._unscanned = {n.number for n in subtree.unscanned}
+        self._split = subtree.splitting
+        self._measured = subtree.unmeasured
+        self._kept: dict[int, list[Float32]] = {n.number: [] for n in self._ended + self._measured}
+        self._wanted = {n.number: FIRST_ROWS * subtree.shape.fanout for n in self._measured}
+        self._wanted |= {n.number: n.find.rows for n in self._ended if n.find is not None}
+        self.labels: list[tuple[int, Int32]] = []
+        """(offset of the segment, the leaf of each of its rows), where a row has moved."""
+        for number in self._unscanned:
+            node = subtree.nodes[number]
+            node.find = subtree.scanner(subtree.gates.epsilons[node.level])
+        for node in self._split:
+            self._make_children(node)
+        if self._split:
+            subtree.draw()
+
+    def _make_children(self, node: Node) -> None:
+        assert node.cover is not None
+        node.first = len(self._tree.nodes)
+        paths = [(*node.path, i) for i in range(node.cover.k)]
+        _, offset, time, epoch = self._now
+        below = (node.budget - node.cover.k) // node.cover.k
+        self._tree.add(paths, below, (0, offset, time, epoch))
+
+    def take(self, offset: int, rows: Float32, leaf: Int32) -> None:
+        """The next segment: its rows f32[n, d] and the number int32[n] of each one's leaf."""
+        for number, kept in self._kept.items():
+            if self._wanted[number] > 0:
+                mine = rows[leaf == number][: self._wanted[number]]
+                self._wanted[number] -= len(mine)
+                kept.append(mine)
+        if self._unscanned:
+            self._tree.scan(rows, leaf, self._unscanned)
+        if self._split:
+            now = self._tree.move(rows, leaf)
+            if (now != leaf).any():
+                self.labels.append((offset, now))
+
+    def finish(self) -> None:
+        """All segments were taken."""
+        _, offset, time, epoch = self._now
+        for node in self._split:
+            node.step(life.LEVEL_OPENED, (2, offset, time, epoch))
+            self._tree.changed.add(node.number)
+        for node in self._ended:
+            self._end(node)
+        for node in self._measured:
+            rows = np.concatenate(self._kept[node.number])
+            node.proposal = (len(rows), auto_epsilon(rows, self._tree.shape.fanout))
+
+    def _end(self, node: Node) -> None:
+        find, node.find = node.find, None
+        assert find is not None
+        _, offset, time, epoch = self._now
+        self._tree.changed.add(node.number)
+        if find.state == "cover" and len(find.prototypes) <= node.budget:
+            rows = np.concatenate(self._kept[node.number])
+            iterations = self._tree.shape.kmeans_iterations
+            node.cover = refine(
+                rows, find.prototypes, find.epsilon, iterations, self._tree.shape.gap
+            )
+            self._tree.covered.add(node.number)
+            node.step(life.COVER_FOUND, (1, offset, time, epoch))
+            return
+        if find.state == "cover":
+            node.limit = "nodes"
+        else:
+            node.limit = "prototypes" if find.reason == "prototypes" else "sink_rows"
+        node.step(life.TOO_LARGE, self._now)

@@ -1,0 +1,92 @@
+"""A node of a portion's subtree, and what shapes every node of a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pctstream.core import life
+from pctstream.core.cover import Cover
+from pctstream.core.find import FindCover
+from pctstream.core.names import Path, level
+
+Entry = tuple[int, int, float, int]
+"""Of a node's history: mode, offset in the portion's pipe, broker time in seconds, epoch."""
+
+
+class Shape(NamedTuple):
+    """What record 0 fixed for all nodes."""
+
+    dimension: int
+    gap: int = 1000
+    sink_rows: int = 50_000
+    stop: str = "gap"
+    prototypes: int = 4096
+    kmeans_iterations: int = 5
+    max_level: int = 6
+    fanout: int = 16
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any]) -> Shape:
+        """From record 0 of `.routing`; what an older one does not say is the default."""
+        return cls(**{name: tree[name] for name in cls._fields if name in tree})
+
+
+class Gates(NamedTuple):
+    """When nodes may go on: levels below ``open_level`` are closed, so their nodes may split; a
+    node of level l covers by ``epsilons[l]``, once that is known."""
+
+    open_level: int = 1
+    epsilons: Mapping[int, float] = {}
+
+
+@dataclass(slots=True)
+class Node:
+    """A node that has no pipe of its own, in one portion's memory."""
+
+    path: Path
+    number: int
+    budget: int
+    """Nodes that may still come to be below it (`limits.nodes`, handed down evenly)."""
+    state: str = life.COVERING
+    first: int = -1
+    """Number of its first child; -1 before the split."""
+    history: list[Entry] = field(default_factory=list)
+    limit: str = ""
+    cover: Cover | None = None
+    find: FindCover | None = None
+    """Of a covering node: it has scanned all rows that the node holds."""
+    proposal: tuple[int, float] | None = None
+    """(rows looked at, an epsilon that would suit them), where the level has none yet."""
+
+    @property
+    def level(self) -> int:
+        return level(self.path)
+
+    def step(self, event: str, entry: Entry) -> None:
+        """The next state of its life."""
+        self.state = life.step(self.state, event)
+        if self.state != life.SINK:
+            self.history.append(entry)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the store keeps beside the counts and the cover."""
+        return {
+            "path": self.path,
+            "budget": self.budget,
+            "state": self.state,
+            "first": self.first,
+            "history": self.history,
+            "limit": self.limit,
+        }
+
+    @classmethod
+    def restored(cls, number: int, record: Mapping[str, Any], cover: Cover | None) -> Node:
+        """The node as the store has it; what it scanned is scanned again."""
+        history = [(int(m), int(o), float(t), int(e)) for m, o, t, e in record["history"]]
+        return cls(
+            tuple(record["path"]), number, record["budget"], record["state"], record["first"],
+            history, record["limit"], cover,
+        )  # fmt: skip

@@ -1,0 +1,216 @@
+"""The subtree of a portion: its nodes, where each row goes, and who has something to do.
+
+What a node finds is a function of the sequence of its rows (R0). Its rows are those of its parent
+that are nearest to its centroid, from the parent's first row on: when a node splits, the rows it holds
+go down before any later one. So neither the time of a split nor the cut into units shows in the tree.
+
+    place(rows) ---> each row to its leaf, counts on the way, covering leaves scan what they get
+    gates(...)  ---> a level closed, or its epsilon is known
+    work        ---> some node waits for a pass over the rows stored (see `growth`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pctstream.core import kernels, life
+from pctstream.core.cover import Cover
+from pctstream.core.find import FindCover
+from pctstream.core.lanes import Float32
+from pctstream.core.names import Path
+from pctstream.core.node import Entry, Gates, Node, Shape
+from pctstream.core.walk import Counts, Int32, Map, arrive
+
+PROPOSERS = 8
+"""Nodes of a level, per portion, that propose an epsilon: more would only cost reading."""
+FIRST_ROWS = 64
+"""Rows per prototype aimed at that show where a cover of that size lies; 4 do in need."""
+
+
+class NodeRecord(NamedTuple):
+    """What the store keeps of a node; ``cover`` only where it is new."""
+
+    number: int
+    record: Mapping[str, Any]
+    cover: Cover | None = None
+
+
+class Subtree:
+    """All nodes of a portion; number 0 is the portion's own root."""
+
+    def __init__(
+        self, root: Path, centroid: Float32, shape: Shape, budget: int, born: Entry,
+        saved: Iterable[NodeRecord] = (),
+    ) -> None:  # fmt: skip
+        self.shape = shape
+        self.gates = Gates()
+        self._centroid = np.ascontiguousarray(centroid, np.float32).reshape(-1)
+        self.nodes: list[Node] = []
+        self.counts = Counts()
+        self.changed: set[int] = set()
+        self.covered: set[int] = set()
+        """Numbers of the nodes whose cover the store does not have yet."""
+        for number, record, cover in saved:
+            self.nodes.append(Node.restored(number, record, cover))
+            self.counts.extend(1)
+            for name, value in record["counts"].items():
+                getattr(self.counts, name)[number] = value
+        if not self.nodes:
+            self.add([root], budget, born)
+        self.draw()
+
+    def add(self, paths: Iterable[Path], budget: int, born: Entry) -> None:
+        """New nodes; those at `max_level` are leaves and scan nothing."""
+        for path in paths:
+            node = Node(path, len(self.nodes), budget, history=[born])
+            if node.level >= self.shape.max_level:
+                node.state = life.LEAF
+            self.nodes.append(node)
+            self.counts.extend(1)
+            self.changed.add(node.number)
+            self.listen(node)
+
+    def draw(self) -> None:
+        """Lay out the covers of the split nodes for the walk."""
+        split = {n.number: (n.first, n.cover) for n in self.nodes if n.cover and n.first >= 0}
+        self._map = Map.of(self.shape.dimension, len(self.nodes), split)
+
+    def listen(self, node: Node) -> None:
+        """Begin to scan where nothing was missed: the node has no row yet."""
+        epsilon = self.gates.epsilons.get(node.level)
+        if node.state == life.COVERING and epsilon and not self.counts.rows[node.number]:
+            node.find = self.scanner(epsilon)
+
+    def scanner(self, epsilon: float) -> FindCover:
+        """Find-cover as this tree's nodes do it."""
+        shape = self.shape
+        return FindCover(
+            shape.dimension, epsilon, shape.gap, shape.sink_rows, shape.stop, shape.prototypes
+        )
+
+    def open(self, gates: Gates) -> None:
+        """What the routing says of levels now."""
+        self.gates = gates
+        for node in self.nodes:
+            if node.find is None:
+                self.listen(node)
+
+    # rows
+
+    def place(self, rows: Float32) -> Int32:
+        """The number int32[n] of the leaf of each row f32[n, d]; all that follows is counted."""
+        leaf = np.zeros(len(rows), np.int32)
+        arrive(rows, self._centroid, self.counts)
+        self._map.walk(rows, leaf, self.counts)
+        self.scan(rows, leaf)
+        self._touch(leaf)
+        return leaf
+
+    def move(self, rows: Float32, leaf: Int32) -> Int32:
+        """Where rows that lie at ``leaf`` lie now; covering leaves scan those that are new there."""
+        now = leaf.copy()
+        self._map.walk(rows, now, self.counts)
+        moved = now != leaf
+        if moved.any():
+            self.scan(np.ascontiguousarray(rows[moved]), now[moved])
+            self._touch(now[moved])
+        return now
+
+    def _touch(self, leaf: Int32) -> None:
+        for number in set(leaf.tolist()):
+            path = self.nodes[number].path
+            self.changed.add(number)
+            while path != self.nodes[0].path:
+                path = path[:-1]
+                self.changed.add(self._number(path))
+
+    def _number(self, path: Path) -> int:
+        node = self.nodes[0]
+        for child in path[len(node.path) :]:
+            node = self.nodes[node.first + child]
+        return node.number
+
+    def scan(self, rows: Float32, leaf: Int32, only: set[int] | None = None) -> None:
+        """Covering leaves take their rows f32[n, d], in order."""
+        order, starts = kernels.grouped(leaf, len(self.nodes))
+        for number in sorted(set(leaf.tolist()) if only is None else only):
+            node = self.nodes[number]
+            if node.find is not None and node.find.state == "covering":
+                mine = order[starts[number] : starts[number + 1]]
+                if len(mine):
+                    node.find.feed(np.ascontiguousarray(rows[mine]))
+
+    def examine(self, rows: Float32) -> None:
+        """Compute for each row what `place` will, and change nothing."""
+        scratch = Counts()
+        scratch.extend(len(self.nodes))
+        arrive(rows, self._centroid, scratch)
+        self._map.walk(rows, np.zeros(len(rows), np.int32), scratch)
+
+    # work
+
+    @property
+    def unscanned(self) -> list[Node]:
+        """Covering nodes that know their epsilon and hold rows which nobody scanned."""
+        return [n for n in self._covering if n.find is None and n.level in self.gates.epsilons]
+
+    @property
+    def ended(self) -> list[Node]:
+        """Covering nodes whose scan is over."""
+        return [n for n in self._covering if n.find is not None and n.find.state != "covering"]
+
+    @property
+    def splitting(self) -> list[Node]:
+        """Nodes with a cover whose level has closed."""
+        return [
+            n for n in self.nodes if n.state == life.WAITING and n.level < self.gates.open_level
+        ]
+
+    @property
+    def unmeasured(self) -> list[Node]:
+        """The first nodes of a level without epsilon that have rows enough to propose one."""
+        few, enough = 4 * self.shape.fanout, FIRST_ROWS * self.shape.fanout
+        unknown = [n for n in self._covering if n.level not in self.gates.epsilons]
+        wanted = []
+        for node in unknown[:PROPOSERS]:
+            looked = node.proposal[0] if node.proposal else 0
+            rows = int(self.counts.rows[node.number])
+            if looked < enough <= rows or looked < few <= rows:
+                wanted.append(node)
+        return wanted
+
+    @property
+    def _covering(self) -> list[Node]:
+        return [n for n in self.nodes if n.state == life.COVERING]
+
+    @property
+    def grown_to(self) -> int:
+        """The open level, once every node above it that has a cover has split."""
+        return self.gates.open_level - bool(self.splitting)
+
+    @property
+    def proposals(self) -> list[tuple[int, int, float]]:
+        """(level, rows looked at, epsilon) of the nodes that proposed one."""
+        covering = [n for n in self._covering if n.level not in self.gates.epsilons]
+        return [(n.level, *n.proposal) for n in covering if n.proposal]
+
+    @property
+    def work(self) -> bool:
+        """Whether a pass over the stored rows would bring a node on."""
+        return bool(self.splitting or self.ended or self.unscanned or self.unmeasured)
+
+    def take_records(self) -> tuple[NodeRecord, ...]:
+        """The nodes that changed since the last call, for the store."""
+        records = [
+            NodeRecord(
+                number,
+                self.nodes[number].record | {"counts": self.counts.of(number)},
+                self.nodes[number].cover if number in self.covered else None,
+            )
+            for number in sorted(self.changed)
+        ]
+        self.changed, self.covered = set(), set()
+        return tuple(records)

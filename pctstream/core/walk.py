@@ -1,0 +1,211 @@
+"""The walk: from a portion's root down to each row's leaf, all levels in one compiled pass.
+
+At every level the rows that still move are put in the order of their nodes (a stable counting sort
+and one gather), so that the rows of a node lie side by side and six of them go through a tile of its
+centroids together (see `lanes`). Within a node they keep their order: each count, sum and maximum of
+a node is taken over its rows in the order they came, however they were cut into units (R0, R10).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pctstream.core.cover import Cover
+from pctstream.core.lanes import (
+    LANES,
+    ROWS,
+    Float32,
+    compiled,
+    expect_rows,
+    squared_of_many,
+    squared_of_one,
+    transpose,
+)
+from pctstream.core.scan import band_of, covers_row
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+@compiled
+def _count(row: Any, centroid: Any, node: int, rows: Any, distance: Any, radius: Any) -> None:
+    total = 0.0
+    for j in range(row.shape[0]):
+        difference = np.float64(row[j]) - np.float64(centroid[j])
+        total += difference * difference
+    total = math.sqrt(total)
+    rows[node] += 1
+    distance[node] += total
+    radius[node] = max(radius[node], total)
+
+
+@compiled
+def _ordered(at: Any, moving: Any, m: int, first: Any) -> Any:
+    """The moving rows by node, stable, and where each node's begin."""
+    starts = np.zeros(first.shape[0] + 1, np.int64)
+    for j in range(m):
+        starts[at[moving[j]] + 1] += 1
+    for c in range(first.shape[0]):
+        starts[c + 1] += starts[c]
+    place = starts[:-1].copy()
+    order = np.empty(m, np.int64)
+    for j in range(m):
+        node = at[moving[j]]
+        order[place[node]] = moving[j]
+        place[node] += 1
+    return order, starts
+
+
+@compiled
+def _nearest(rows: Any, j: int, many: bool, table: Any, low: int, high: int, tile: Any) -> Any:
+    """Index of the nearest centroid for each of the next rows; ties go to the lowest."""
+    taken = ROWS if many else 1
+    best, index = np.full(ROWS, np.inf, np.float32), np.zeros(ROWS, np.int64)
+    for t in range(low, high):
+        if many:
+            squared_of_many(rows, j, table, t, tile)
+        else:
+            squared_of_one(rows, j, table, t, tile)
+        for r in range(taken):
+            for lane in range(LANES):
+                if tile[r, lane] < best[r]:
+                    best[r], index[r] = tile[r, lane], (t - low) * LANES + lane
+    return index
+
+
+@compiled
+def _covered(rows: Any, i: int, hint: int, prototypes: Any, low: int, high: int, band: Any) -> bool:
+    if covers_row(rows, i, prototypes, hint, band):
+        return True
+    p = low
+    while p < high and not covers_row(rows, i, prototypes, p, band):
+        p += 1
+    return p < high
+
+
+@compiled
+def _walk(
+    rows: Any, at: Any, first: Any, tiles: Any, places: Any, epsilon: Any, table: Any,
+    centroids: Any, prototypes: Any, count: Any, distance: Any, radius: Any, uncovered: Any,
+) -> None:  # fmt: skip
+    n = rows.shape[0]
+    moving = np.empty(n, np.int64)
+    buffer = np.empty_like(rows)
+    tile = np.empty((ROWS, LANES), np.float32)
+    while True:
+        m = 0
+        for i in range(n):
+            if first[at[i]] >= 0:
+                moving[m] = i
+                m += 1
+        if m == 0:
+            return
+        order, starts = _ordered(at, moving, m, first)
+        for j in range(m):
+            buffer[j] = rows[order[j]]
+        for node in range(first.shape[0]):
+            j, end = starts[node], starts[node + 1]
+            if j == end:
+                continue
+            low, high = places[node], places[node + 1]
+            band = band_of(epsilon[node], rows.shape[1])
+            while j < end:
+                many = end - j >= ROWS
+                index = _nearest(buffer, j, many, table, tiles[node], tiles[node + 1], tile)
+                for r in range(ROWS if many else 1):
+                    child, place = first[node] + index[r], low + index[r]
+                    at[order[j + r]] = child
+                    _count(buffer[j + r], centroids[place], child, count, distance, radius)
+                    if not _covered(buffer, j + r, place, prototypes, low, high, band):
+                        uncovered[node] += 1
+                j += ROWS if many else 1
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of every node of a subtree, over all rows that passed it; index is the node's number."""
+
+    rows: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    distance: Float64 = field(default_factory=lambda: np.zeros(0))
+    """Sum of the distances to the node's centroid."""
+    radius: Float64 = field(default_factory=lambda: np.zeros(0))
+    """The greatest of them, as computed."""
+    uncovered: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Rows that passed down and lay farther than epsilon from every prototype of the node."""
+
+    def extend(self, nodes: int) -> None:
+        """Zeros for so many more nodes."""
+        for part in fields(self):
+            held = getattr(self, part.name)
+            setattr(self, part.name, np.concatenate([held, np.zeros(nodes, held.dtype)]))
+
+    def of(self, node: int) -> dict[str, Any]:
+        """As plain numbers."""
+        return {part.name: getattr(self, part.name)[node].item() for part in fields(self)}
+
+
+@dataclass(slots=True)
+class Map:
+    """The covers of a subtree's split nodes, laid out for the walk.
+
+    Children of a node are numbered in a row from ``first[node]``; -1 for a leaf.
+    """
+
+    dimension: int
+    first: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    tiles: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
+    places: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
+    epsilon: Float64 = field(default_factory=lambda: np.zeros(0))
+    table: Float32 = field(default_factory=lambda: np.zeros((0, 1, LANES), np.float32))
+    centroids: Float32 = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+    prototypes: Float32 = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+
+    @classmethod
+    def of(cls, dimension: int, nodes: int, split: dict[int, tuple[int, Cover]]) -> Map:
+        """Of ``nodes`` nodes; ``split`` gives (number of the first child, cover) of those split."""
+        covers = [split.get(node) for node in range(nodes)]
+        tables = [np.zeros((0, dimension, LANES), np.float32)]
+        tables += [transpose(c[1].centroids) for c in covers if c]
+        none = np.zeros((0, dimension), np.float32)
+        tile_counts = [-(-c[1].k // LANES) if c else 0 for c in covers]
+        return cls(
+            dimension,
+            np.array([c[0] if c else -1 for c in covers], np.int32),
+            np.cumsum([0, *tile_counts], dtype=np.int64),
+            np.cumsum([0, *(c[1].k if c else 0 for c in covers)], dtype=np.int64),
+            np.array([c[1].epsilon if c else 0.0 for c in covers]),
+            np.concatenate(tables),
+            np.concatenate([none, *(c[1].centroids for c in covers if c)]),
+            np.concatenate([none, *(c[1].prototypes for c in covers if c)]),
+        )
+
+    def walk(self, rows: Float32, at: Int32, counts: Counts) -> None:
+        """Move each row f32[n, d] from the node ``at`` int32[n] down to its leaf, in place.
+
+        ``counts`` of every node that a row comes to are taken; of the node it starts at only
+        ``uncovered``.
+        """
+        expect_rows(rows, self.dimension)
+        _walk(
+            rows, at, self.first, self.tiles, self.places, self.epsilon, self.table,
+            self.centroids, self.prototypes, counts.rows, counts.distance, counts.radius,
+            counts.uncovered,
+        )  # fmt: skip
+
+
+@compiled
+def _arrive(rows: Any, centroid: Any, count: Any, distance: Any, radius: Any) -> None:
+    for i in range(rows.shape[0]):
+        _count(rows[i], centroid, 0, count, distance, radius)
+
+
+def arrive(rows: Float32, centroid: Float32, counts: Counts) -> None:
+    """Count rows f32[n, d] at the subtree's own root, whose centroid f32[d] its parent gave."""
+    expect_rows(rows, len(centroid))
+    _arrive(rows, centroid, counts.rows, counts.distance, counts.radius)
