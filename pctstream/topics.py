@@ -1,7 +1,7 @@
 """The topics of a tree: what they should be (topics/*.yaml), what is there, and making them so.
 
 A file describes a kind of topic in the shape of a Strimzi KafkaTopic; `{tree}`, `{shards}` and
-`{path}` stand for the configuration and a pipe's place. `plan` compares and changes nothing,
+`{path}` stand for the configuration and a pipe's place (or a table). `plan` compares and changes nothing,
 `apply` makes what is missing; a wrong number of partitions is refused, because rows of an id would
 change their partition. Topics are never deleted here.
 """
@@ -30,6 +30,8 @@ from pctstream.config import Config
 from pctstream.errors import BrokerUnreachable, ConfigError, PctError, Refused, UsageError
 
 STATIC = ("ingest", "shards", "control", "routing", "state", "dlq")
+TABLES = ("nodes", "portions", "metrics")
+"""Faust's tables (`tables.NAMES`): each has its changelog."""
 REQUEST_TIMEOUT_S = 15.0
 VISIBLE_TIMEOUT_S = 30.0
 
@@ -63,7 +65,8 @@ class Change:
 
 def static_specs(cfg: Config) -> list[TopicSpec]:
     """The topics that a tree has before its first row."""
-    return [_spec(kind, cfg) for kind in STATIC]
+    changelogs = [_spec("changelog", cfg, table) for table in TABLES]
+    return [_spec(kind, cfg) for kind in STATIC] + changelogs
 
 
 def pipe_spec(cfg: Config, topic_name: str) -> TopicSpec:

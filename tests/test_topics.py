@@ -6,12 +6,14 @@ import pytest
 import yaml
 
 from pctstream import packed
-from pctstream.config import load
+from pctstream.app import create
+from pctstream.config import load, to_env
 from pctstream.errors import UsageError
+from pctstream.tables import NAMES
 from pctstream.topics import STATIC, pipe_spec, static_specs
 
 CONFIG = load(None, {}, {"tree.name": "mine", "shards.count": 5})
-KINDS = (*STATIC, "pipe")
+KINDS = (*STATIC, "pipe", "changelog")
 
 
 def test_the_topics_of_a_tree() -> None:
@@ -22,13 +24,25 @@ def test_the_topics_of_a_tree() -> None:
         "mine.state": 5,
         "mine.routing": 1,
         "mine.dlq": 1,
+        "mine.workers-nodes-changelog": 5,
+        "mine.workers-portions-changelog": 5,
+        "mine.workers-metrics-changelog": 5,
     }
     assert pipe_spec(CONFIG, "mine.P0.3.12").partitions == 1
 
 
+def test_every_table_has_its_changelog_before_the_first_worker_starts() -> None:
+    """Seen: of two workers that made it at once, one had no partitions and its tables raised."""
+    env = to_env(load(None, {}, {"tree.name": "mine", "kafka.broker": "127.0.0.1:1"}))
+    app = create(env | {"PCT_WORKER": "worker-0"})
+    wanted = {str(table.changelog_topic_name) for table in app.tables.values()}
+    assert len(wanted) == len(NAMES)
+    assert wanted <= {spec.name for spec in static_specs(CONFIG)}
+
+
 def test_only_state_may_forget() -> None:
     for spec in [*static_specs(CONFIG), pipe_spec(CONFIG, "mine.P0.0")]:
-        if spec.name == "mine.state":
+        if spec.name == "mine.state" or spec.name.endswith("-changelog"):
             assert spec.config["cleanup.policy"] == "compact"
         else:
             kept = {key: spec.config[key] for key in ("cleanup.policy", "retention.ms")}
