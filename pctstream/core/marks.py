@@ -83,6 +83,12 @@ class Marks:
         """Whether the row at ``mark`` of this source was applied."""
         return self.of(source) >= mark
 
+    def later(self, other: Marks) -> Marks:
+        """The later mark of each source."""
+        sources = {*self._marks, *other._marks}
+        marks = {s: max(self.of(s), other.of(s)) for s in sources}
+        return Marks(marks, {s: max(self.count(s), other.count(s)) for s in sources})
+
     def to_json(self) -> list[list[Any]]:
         return [
             [*source, *mark, self.count(source)] for source, mark in sorted(self._marks.items())

@@ -17,10 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from pctstream.core import kernels, life
+from pctstream.core import life
 from pctstream.core.block import Block, Source
 from pctstream.core.cover import Cover
 from pctstream.core.effects import (
@@ -34,10 +31,12 @@ from pctstream.core.effects import (
     Send,
     Stop,
 )
-from pctstream.core.marks import NOTHING, Mark, Marks
+from pctstream.core.held import Held
+from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path
 from pctstream.core.pending import Pending
 from pctstream.core.position import Position
+from pctstream.core.router import Router
 from pctstream.core.unit import Unit, undone
 
 
@@ -62,21 +61,22 @@ class Root:
         self.dead_rows = int(counts.get("dead_rows", 0))
         self.uncovered = int(counts.get("uncovered", 0))
         self._pending = Pending()
-        self._cover: Cover | None = None
+        self._router: Router | None = None
         self._epoch = self.position.epoch
         self._adopting = False
-        self._held: list[npt.NDArray[np.int64]] = []
-        self.held: list[int] = []
-        """Rows held here per child, once known and until they may go (R2)."""
+        self._held = Held()
         self._through = -1
         self._coming = 0
-        self._reported: dict[int, Mark] = {}
-        self._waiting = 0
 
     @property
     def rows(self) -> int:
         """Rows that are counted at N0 and not yet in a portion."""
-        return self._waiting if self.mode == life.SPLITTING else self.stored_rows
+        return self._held.rows if self.mode == life.SPLITTING else self.stored_rows
+
+    @property
+    def held(self) -> list[int]:
+        """Rows held per child at the split, until all have arrived (R2)."""
+        return [sum(counts.values()) for counts in self._held.counts]
 
     @property
     def state(self) -> dict[str, Any]:
@@ -123,33 +123,18 @@ class Root:
         parcels: tuple[tuple[Path, Block], ...] = ()
         uncovered = count = 0
         if rows is not None and len(rows):
-            child, uncovered = self._nearest(rows)
-            parcels, count = self._parcels(rows, child), len(rows)
+            assert self._router is not None
+            child, uncovered = self._router.nearest(rows)
+            parcels, count = self._router.parcels(rows, child), len(rows)
         self._pending.add(last, ("routed", last, count, uncovered, len(dead)))
         if parcels or dead:
             return [Send(last, parcels, dead)]
         return self.delivered(last)
 
-    def _nearest(self, rows: Block) -> tuple[npt.NDArray[np.int32], int]:
-        assert self._cover is not None
-        child, _ = kernels.nearest(rows.vectors, self._table, self._k)
-        return child, kernels.beyond(rows.vectors, child, self._cover.prototypes,
-                                     self._cover.epsilon)  # fmt: skip
-
     def examine(self, rows: Block) -> None:
         """Compute for each row alone what routing will; raises where it would."""
-        if self._cover is not None:
-            self._nearest(rows)
-
-    def _parcels(self, rows: Block, child: npt.NDArray[np.int32]) -> tuple[tuple[Path, Block], ...]:
-        assert self._cover is not None
-        order, starts = kernels.grouped(child, self._k)
-        sorted_rows = rows.take(order)
-        return tuple(
-            ((*ROOT, i), sorted_rows.slice(int(starts[i]), int(starts[i + 1])))
-            for i in range(self._k)
-            if starts[i + 1] > starts[i]
-        )
+        if self._router is not None:
+            self._router.nearest(rows)
 
     def delivered(self, ticket: int) -> list[Effect]:
         """Everything of this ticket is acked by the broker."""
@@ -204,13 +189,11 @@ class Root:
 
     def adopt(self, epoch: int, cover: Cover) -> list[Effect]:
         """The cover recorded in this epoch is in force from the input's start on."""
-        if self._cover is not None:
+        if self._router is not None:
             return []
-        self._cover = cover
-        self._table = kernels.transpose(cover.centroids)
-        self._k = len(cover.centroids)
+        self._router = Router(ROOT, cover)
+        self._held.children(cover.k)
         self._epoch = epoch
-        self._waiting = self.stored_rows
         if self._pending:
             self._adopting = True
             return []
@@ -218,24 +201,20 @@ class Root:
 
     def reroute(self, last: int, rows: Block) -> list[Effect]:
         """One stored segment, in order: routed unless it was before the crash."""
-        child, uncovered = self._nearest(rows)
+        assert self._router is not None
+        child, uncovered = self._router.nearest(rows)
         self._through = last
-        self._held.append(
-            np.stack([child.astype(np.int64), rows.offset, rows.index.astype(np.int64)])
-        )
+        self._held.add(rows, child)
         if last <= self.position.routed:
             return []
         self._pending.add(last, ("routed", last, len(rows), uncovered, 0))
-        return [Send(last, self._parcels(rows, child))]
+        return [Send(last, self._router.parcels(rows, child))]
 
     def rerouted(self) -> list[Effect]:
         """All stored segments are on their way; from here on rows are routed as they come."""
         self.mode = life.step(life.step(life.COVERING, life.COVER_FOUND), life.LEVEL_OPENED)
-        held = sum(h.shape[1] for h in self._held)
-        self._held = [np.concatenate(self._held, axis=1)] if self._held else []
-        self.stored_rows = self._waiting = held
-        if held:
-            self.held = np.bincount(self._held[0][0], minlength=self._k).tolist()
+        self._held.seen()
+        self.stored_rows = self._held.rows
         effects: list[Effect] = [Resume(self.source)]
         stored = self.position.stored
         if stored > max(self._through, self.position.routed):
@@ -245,28 +224,22 @@ class Root:
         return effects + self._settle()
 
     def owner_applied(self, portion: Path, marks: Marks) -> list[Effect]:
-        """The portion's owner has applied this partition's rows up to its mark."""
-        child = portion[-1]
-        self._reported[child] = max(marks.of(self.source), self._reported.get(child, NOTHING))
+        """The portion's owner has applied rows up to these marks."""
+        self._held.reported(portion[-1], marks)
         return self._settle()
 
     def _settle(self) -> list[Effect]:
-        if self.mode != life.SPLITTING or not self._held:
+        if self.mode != life.SPLITTING:
             return []
-        child, offset, index = self._held[0]
-        marks = np.array([self._reported.get(c, NOTHING) for c in range(self._k)], np.int64)
-        mark_offset, mark_index = marks[child].T
-        waits = (offset > mark_offset) | ((offset == mark_offset) & (index > mark_index))
-        self._held = [self._held[0][:, waits]]
-        self._waiting = self._held[0].shape[1]
+        self._held.settle()
         return self._purge()
 
     def _purge(self) -> list[Effect]:
         """Once every held row is routed and has arrived, the store lets go of them."""
-        if self.mode != life.SPLITTING or not self.stored_rows or self._waiting:
+        if self.mode != life.SPLITTING or not self.stored_rows or self._held.rows:
             return []
         if self.position.routed < self.position.stored:
             return []
-        self._held, self.held = [], []
+        self._held.counts = []
         self.stored_rows = 0
         return [self._apply(purge=True)]

@@ -92,7 +92,7 @@ MUTANTS = (
     Mutant(
         "purged before the owners have it",
         "core/root.py",
-        "        if self.mode != life.SPLITTING or not self.stored_rows or self._waiting:",
+        "        if self.mode != life.SPLITTING or not self.stored_rows or self._held.rows:",
         "        if self.mode != life.SPLITTING or not self.stored_rows:",
     ),
     Mutant(

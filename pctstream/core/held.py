@@ -1,0 +1,82 @@
+"""The rows that a trunk node stored before its split, until their portions have them (R2).
+
+They are the first rows that each child gets of each ingest partition. A row is let go of when its
+child's owner reports a mark at or past it; until then it is counted here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pctstream.core.block import Block, Source
+from pctstream.core.marks import Marks
+from pctstream.core.walk import Int32, Int64
+
+
+class Held:
+    """Places of rows by child."""
+
+    def __init__(self) -> None:
+        self._k = 0
+        self._sources: list[Source] = []
+        self._parts: list[Int64] = []
+        self._marks: dict[int, Marks] = {}
+        self.counts: list[dict[int, int]] = []
+        """Per child: ingest partition -> rows held for it at the split, once all are `seen`."""
+
+    def children(self, k: int) -> None:
+        """So many; reports of theirs may have come before."""
+        self._k = k
+
+    def add(self, rows: Block, child: Int32) -> None:
+        """A stored segment and the child int32[n] of each row."""
+        numbers = np.array([self._number(s) for s in rows.sources], np.int64)
+        places = np.empty((4, len(rows)), np.int64)
+        places[:] = child, numbers[rows.source], rows.offset, rows.index
+        self._parts.append(places)
+
+    def _number(self, source: Source) -> int:
+        if source not in self._sources:
+            self._sources.append(source)
+        return self._sources.index(source)
+
+    def seen(self) -> None:
+        """There are no more."""
+        none = np.zeros((4, 0), np.int64)
+        self._parts = [np.concatenate([none, *self._parts], axis=1)]
+        self.counts = [{} for _ in range(self._k)] if self.rows else []
+        child, source, _, _ = self._parts[0]
+        for pair, rows in zip(*np.unique(child * len(self._sources) + source, return_counts=True),
+                              strict=True):  # fmt: skip
+            c, s = divmod(int(pair), max(1, len(self._sources)))
+            partition = self._sources[s].partition
+            self.counts[c][partition] = self.counts[c].get(partition, 0) + int(rows)
+
+    @property
+    def rows(self) -> int:
+        """Rows that have not arrived."""
+        return sum(part.shape[1] for part in self._parts)
+
+    def reported(self, child: int, marks: Marks) -> None:
+        """A child's owner has applied up to these marks; reports may come in any order."""
+        held = self._marks.get(child)
+        self._marks[child] = marks if held is None else held.later(marks)
+
+    def settle(self) -> None:
+        """Let go of what has arrived."""
+        if not self._parts:
+            return
+        reached = self._table(self._sources)
+        child, source, offset, index = self._parts[0]
+        mark_offset, mark_index = reached[:, child, source]
+        waits = (offset > mark_offset) | ((offset == mark_offset) & (index > mark_index))
+        self._parts = [self._parts[0][:, waits]]
+
+    def _table(self, sources: Sequence[Source]) -> Int64:
+        out = np.full((2, self._k, max(1, len(sources))), -1, np.int64)
+        for child, marks in self._marks.items():
+            for s, source in enumerate(sources):
+                out[:, child, s] = marks.of(source)
+        return out
