@@ -1,9 +1,9 @@
 """Waiting until everything produced so far has been applied.
 
 1. The ends of the ingest log are taken. 2. Every ingest partition must be stored or routed to its
-end: a row held at N0 counts as applied. 3. Only then are the ends of the pipes taken. 4. Every pipe
-must be stored to its end. Which pipes there are and their ends come from the broker, because a view
-may be late or nobody may answer; positions come from the shards.
+end: a row held at N0 counts as applied. 3. Only then are the ends of the pipes taken, level by level
+to the cut. 4. Every pipe must be stored or routed to its end. Which pipes there are and their ends
+come from the broker, because a view may be late or nobody may answer; positions come from the shards.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ def wait_applied(
         raise NotFound(f"there is no topic {cfg.tree.name}.P0: start `pctstream up`")
     waiting = _Waiting(urls, out, stall_s, headers(cfg))
     waiting.until({s: end for s, (_, end) in bounds(admin, ingest).items()})
-    pipes = [s for s in _inputs(admin, cfg) if s not in ingest]
-    waiting.until({s: end for s, (_, end) in bounds(admin, pipes).items()})
+    for depth in range(1, cfg.tree.cut + 1):
+        pipes = [s for s in _inputs(admin, cfg) if s.topic.count(".") == depth + 1]
+        waiting.until({s: end for s, (_, end) in bounds(admin, pipes).items()})
 
 
 def _inputs(admin: AdminClient, cfg: Config) -> list[Source]:

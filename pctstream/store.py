@@ -90,7 +90,8 @@ class Store:
                 whole = b"".join(cover.to_pieces(1 << 30))
                 changes.append((_tree_key(b"c", node, number), whole))
         if effect.purge:
-            changes += [(key, None) for key, _ in self._kv.scan(_rows_prefix(node))]
+            gone = (_rows_prefix(node), _leaves_prefix(node))
+            changes += [(key, None) for prefix in gone for key, _ in self._kv.scan(prefix)]
         self._kv.write(changes)
 
     def position(self, source: Source) -> tuple[Position, LogIdentity] | None:
@@ -163,7 +164,11 @@ def _tree_key(kind: bytes, node: str, number: int) -> bytes:
 
 
 def _leaf_key(node: str, offset: int) -> bytes:
-    return f"l/{node}/".encode() + _OFFSET.pack(offset)
+    return _leaves_prefix(node) + _OFFSET.pack(offset)
+
+
+def _leaves_prefix(node: str) -> bytes:
+    return f"l/{node}/".encode()
 
 
 def _input_key(source: Source) -> bytes:

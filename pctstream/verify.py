@@ -6,7 +6,7 @@ counter or a view: the log is read and decoded again, the stores are read segmen
 1. The ends of the ingest log are taken; everything below them must be applied first (`settled`).
 2. The log is decoded as the product does: good rows and dead letters.
 3. Every shard's digest is fetched from the worker that hosts it.
-4. A row held at N0 that its portion has already is one row (R2: counted once, by origin).
+4. A row held above the cut that its portion has already is one row (R2: counted once, by origin).
 5. The multisets are compared by origin.
 """
 
@@ -95,7 +95,7 @@ def compare(ingested: Rows, applied: Rows) -> tuple[int, int, int]:
 
 
 def once(held: Rows, portions: Rows) -> Rows:
-    """Rows held at N0 that are in no portion, then the portions' rows."""
+    """Rows held at a trunk node that are in no node below, then those of the nodes below."""
     if not len(held) or not len(portions):
         return np.concatenate([held, portions])
     both = np.concatenate([portions, held])
@@ -249,16 +249,18 @@ def digest_of(cfg: Config, shard: int, ask_shards: AskShards) -> bytes:
 
 
 def shard_rows(cfg: Config, count: int, ask_shards: AskShards, sources: Sources) -> Rows:
-    """Every row of every shard's store, a row on its way from N0 to a portion once."""
-    held: list[Rows] = [np.zeros(0, ROW)]
-    portions: list[Rows] = [np.zeros(0, ROW)]
+    """Every row of every shard's store, a row on its way from a trunk node to the next once."""
+    levels: list[list[Rows]] = [[np.zeros(0, ROW)] for _ in range(cfg.tree.cut + 1)]
     for shard in range(count):
         with pa.ipc.open_stream(digest_of(cfg, shard, ask_shards)) as reader:
             for batch in reader:
                 if batch.num_rows:
-                    at_root = batch["node"][0].as_py() == "N0"
-                    (held if at_root else portions).append(sources.digest(batch))
-    return once(np.concatenate(held), np.concatenate(portions))
+                    depth = batch["node"][0].as_py().count(",")
+                    levels[min(depth, cfg.tree.cut)].append(sources.digest(batch))
+    rows = np.concatenate(levels.pop())
+    while levels:
+        rows = once(np.concatenate(levels.pop()), rows)
+    return rows
 
 
 def verify(

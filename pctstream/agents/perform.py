@@ -37,6 +37,7 @@ from pctstream.core.poison import sift
 from pctstream.core.portion import Portion
 from pctstream.core.position import UNKNOWN, LogIdentity
 from pctstream.core.root import Root
+from pctstream.core.trunk import Trunk
 from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
 
@@ -136,7 +137,7 @@ class Performer:
                 case Send():
                     self._send(shard, node, effect)
                 case RouteHeld():
-                    assert isinstance(node, Root)
+                    assert isinstance(node, Root | Trunk)
                     for last, rows in shard.store.segments(node_path(node)):
                         self._carry(shard, node, node.reroute(last, rows))
                     self._carry(shard, node, node.rerouted())
@@ -163,7 +164,8 @@ class Performer:
         self._crash.passing("after-grown")
 
     def _apply(self, shard: Shard, node: Node, effect: Apply) -> None:
-        routing = isinstance(node, Root) and effect.rows is None
+        trunk = isinstance(node, Root | Trunk)
+        routing = trunk and effect.rows is None
         before, after = (
             ("before-routed", "after-routed") if routing else ("before-apply", "after-apply")
         )
@@ -171,7 +173,7 @@ class Performer:
         shard.store.apply(effect, self._identity(effect.source))
         self._crash.passing(after)
         if effect.rows is not None:
-            stage = "stored" if isinstance(node, Root) else "applied"
+            stage = "stored" if trunk else "applied"
             self._counters.stage(stage, len(effect.rows))
 
     def _send(self, shard: Shard, node: Node, effect: Send) -> None:

@@ -28,7 +28,7 @@ def portion_record(
         found = shard.store.position(portion.source)
         state = shard.store.state(portion.path) or {}
         nodes = shard.store.tree_nodes(portion.path)
-        grown_to, proposals = portion.subtree.grown_to, portion.subtree.proposals
+        grown_to, proposals = portion.grown_to, portion.subtree.proposals
     position = found[0] if found else Position(epoch=portion.position.epoch)
     columns = node_columns(portion.path, nodes, portion.subtree.shape.dimension)
     return {

@@ -110,7 +110,7 @@ class Reporter:
         root = shard.root
         assert root is not None
         portions = shard.portions
-        rows = root.rows + sum(p.rows for p in portions)
+        rows = root.rows + sum(p.held_rows for p in portions)
         inputs = self._inputs(shard, ends)
         return {
             "kind": "shard",
@@ -184,7 +184,7 @@ class Reporter:
             root = shard.root
             if root is None:
                 continue
-            rows = root.rows + sum(p.rows for p in shard.portions)
+            rows = root.rows + sum(p.held_rows for p in shard.portions)
             metrics.shard_rows.labels(str(shard.number)).set(rows)
             metrics.shard_bytes.labels(str(shard.number)).set(sum(p.bytes for p in shard.portions))
             lag = {"ingest": 0, "pipe": 0}

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pctstream.core import life
 from pctstream.core.block import Source
 from pctstream.core.effects import Effect
-from pctstream.core.names import ROOT, Path, node_name, pipe_topic
+from pctstream.core.names import ROOT, Path, level, node_name, pipe_topic
 from pctstream.core.portion import Portion
 from pctstream.core.position import Position
 from pctstream.core.root import Root
 from pctstream.core.routing import Routing
+from pctstream.core.trunk import Trunk
 from pctstream.core.unit import Unit
 from pctstream.store import Store
 
@@ -90,9 +91,10 @@ class Shard:
             epoch = log.splits[path[:-1]]
             centroid = cover.centroids[path[-1]]
             born_s = log.history[path][0]["time"]
-            self.nodes[path] = Portion(
-                path, source, centroid, epoch, log.shape, log.budget(path), born_s, position, saved,
-                self.store.subtree(path),
+            kind = Trunk if level(path) < log.cut else Portion
+            self.nodes[path] = kind(
+                path, source, centroid, epoch, log.shape, log.budget(path), born_s,
+                position=position, saved=saved, nodes=self.store.subtree(path),
             )  # fmt: skip
         self.lost.discard(path)
         return self.nodes[path]
@@ -113,7 +115,12 @@ class Shard:
         """What the routing says of a node now."""
         node = self.nodes.get(path)
         if isinstance(node, Portion):
-            return node.adopt(log.gates)
+            effects = node.adopt(log.gates)
+            if isinstance(node, Trunk) and path in log.splits:
+                effects += node.split(log.splits[path], log.covers[path])
+            elif isinstance(node, Trunk) and path in log.limits:
+                effects += node.refuse(log.limits[path])
+            return effects
         root = self.root
         if root is None:
             return []

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -24,14 +24,14 @@ from pctstream.config import Config
 from pctstream.core import ingest
 from pctstream.core.block import Source
 from pctstream.core.effects import Parcel
-from pctstream.core.names import ROOT, pipe_topic
+from pctstream.core.names import ROOT, Path, pipe_topic
 from pctstream.core.routing import Routing
 from pctstream.core.tree import Author, Turns
 from pctstream.core.unit import Message
 from pctstream.pipes import client
 from pctstream.pipes.message import as_message
 from pctstream.pipes.writer import Writer
-from pctstream.tables import Record
+from pctstream.tables import ReadModel
 
 SAMPLE_ROWS = 100
 """Rows whose majority fixes the dimension (DESIGN 4.3)."""
@@ -42,11 +42,11 @@ class TreeAuthor:
     """A thread that writes the tree's history while this worker is the one to do so."""
 
     def __init__(
-        self, cfg: Config, log: Routing, reports: Callable[[], Mapping[str, Record]],
+        self, cfg: Config, log: Routing, model: ReadModel,
         writer: Writer, fatal: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._cfg = cfg
-        self._reports = reports
+        self._model = model
         self._log = log
         self._writer = writer
         self._fatal = fatal
@@ -84,10 +84,9 @@ class TreeAuthor:
                                 author, sampler = Author(settings(cfg), capacities, name), None
                                 break
                     case "topics":
-                        self._open_level(author)
+                        self._open(author, ROOT)
                     case "level":
-                        next_one = author.levels.look(self._log, self._reports(), time.monotonic())
-                        if next_one is None or not self._append(next_one):
+                        if not self._grow(author):
                             self._stopping.wait(0.25)
                     case _:
                         self._stopping.wait(0.5)
@@ -98,13 +97,25 @@ class TreeAuthor:
             if sampler is not None:
                 sampler.close()
 
-    def _open_level(self, author: Author) -> None:
+    def _open(self, author: Author, path: Path) -> bool:
         """The topics first, then the record that puts them in use."""
-        children = range(len(self._log.covers[ROOT].centroids))
-        names = [pipe_topic(self._cfg.tree.name, (*ROOT, i)) for i in children]
+        children = range(self._log.covers[path].k)
+        names = [pipe_topic(self._cfg.tree.name, (*path, i)) for i in children]
         topics.apply(self._admin, [topics.pipe_spec(self._cfg, n) for n in names])
         self._writer.prime(names)
-        self._append(author.split(self._log))
+        return self._append(author.split(self._log, path))
+
+    def _grow(self, author: Author) -> bool:
+        """The next step below N0: whether there was one."""
+        covers = self._model.covers()
+        step, path = author.trunk(self._log, covers)
+        if step == "topics":
+            return self._open(author, path)
+        if step == "append":
+            records = author.trunk_records(self._log, path, covers[path])
+            return all(self._append(record) for record in records)
+        record = author.levels.look(self._log, self._model.portions(), time.monotonic())
+        return record is not None and self._append(record)
 
     def _append(self, record: dict[str, Any]) -> bool:
         """Append, and wait until it was read back; whether it is ours that counted."""

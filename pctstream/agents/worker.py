@@ -35,7 +35,9 @@ from pctstream.config import Config
 from pctstream.core import names
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
+from pctstream.core.root import Root
 from pctstream.core.routing import Routing
+from pctstream.core.trunk import Trunk
 from pctstream.errors import DeliveryFailed, PctError, StoreFailed
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
@@ -267,10 +269,11 @@ class Worker:
                 self._owner_applied(shard, record)
 
     def _owner_applied(self, shard: Shard, record: Record) -> None:
-        if (root := shard.root) is not None and root.stored_rows:
+        path = names.node_path(record["portion"])
+        parent = shard.nodes.get(path[:-1])
+        if isinstance(parent, Root | Trunk) and parent.stored_rows:
             marks = Marks.from_json(record["marks"])
-            path = names.node_path(record["portion"])
-            self.enqueue(Turn(shard, root, partial(root.owner_applied, path, marks)))
+            self.enqueue(Turn(shard, parent, partial(parent.owner_applied, path, marks)))
 
 
 def _crash_points() -> CrashPoints:

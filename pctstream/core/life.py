@@ -1,7 +1,7 @@
 """The life of a node, as a table; an illegal step is refused and changes nothing.
 
     covering --cover found--> waiting --level opened--> splitting
-        \\--too large--> sink
+        \\--too large--> sink <--too large--/
     leaf (at the lowest level: never scanned)
 
 The numbers are the seed's node modes: 0 covering, 1 cover found, 2 splitting. A sink and a leaf
@@ -21,6 +21,7 @@ TRANSITIONS = {
     (COVERING, COVER_FOUND): WAITING,
     (COVERING, TOO_LARGE): SINK,
     (WAITING, LEVEL_OPENED): SPLITTING,
+    (WAITING, TOO_LARGE): SINK,
 }
 
 

@@ -72,6 +72,16 @@ class Portion:
             "marks": self.marks.to_json(),
         }
 
+    @property
+    def grown_to(self) -> int:
+        """The open level, once every node above it that has a cover has split."""
+        return self.subtree.grown_to
+
+    @property
+    def held_rows(self) -> int:
+        """Rows that lie in this node's store."""
+        return self.rows
+
     def _entry(self, mode: int) -> Entry:
         return (mode, self.position.stored, self._time, self._epoch)
 
@@ -115,19 +125,23 @@ class Portion:
         self.marks = arrived.marks
         self.dead_rows += arrived.dead
         self._time = max(self._time, arrived.time)
-        self.position = Position(arrived.last, arrived.last, self._epoch)
+        self.position = self._done(arrived.last)
         if arrived.rows is not None:
             self.rows += len(arrived.rows)
             self.bytes += arrived.rows.content_bytes
         return self._apply(arrived.nodes, arrived.rows, arrived.leaves)
 
+    def _done(self, last: int) -> Position:
+        return Position(last, last, self._epoch)
+
     def _apply(
         self, nodes: tuple[NodeRecord, ...], rows: Block | None = None,
         leaves: Int32 | None = None, labels: tuple[tuple[int, Int32], ...] = (),
+        purge: bool = False,
     ) -> Apply:  # fmt: skip
         self.version += 1
         return Apply(
-            self.path, self.source, self.position, self.state, rows,
+            self.path, self.source, self.position, self.state, rows, purge,
             leaves=leaves, nodes=nodes, labels=labels,
         )  # fmt: skip
 

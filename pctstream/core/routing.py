@@ -173,6 +173,16 @@ class Routing:
         return Gates(len(self.levels), known)
 
     @property
+    def cut(self) -> int:
+        """The depth at which pipes stop being topics."""
+        return int(self.tree.get("cut", 1))
+
+    @property
+    def portions(self) -> list[Path]:
+        """The nodes at the cut, in order."""
+        return sorted(path for path in self.owners if level(path) == self.cut)
+
+    @property
     def shape(self) -> Shape:
         """What record 0 says of every node."""
         return Shape.of(self.tree)

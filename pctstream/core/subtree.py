@@ -109,6 +109,12 @@ class Subtree:
         self._touch(leaf)
         return leaf
 
+    def pass_on(self, rows: Float32, uncovered: int) -> None:
+        """Count rows that come to the root and go on through pipes."""
+        arrive(rows, self._centroid, self.counts)
+        self.counts.uncovered[0] += uncovered
+        self.changed.add(0)
+
     def move(self, rows: Float32, leaf: Int32) -> Int32:
         """Where rows that lie at ``leaf`` lie now; covering leaves scan those that are new there."""
         now = leaf.copy()

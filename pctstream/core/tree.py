@@ -19,7 +19,7 @@ from pctstream.core import life, placement, routing
 from pctstream.core.block import Vectors
 from pctstream.core.cover import Cover, FindCover, auto_epsilon, refine
 from pctstream.core.levels import Levels
-from pctstream.core.names import ROOT, Path
+from pctstream.core.names import ROOT, Path, level
 from pctstream.core.routing import Routing
 
 
@@ -140,9 +140,30 @@ class Author:
             self._rows = []
         return routing.cover_records(ROOT, self._result, log.seq + 1, self.name)
 
-    def split(self, log: Routing) -> dict[str, Any]:
-        """The record that opens level 1, once its topics exist."""
-        cover = log.covers[ROOT]
-        children: list[Path] = [(*ROOT, i) for i in range(len(cover.centroids))]
+    def split(self, log: Routing, path: Path = ROOT) -> dict[str, Any]:
+        """The record that opens a node's children, once their topics exist."""
+        cover = log.covers[path]
+        children: list[Path] = [(*path, i) for i in range(cover.k)]
         owners = placement.first_owners(children, self._capacities)
-        return routing.split_record(ROOT, cover, owners, log.seq + 1, self.name)
+        return routing.split_record(path, cover, owners, log.seq + 1, self.name)
+
+    def trunk(self, log: Routing, covers: Mapping[Path, Cover]) -> tuple[str, Path]:
+        """ "append", "topics" or "nothing", and for which trunk node below N0.
+
+        ``covers`` are those that shards have found. One node after the other, in the order of their
+        names; each only once its level has closed.
+        """
+        for path in sorted(log.owners):
+            if level(path) >= min(log.cut, len(log.levels)):
+                continue
+            if log.states[path] == life.WAITING:
+                return "topics", path
+            if log.states[path] == life.COVERING and path in covers:
+                return "append", path
+        return "nothing", ROOT
+
+    def trunk_records(self, log: Routing, path: Path, cover: Cover) -> list[dict[str, Any]]:
+        """The cover of a trunk node in pieces; or that it is a sink, where pipes would be too many."""
+        if len(log.owners) + cover.k > int(self._settings.get("topics", 10**9)):
+            return [routing.sink_record(path, cover.rows, "topics", log.seq + 1, self.name)]
+        return routing.cover_records(path, cover, log.seq + 1, self.name)

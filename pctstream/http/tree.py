@@ -86,7 +86,7 @@ class TreeView:
     def rows(self, path: Path) -> int:
         """Rows in the subtree of a node."""
         if path == ROOT:
-            return self.root_rows + sum(int(p["rows"]) for p in self._portions.values())
+            return self.root_rows + sum(self.rows(p) for p in self._log.children(ROOT))
         node = self._nodes.get(path)
         return int(node["rows"]) if node else 0
 
@@ -94,11 +94,14 @@ class TreeView:
         """Rows that lie at the node itself."""
         if path == ROOT:
             return self.root_rows
-        return 0 if self._states[path] == life.SPLITTING else self.rows(path)
+        if self._states[path] != life.SPLITTING:
+            return self.rows(path)
+        # below a trunk node the reports are not of one moment
+        return max(0, self.rows(path) - sum(self.rows(c) for c in self.children(path)))
 
     def children(self, path: Path) -> list[Path]:
         """The children a split node has, in order."""
-        if path in self._log.splits or self._states.get(path) != life.SPLITTING:
+        if path in self._log.splits or self.state(path) != life.SPLITTING:
             return self._log.children(path)
         cover = self._covers.get(path)
         return [(*path, i) for i in range(cover.k)] if cover else []
@@ -157,7 +160,8 @@ class TreeView:
         """GET /v1/nodes/NAME."""
         log, cover, state = self._log, self._covers.get(path), self._states[path]
         seen = self._nodes.get(path, {})
-        portion = next((path[:n] for n in range(1, len(path) + 1) if path[:n] in log.owners), None)
+        at_cut = path[: log.cut + 1]
+        portion = at_cut if at_cut in log.owners and level(at_cut) == log.cut else None
         piped = path in log.states
         return {
             "name": node_name(path),
@@ -183,7 +187,7 @@ class TreeView:
                 {"before": cover.entropy_before, "after": cover.entropy_after} if cover else None
             ),
             "portion": node_name(portion) if portion else None,
-            "shard": log.owners[portion] if portion else None,
+            "shard": log.owners.get(portion or path),
             "lag": self._lag(node_name(portion or path)),
             "last_progress": self._progress(portion or path),
             "history": self._history(path),

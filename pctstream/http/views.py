@@ -134,14 +134,14 @@ def _tree(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/portions")
     async def portions(limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
         view = _view(worker)
-        page, cursor_next = _page(sorted(worker.routing.owners), limit, cursor)
+        page, cursor_next = _page(worker.routing.portions, limit, cursor)
         answer = {"portions": [view.portion(p) for p in page], "next": cursor_next}
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/v1/portions/{name}")
     async def portion(name: str) -> dict[str, Any]:
         path = node_path(name)
-        if path not in worker.routing.owners:
+        if path not in worker.routing.portions:
             raise NotFound(f"no portion {name}")
         return _view(worker).portion(path) | {"as_of": _as_of(worker)}
 

@@ -19,6 +19,7 @@ from pctstream.core import ingest
 from pctstream.core.block import Source
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
+from pctstream.core.names import Path
 from pctstream.core.routing import Routing
 from pctstream.core.tree import Author, Turns
 
@@ -29,6 +30,7 @@ class AuthorProcess:
     def __init__(
         self, log: Log, rules: Rules, sources: Sequence[Source], settings: Mapping[str, Any],
         name: str, hasty: bool, told: Mapping[str, Mapping[str, Any]],
+        covers: Mapping[Path, Cover],
     ) -> None:  # fmt: skip
         self._log = log
         self._rules = rules
@@ -36,6 +38,7 @@ class AuthorProcess:
         self._name = name
         self._hasty = hasty
         self._told = told
+        self._covers = covers
         self._now = 0.0
         self._routing = Routing()
         self._followed = 0
@@ -78,7 +81,7 @@ class AuthorProcess:
                 self._outbox.append(self._author.split(self._routing))
             case "level":
                 self._now += chance.choice([0.0, 0.1, 3.0])
-                return self._look()
+                return self._grown() or self._look()
             case _:
                 return False
         return True
@@ -87,11 +90,22 @@ class AuthorProcess:
         """Time goes by and nothing comes: the next record of a level, if that makes one due."""
         if self._outbox or self._author.wants(self._routing) != "level":
             return False
+        if self._grown():
+            return True
         for _ in range(2):
             self._now += 2000.0
             if self._look():
                 return True
         return False
+
+    def _grown(self) -> bool:
+        step, path = self._author.trunk(self._routing, self._covers)
+        if step == "topics":
+            self._outbox.append(self._author.split(self._routing, path))
+        elif step == "append":
+            cover = self._covers[path]
+            self._outbox.extend(self._author.trunk_records(self._routing, path, cover))
+        return step != "nothing"
 
     def _look(self) -> bool:
         record = self._author.levels.look(self._routing, self._told, self._now)

@@ -17,7 +17,7 @@ from pctstream.core import ingest, life
 from pctstream.core.block import Block, Origin, Source, decode
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
-from pctstream.core.names import ROOT, Path, node_path, topic_path
+from pctstream.core.names import ROOT, Path, level, node_path, topic_path
 from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Message
@@ -36,10 +36,13 @@ def rows_of(block: Block | None) -> list[tuple[Origin, bytes]]:
 class Rules:
     """What must hold over the whole run."""
 
-    def __init__(self, truth: Truth, sink_rows: int, most: int) -> None:
+    def __init__(self, truth: Truth, sink_rows: int, most: int, cut: int) -> None:
         self.truth = truth
         self.most_stored = sink_rows + most
+        self.cut = cut
         self.where: dict[Origin, Path] = {}
+        self.beyond: dict[int, set[Origin]] = defaultdict(set)
+        """Level -> origins stored there by somebody, or on their way further down."""
         self.pipes: dict[Source, list[list[Origin]]] = defaultdict(list)
         self.distinct: dict[Source, list[int]] = defaultdict(list)
         self.dead: list[str] = []
@@ -71,6 +74,7 @@ class Rules:
                 self._in_pipe[source].add(origin)
         assert len(self.pipes[source]) == offset
         self.pipes[source].append([origin for origin, _ in rows])
+        self.beyond[len(path) - 2].update(origin for origin, _ in rows)
         self.distinct[source].append(len(self._in_pipe[source]))
 
     def acked(self, source: Source, offset: int) -> None:
@@ -124,7 +128,7 @@ class Rules:
         """R2, R7: a row that no portion has yet is counted at N0, and none more than held."""
         held = ledger.held["N0"]
         if root.mode == life.SPLITTING:
-            hidden = sum(origin not in self.where for origin in held)
+            hidden = sum(origin not in self.beyond[1] for origin in held)
             assert hidden <= root.rows <= len(held), "R7: held rows are not counted once"
 
 
@@ -156,7 +160,9 @@ class Ledger:
         held, where = self.held[node], self._rules.where
         if value is None:
             for origin in self._segments.pop(key):
-                assert origin in where, f"R2: {origin} left N0 before its portion had it"
+                assert origin in self._rules.beyond[level(node_path(node)) + 1], (
+                    f"R2: {origin} left {node} before the node below had it"
+                )
                 del held[origin]
             return
         rows = dict(rows_of(decode(value)))
@@ -166,8 +172,9 @@ class Ledger:
             assert origin not in held, f"R3: {origin} twice in {node}"
             assert self._rules.truth.good.get(origin) == vector, f"R7: {origin} was altered"
             held[origin] = vector
-            if node != "N0":
-                path = node_path(node)
+            path = node_path(node)
+            self._rules.beyond[level(path)].add(origin)
+            if level(path) == self._rules.cut:
                 assert where.setdefault(origin, path) == path, f"R7: {origin} in two portions"
 
     def _position(self, source: Source) -> None:
@@ -185,9 +192,13 @@ class Ledger:
         else:
             first, node = before[0], f"N{source.topic[len(INGEST) - 1 :].replace('.', ',')}"
             log = self._rules.pipes[source]
-            assert len(self.held[node]) == self._rules.distinct[source][stored], (
-                f"R0: {node} holds other rows than its pipe"
-            )
+            if self.held[node] or level(node_path(node)) == self._rules.cut:
+                distinct = self._rules.distinct[source][stored] if stored >= 0 else 0
+                assert len(self.held[node]) == distinct, (
+                    f"R0: {node} holds other rows than its pipe"
+                )
+            if level(node_path(node)) < self._rules.cut:
+                first = max(first, before[1])
         held, bad = self.held[node], self._rules.truth.bad
         for origins in log[first + 1 : stored + 1]:
             for origin in origins:
@@ -196,7 +207,8 @@ class Ledger:
     def _counts(self, node: str) -> None:
         state = self.store.state(node_path(node))
         assert state is not None
-        count = state["stored_rows" if node == "N0" else "rows"]
+        trunk = level(node_path(node)) < self._rules.cut
+        count = state["stored_rows" if trunk else "rows"]
         assert count == len(self.held[node]), f"R7: {node} counts {count}"
         if node == "N0" and self._rules.covering:
             assert count < self._rules.most_stored, "R12: a covering root stored too much"

@@ -22,7 +22,9 @@ from pctstream.core.effects import Effect
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path
 from pctstream.core.position import Position
+from pctstream.core.root import Root
 from pctstream.core.routing import Routing
+from pctstream.core.trunk import Trunk
 from pctstream.core.unit import Unit
 from pctstream.store import Store
 
@@ -227,7 +229,6 @@ class Worker:
     def report(self, path: Path, marks: Marks) -> None:
         """An owner's marks, as read from the state log."""
         for shard in self.shards.values():
-            if shard.root is not None:
-                self._enqueue(
-                    Turn(shard, shard.root, partial(shard.root.owner_applied, path, marks))
-                )
+            parent = shard.nodes.get(path[:-1])
+            if isinstance(parent, Root | Trunk):
+                self._enqueue(Turn(shard, parent, partial(parent.owner_applied, path, marks)))

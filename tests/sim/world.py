@@ -21,6 +21,7 @@ from pctstream.agents.portions import portion_record
 from pctstream.agents.shard import Shard
 from pctstream.core import life
 from pctstream.core.block import Origin, Source
+from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
@@ -46,13 +47,15 @@ class World:
             "epsilon": chance.choice([4.0, 8.0, 8.0, 16.0]), "gap": chance.randint(3, 9),
             "sink_rows": chance.randint(20, 60), "stop": chance.choice(["gap", "block"]),
             "fanout": 4, "kmeans_iterations": 2, "prototypes": 20, "metric": "euclidean",
-            "epsilon_ratio": chance.choice([0.6, 0.8, "auto"]), "max_level": chance.randint(1, 4),
+            "epsilon_ratio": chance.choice([0.6, 0.8, "auto"]), "max_level": chance.randint(1, 4), "cut": 1,
             "level_rows": chance.choice([1, 30, 1000]), "level_idle_s": 5.0,
             "level_timeout_s": chance.choice([8.0, 1000.0]), "nodes": chance.choice([60, 10_000]),
         }  # fmt: skip
+        if self.settings["max_level"] > 1 and chance.random() < 0.4:
+            self.settings["cut"] = chance.randint(2, self.settings["max_level"])
         self.truth = Truth()
         self.maker = Maker(chance, self.truth, hard=chance.random() < 0.1)
-        self.rules = Rules(self.truth, self.settings["sink_rows"], UNIT * 4)
+        self.rules = Rules(self.truth, self.settings["sink_rows"], UNIT * 4, self.settings["cut"])
         self.log = Log(landed=self.rules.landed)
         self.kvs: dict[int, MemoryKV] = {}
         self.ledgers: dict[int, Ledger] = {}
@@ -63,6 +66,7 @@ class World:
         self.zombies: list[Worker] = []
         self.reports: list[tuple[int, Path, Marks]] = []
         self.told: dict[str, dict[str, Any]] = {}
+        self.covers: dict[Path, Cover] = {}
         self.crashes = 0
         for number in range(len(self.sources)):
             self._new_store(number)
@@ -94,7 +98,14 @@ class World:
 
     def _author(self, name: str) -> AuthorProcess:
         return AuthorProcess(
-            self.log, self.rules, self.sources, self.settings, name, self.hasty, self.told
+            self.log,
+            self.rules,
+            self.sources,
+            self.settings,
+            name,
+            self.hasty,
+            self.told,
+            self.covers,
         )
 
     def crash(self, worker: Worker) -> None:
@@ -200,6 +211,9 @@ class World:
         if self.workers[self.hosts[shard.number]].shards.get(shard.number) is shard:
             record = portion_record(shard, portion, "", 0.0, 0.0)
             self.told[record["portion"]] = record
+            found = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
+            for path, cover in found.items():
+                assert self.covers.setdefault(path, cover) == cover, "R10: two covers of a node"
 
     def commit(self) -> bool:
         for worker in self.workers:

@@ -1,0 +1,218 @@
+"""A trunk node below N0: it covers what comes through its pipe, then routes it to pipes of its own.
+
+Until its level closes it is what a portion is before it splits: rows stored, scanned, a cover found
+from them alone. The split is a record of `.routing`, because its children are topics. It begins at
+the first row (R4): the rows stored are routed first, in order, and stay until their portions have
+them (`held`); then rows are routed as they come, and are done when the broker has acked them (R2).
+Repeats are dropped by their marks before anything else, as in every pipe (R3).
+
+    as a portion -----> cover found, told on `.state`, recorded in `.routing`
+    split(cover) -----> RouteHeld -> reroute(segment)* -> rerouted()
+    feed(unit) -------> Send(ticket) ... delivered(ticket) -> Apply(routed)
+    owner_applied ----> Apply(purge) once every held row has arrived
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pctstream.core import life
+from pctstream.core.block import Block
+from pctstream.core.cover import Cover
+from pctstream.core.effects import Dropped, Effect, Reread, RouteHeld, Send
+from pctstream.core.held import Held
+from pctstream.core.marks import Marks
+from pctstream.core.names import Path
+from pctstream.core.node import Gates
+from pctstream.core.portion import Arrived, Portion
+from pctstream.core.position import Position
+from pctstream.core.router import Router
+from pctstream.core.subtree import NodeRecord
+from pctstream.core.unit import Unit, undone
+
+
+class Routed(NamedTuple):
+    """A unit on its way down; ``marks`` and ``nodes`` are None and empty for held rows."""
+
+    last: int
+    rows: int
+    dead: int
+    time: float = 0.0
+    marks: Marks | None = None
+    nodes: tuple[NodeRecord, ...] = ()
+
+
+class Trunk(Portion):
+    """The pure state machine of a node between N0 and the cut, at the shard that reads its pipe."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        saved: Mapping[str, Any] = kwargs.get("saved") or {}
+        self.stored_rows = int(saved.get("stored_rows", 0))
+        self._router: Router | None = None
+        self._splitting = False
+        self._adopting = False
+        self._held = Held()
+        self._through = -1
+        self._open_level = 1
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """As of a portion, and how many of its rows lie here."""
+        return super().state | {"stored_rows": self.stored_rows}
+
+    @property
+    def grown_to(self) -> int:
+        """The open level, once this node has done what the level above asks of it."""
+        waits = self.subtree.nodes[0].state == life.WAITING
+        return min(self._open_level, len(self.path) - 1) if waits else self._open_level
+
+    @property
+    def held_rows(self) -> int:
+        """Rows that lie here: none once all are in portions."""
+        return self.stored_rows
+
+    def adopt(self, gates: Gates) -> list[Effect]:
+        """Levels, as far as they concern a node that never splits in this process."""
+        self._open_level = gates.open_level
+        own = len(self.path) - 1
+        return super().adopt(gates._replace(open_level=min(gates.open_level, own)))
+
+    def refuse(self, limit: str) -> list[Effect]:
+        """The tree may not grow here: a sink, by the limit that `.routing` names."""
+        node = self.subtree.nodes[0]
+        if node.state != life.WAITING:
+            return []
+        node.limit = limit
+        node.step(life.TOO_LARGE, self._entry(0))
+        self.subtree.changed.add(0)
+        return [self._apply(self.subtree.take_records())]
+
+    def split(self, epoch: int, cover: Cover) -> list[Effect]:
+        """The cover recorded in this epoch is in force from the pipe's first row on."""
+        if self._router is not None:
+            return []
+        self._router = Router(self.path, cover)
+        self._held.children(cover.k)
+        self._epoch = epoch
+        self._adopting = True
+        return self._begin_routing()
+
+    def _begin_routing(self) -> list[Effect]:
+        if not self._adopting or self._pending:
+            return []
+        self._adopting = False
+        node = self.subtree.nodes[0]
+        if node.state == life.WAITING:
+            node.step(life.LEVEL_OPENED, self._entry(2))
+            self.subtree.changed.add(0)
+        return [self._apply(self.subtree.take_records()), RouteHeld()]
+
+    def feed(self, unit: Unit) -> list[Effect]:
+        """The next messages of the pipe."""
+        if not self._splitting:
+            return super().feed(unit)
+        if unit.prev > self.taken:
+            return [Reread(self.source, self.taken + 1)]
+        if unit.last <= self.taken:
+            return [Dropped(len(unit), "watermark")] if len(unit) else []
+        assert self._router is not None
+        effects: list[Effect] = []
+        rows, marks = unit.rows, self._ahead.copy()
+        parcels: tuple[tuple[Path, Block], ...] = ()
+        count = 0
+        if rows is not None:
+            fresh = rows.keep(marks.advance(rows))
+            if len(fresh) < len(rows):
+                effects.append(Dropped(len(rows) - len(fresh), "mark"))
+            if count := len(fresh):
+                child, uncovered = self._router.nearest(fresh)
+                parcels = self._router.parcels(fresh, child)
+                self.subtree.pass_on(fresh.vectors, uncovered)
+        dead = undone(unit, self.taken)
+        self.taken, self._ahead = unit.last, marks
+        routed = Routed(
+            unit.last, count, len(dead), unit.time_ms / 1000.0, marks, self.subtree.take_records()
+        )
+        self._pending.add(unit.last, routed)
+        if parcels or dead:
+            return [*effects, Send(unit.last, parcels, dead)]
+        return effects + self.delivered(unit.last)
+
+    def examine(self, rows: Block) -> None:
+        """Compute for each row alone what feeding it will; raises where it would."""
+        super().examine(rows)
+        if self._router is not None:
+            self._router.nearest(rows)
+
+    def delivered(self, ticket: int) -> list[Effect]:
+        """Everything of this ticket is acked by the broker."""
+        self._pending.finish(ticket)
+        effects: list[Effect] = []
+        for item in self._pending.drain():
+            effects.append(self._routed(item) if isinstance(item, Routed) else self._applied(item))
+        return effects + self._grow() + self._begin_routing() + self._purge()
+
+    def _applied(self, arrived: Arrived) -> Effect:
+        self.stored_rows += 0 if arrived.rows is None else len(arrived.rows)
+        return super()._applied(arrived)
+
+    def _done(self, last: int) -> Position:
+        return Position(last, self.position.routed, self._epoch)
+
+    def _routed(self, routed: Routed) -> Effect:
+        if routed.marks is not None:
+            self.marks = routed.marks
+            self.rows += routed.rows
+        self.dead_rows += routed.dead
+        self._time = max(self._time, routed.time)
+        self.position = Position(self.position.stored, routed.last, self._epoch)
+        return self._apply(routed.nodes)
+
+    def reroute(self, last: int, rows: Block) -> list[Effect]:
+        """One stored segment, in order: routed unless it was before the crash."""
+        assert self._router is not None
+        child, uncovered = self._router.nearest(rows)
+        self._through = last
+        self._held.add(rows, child)
+        if last <= self.position.routed:
+            return []
+        self.subtree.counts.uncovered[0] += uncovered
+        self.subtree.changed.add(0)
+        self._pending.add(last, Routed(last, len(rows), 0, nodes=self.subtree.take_records()))
+        return [Send(last, self._router.parcels(rows, child))]
+
+    def rerouted(self) -> list[Effect]:
+        """All stored segments are on their way; from here on rows are routed as they come."""
+        self._splitting = True
+        self._held.seen()
+        self.stored_rows = self._held.rows
+        effects: list[Effect] = []
+        stored = self.position.stored
+        if stored > max(self._through, self.position.routed):
+            # the last units stored held no rows: they are done with those before them
+            self._pending.add(stored, Routed(stored, 0, 0))
+            effects += self.delivered(stored)
+        return effects + self._settle()
+
+    def owner_applied(self, portion: Path, marks: Marks) -> list[Effect]:
+        """The owner of a child has applied rows up to these marks."""
+        self._held.reported(portion[-1], marks)
+        return self._settle()
+
+    def _settle(self) -> list[Effect]:
+        if not self._splitting:
+            return []
+        self._held.settle()
+        return self._purge()
+
+    def _purge(self) -> list[Effect]:
+        """Once every held row is routed and has arrived, the store lets go of them."""
+        if not self._splitting or not self.stored_rows or self._held.rows:
+            return []
+        if self.position.routed < self.position.stored:
+            return []
+        self._held.counts = []
+        self.stored_rows = self.bytes = 0
+        return [self._apply((), purge=True)]
