@@ -54,7 +54,10 @@ class Reporter:
         if at != self._seen[0]:
             self._seen = (at, now)
         quiet = at != self._told and now - self._seen[1] >= QUIET_S
-        if (quiet or now - self._times[-1] >= window / 2) and now - self._times[0] >= window:
+        since = now - self._times[-1]
+        # so that the next one, a window after the last but one, is no later than its heartbeat
+        early = quiet and since >= window - self._worker.cfg.kafka.heartbeat_s
+        if (early or since >= window / 2) and now - self._times[0] >= window:
             self._times.append(now)
             self._told = at
             self.report()
@@ -79,8 +82,14 @@ class Reporter:
         tree = worker.cfg.tree.name
         parcels = [self._parcel(f"{tree}.state", r) for r in records]
         if parcels:
-            worker.writer.send(parcels, self._acked)
+            worker.writer.send(parcels, worker.monitor.told())
         self._gauges()
+
+    def beat(self) -> None:
+        """Send the shards' records alone: this worker lives."""
+        topic = f"{self._worker.cfg.tree.name}.state"
+        if parcels := [self._parcel(topic, r) for r in self.shards().values()]:
+            self._worker.writer.send(parcels, self._worker.monitor.told())
 
     def shards(self) -> dict[int, Record]:
         """The records of the shards hosted here, as of now."""
@@ -106,7 +115,7 @@ class Reporter:
         drop rows.
         """
         name = node_name(portion.path)
-        with shard.lock:  # between two turns: position and counts of one moment
+        with shard.between_turns():  # position and counts of one moment
             found = shard.store.position(portion.source)
             state = shard.store.state(portion.path) or {}
         position = found[0] if found else Position(epoch=portion.position.epoch)
@@ -172,6 +181,7 @@ class Reporter:
                     "end": ends.get(source, -1),
                     "epoch": at.epoch,
                     "error": None if broken is None else str(broken),
+                    **self._worker.monitor.known(shard.number, node_name(path)),
                 }
             )
         return inputs
@@ -189,10 +199,6 @@ class Reporter:
         key = key_of(record).encode()
         partition = zlib.crc32(key) % self._worker.cfg.shards.count
         return Parcel(topic, partition, key, orjson.dumps(record), [])
-
-    def _acked(self, reason: str | None) -> None:
-        if reason is not None:
-            self._worker.fatal(reason)
 
     def _gauges(self) -> None:
         worker, metrics = self._worker, self._worker.metrics

@@ -7,7 +7,8 @@ is thrown away and restored, and its input is read again from where the store is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pctstream.core import life
@@ -22,6 +23,7 @@ from pctstream.core.unit import Unit
 from pctstream.store import Store
 
 Node = Root | Portion
+LOCK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,22 @@ class Shard:
     lock: threading.Lock = field(default_factory=threading.Lock)
     lost: set[Path] = field(default_factory=set)
     """Nodes that raised: what they believe and what the store holds may differ."""
+    pulses: int = 0
+    """Effects carried out so far: where it stops while a turn is under way, that turn hangs."""
+    _waited: int = -1
+
+    @contextmanager
+    def between_turns(self) -> Iterator[None]:
+        """No turn is under way, unless it is one that takes long: a view must not wait for it."""
+        got = self.lock.acquire(blocking=False)
+        if not got and self._waited != self.pulses:
+            got = self.lock.acquire(timeout=LOCK_S)
+            self._waited = -1 if got else self.pulses
+        try:
+            yield
+        finally:
+            if got:
+                self.lock.release()
 
     @property
     def root(self) -> Root | None:

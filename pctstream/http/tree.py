@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pctstream.core import life
+from pctstream.core.monitor import Stalled
 from pctstream.core.names import ROOT, Path, agent_name, level, node_name, pipe_name, pipe_topic
 from pctstream.core.routing import Routing
 from pctstream.tables import Record
@@ -15,11 +16,13 @@ class TreeView:
     """One moment of the tree."""
 
     def __init__(
-        self, log: Routing, shards: Mapping[int, Record], portions: Mapping[str, Record]
-    ) -> None:
+        self, log: Routing, shards: Mapping[int, Record], portions: Mapping[str, Record],
+        stalled: Sequence[Stalled] = (),
+    ) -> None:  # fmt: skip
         self._log = log
         self._shards = shards
         self._portions = portions
+        self._stalled = stalled
         self._tree = str(log.tree.get("tree", ""))
 
     @property
@@ -124,19 +127,22 @@ class TreeView:
             "shard": log.owners.get(path),
             "lag": self._lag(node_name(path)),
             "last_progress": self._progress(path),
+            "restarts": sum(int(i.get("restarts", 0)) for i in self._inputs(node_name(path))),
+            "stalled": next((s.why for s in self._stalled if s.node == node_name(path)), None),
             "history": log.history.get(path, []),
         }
 
     def _lag(self, name: str) -> int:
-        inputs = [i for s in self._shards.values() for i in s["inputs"] if i["node"] == name]
+        inputs = self._inputs(name)
         return sum(max(0, i["end"] - 1 - max(i["stored"], i["routed"])) for i in inputs)
 
+    def _inputs(self, name: str) -> list[dict[str, Any]]:
+        return [i for s in self._shards.values() for i in s["inputs"] if i["node"] == name]
+
     def _progress(self, path: Path) -> float | None:
-        record = self._portions.get(node_name(path))
-        if record is not None:
-            return float(record["time"])
-        times = [float(s["time"]) for s in self._shards.values()]
-        return max(times) if times and path == ROOT else None
+        """When its position last moved."""
+        times = [float(i.get("moved", 0.0)) for i in self._inputs(node_name(path))]
+        return max(times, default=0.0) or None
 
     def portion(self, path: Path) -> dict[str, Any]:
         """GET /v1/portions/NAME."""
