@@ -33,6 +33,7 @@ class Metrics:
         self.nodes = gauge("pct_nodes", "Nodes of the tree.", "level", "state")
         self.node_rows = gauge("pct_node_rows", "Rows in a node.", "node")
         self.restarts = counter("pct_node_restarts_total", "Node agents restarted.")
+        self.stalled = gauge("pct_node_stalled", "Nodes that stand still, by name.", "node")
         self.uncovered = gauge("pct_uncovered_rows_total", "Rows beyond epsilon.", "level")
         self.miss_bound = gauge("pct_miss_bound_ratio", "Uncovered mass at 95 %.", "node")
         self.cover_size = gauge("pct_cover_size", "Nodes of the level's cover.", "level")

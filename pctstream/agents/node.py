@@ -11,6 +11,7 @@ so the node is restored from its store and its input read again first (R6).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -25,7 +26,11 @@ Take = Callable[[Turn], None]
 RETRY_S = 0.05
 
 
-class PipeChannel(Channel[Turn]):
+class Anew(Exception):
+    """Put on a channel instead of a turn, it ends the agent; its supervisor starts it again."""
+
+
+class PipeChannel(Channel[Turn | Anew]):
     """A channel that a group rebalance neither suspends nor clears, as Faust's own would be.
 
     Its depth is bounded by the reader, which hands out only so many rows; acks must always fit.
@@ -59,6 +64,7 @@ class NodeAgents:
         self._channels: dict[Path, Any] = {}
         self._agents: dict[Path, Any] = {}
         self._early: list[Turn] = []
+        self._in_hand: dict[Path, tuple[int, float]] = {}
         self._take: Take | None = None
         self._pool: Executor | None = None
 
@@ -72,12 +78,18 @@ class NodeAgents:
             return self._agents[path]
         channel = PipeChannel(self._app, topic=pipe_topic(self._tree, path))
 
-        async def node(turns: AsyncIterator[Turn]) -> None:
+        async def node(turns: AsyncIterator[Turn | Anew]) -> None:
             assert self._pool is not None
             assert self._take is not None
             loop = asyncio.get_running_loop()
             async for turn in turns:
-                await loop.run_in_executor(self._pool, self._take, turn)
+                if isinstance(turn, Anew):
+                    raise turn
+                self._in_hand[path] = turn.shard.number, time.monotonic()
+                try:
+                    await loop.run_in_executor(self._pool, self._take, turn)
+                finally:
+                    self._in_hand.pop(path, None)
 
         name = agent_name(path)
         node.__name__ = node.__qualname__ = name
@@ -103,6 +115,22 @@ class NodeAgents:
             return
         for subscriber in subscribers:
             subscriber.queue.put_nowait(turn)
+
+    def in_hand(self) -> dict[tuple[int, Path], float]:
+        """For each turn under way, its shard and node: for how many seconds by now."""
+        now = time.monotonic()
+        return {(n, path): now - since for path, (n, since) in list(self._in_hand.items())}
+
+    async def restart(self, path: Path) -> None:
+        """Start the agent anew unless it has a turn in hand."""
+        if path in self._in_hand:
+            return
+        for subscriber in self._channels[path]._subscribers:
+            subscriber.queue.put_nowait(Anew())
+        for actor in list(self._agents[path]._actors):
+            if actor.actor_task is not None and actor.actor_task.done() and not actor.crashed:
+                # it ended without an error (Faust's `cancel` does that): nobody would start it again
+                await actor.crash(Anew())
 
     def _again(self) -> None:
         early, self._early = self._early, []

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -84,6 +85,21 @@ class CrashPoints:
             self._die()
 
 
+def crash_points() -> CrashPoints:
+    """What the environment asks for: a worker that dies, a node agent that raises, or one that hangs."""
+
+    def raise_once() -> None:
+        raise RuntimeError("PCT_RAISE_AT: a node agent raises with a block in hand")
+
+    def hang() -> None:
+        threading.Event().wait()
+
+    for name, die in (("PCT_RAISE_AT", raise_once), ("PCT_HANG_AT", hang)):
+        if text := os.environ.get(name):
+            return CrashPoints(text, die)
+    return CrashPoints(os.environ.get("PCT_CRASH_AT", ""))
+
+
 class Performer:
     """Carries out the effects of the nodes of one worker."""
 
@@ -131,6 +147,7 @@ class Performer:
 
     def _carry(self, shard: Shard, node: Node, effects: Sequence[Effect]) -> None:
         for effect in effects:
+            shard.pulses += 1
             match effect:
                 case Apply():
                     self._apply(shard, node, effect)
@@ -156,11 +173,16 @@ class Performer:
 
     def _regrow(self, shard: Shard, node: Node) -> None:
         assert isinstance(node, Portion)
-        node.begin_pass()
-        for last, rows, leaves in shard.store.placed(node.path):
-            node.revisit(last, rows, leaves)
-        self._crash.passing("before-grown")
-        self._carry(shard, node, node.end_pass())
+        shard.growing = True
+        try:
+            node.begin_pass()
+            for last, rows, leaves in shard.store.placed(node.path):
+                node.revisit(last, rows, leaves)
+            self._crash.passing("before-grown")
+            effects = node.end_pass()
+        finally:
+            shard.growing = False
+        self._carry(shard, node, effects)
         self._crash.passing("after-grown")
 
     def _apply(self, shard: Shard, node: Node, effect: Apply) -> None:

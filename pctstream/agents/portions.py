@@ -18,13 +18,15 @@ PIECE_BYTES = 256 * 1024
 
 def portion_record(
     shard: Shard, portion: Portion, worker: str, now: float, rate: float
-) -> dict[str, Any]:
-    """The absolute state of a portion, true at its pipe's offset.
+) -> dict[str, Any] | None:
+    """The absolute state of a portion, true at its pipe's offset; None while a turn takes long.
 
     As the store has it: the node in memory may be a write ahead, and a mark once told lets N0 drop
     rows.
     """
-    with shard.lock:  # between two turns: position and counts of one moment
+    with shard.between_turns() as quiet:  # position and counts of one moment
+        if not quiet:
+            return None
         found = shard.store.position(portion.source)
         state = shard.store.state(portion.path) or {}
         nodes = shard.store.tree_nodes(portion.path)
@@ -78,7 +80,9 @@ class Covers:
 
     def of(self, shard: Shard, portion: Portion) -> list[Record]:
         """Records of the covers that nobody knows yet, or of which another is known (R10)."""
-        with shard.lock:
+        with shard.between_turns() as quiet:
+            if not quiet:
+                return []
             covers = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
         known = self._model.covers()
         records: list[Record] = []

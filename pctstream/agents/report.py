@@ -55,7 +55,10 @@ class Reporter:
         if at != self._seen[0]:
             self._seen = (at, now)
         quiet = at != self._told and now - self._seen[1] >= QUIET_S
-        if (quiet or now - self._times[-1] >= window / 2) and now - self._times[0] >= window:
+        since = now - self._times[-1]
+        # so that the next one, a window after the last but one, is no later than its heartbeat
+        early = quiet and since >= window - self._worker.cfg.kafka.heartbeat_s
+        if (early or since >= window / 2) and now - self._times[0] >= window:
             self._times.append(now)
             self._told = at
             self.report()
@@ -72,16 +75,24 @@ class Reporter:
             for portion in shard.portions:
                 key = f"portion:{node_name(portion.path)}"
                 state = (portion, portion.version)
-                if self._sent.get(key) != state:
+                if self._sent.get(key) == state:
+                    continue
+                record = self._portion(shard, portion, now)
+                if record is not None:
                     self._sent[key] = state
-                    records.append(self._portion(shard, portion, now))
-                    records += self._covers.of(shard, portion)
+                    records += [record, *self._covers.of(shard, portion)]
             records.append(self.shard(shard, ends, now))
         tree = worker.cfg.tree.name
         parcels = [self._parcel(f"{tree}.state", r) for r in records]
         if parcels:
-            worker.writer.send(parcels, self._acked)
+            worker.writer.send(parcels, worker.monitor.told())
         self._gauges()
+
+    def beat(self) -> None:
+        """Send the shards' records alone: this worker lives."""
+        topic = f"{self._worker.cfg.tree.name}.state"
+        if parcels := [self._parcel(topic, r) for r in self.shards().values()]:
+            self._worker.writer.send(parcels, self._worker.monitor.told())
 
     def shards(self) -> dict[int, Record]:
         """The records of the shards hosted here, as of now."""
@@ -93,9 +104,10 @@ class Reporter:
         """The records of the portions hosted here, as of now."""
         now = time.time()
         hosted = list(self._worker.shards.values())
-        return {node_name(p.path): self._portion(s, p, now) for s in hosted for p in s.portions}
+        records = [self._portion(s, p, now) for s in hosted for p in s.portions]
+        return {record["portion"]: record for record in records if record is not None}
 
-    def _portion(self, shard: Shard, portion: Portion, now: float) -> Record:
+    def _portion(self, shard: Shard, portion: Portion, now: float) -> Record | None:
         name = node_name(portion.path)
         rate = self._rate(name, portion.rows, now)
         return portion_record(shard, portion, self._worker.name, now, rate)
@@ -149,6 +161,7 @@ class Reporter:
                     "end": ends.get(source, -1),
                     "epoch": at.epoch,
                     "error": None if broken is None else str(broken),
+                    **self._worker.monitor.known(shard.number, node_name(path)),
                 }
             )
         return inputs
@@ -166,10 +179,6 @@ class Reporter:
         key = key_of(record).encode()
         partition = zlib.crc32(key) % self._worker.cfg.shards.count
         return Parcel(topic, partition, key, orjson.dumps(record), [])
-
-    def _acked(self, reason: str | None) -> None:
-        if reason is not None:
-            self._worker.fatal(reason)
 
     def _gauges(self) -> None:
         worker, metrics = self._worker, self._worker.metrics

@@ -7,7 +7,8 @@ is thrown away and restored, and its input is read again from where the store is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pctstream.core import life
@@ -23,6 +24,7 @@ from pctstream.core.unit import Unit
 from pctstream.store import Store
 
 Node = Root | Portion
+LOCK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,25 @@ class Shard:
     lock: threading.Lock = field(default_factory=threading.Lock)
     lost: set[Path] = field(default_factory=set)
     """Nodes that raised: what they believe and what the store holds may differ."""
+    pulses: int = 0
+    """Effects carried out so far: where it stops while a turn is under way, that turn hangs."""
+    growing: bool = False
+    """A portion sees all its rows again, which takes as long as it takes."""
+    _waited: int = -1
+
+    @contextmanager
+    def between_turns(self) -> Iterator[bool]:
+        """No turn is under way; or one that takes long is, and the answer is False: a view must not
+        wait for it, and what it reads meanwhile may be of two moments."""
+        got = self.lock.acquire(blocking=False)
+        if not got and self._waited != self.pulses:
+            got = self.lock.acquire(timeout=LOCK_S)
+            self._waited = -1 if got else self.pulses
+        try:
+            yield got
+        finally:
+            if got:
+                self.lock.release()
 
     @property
     def root(self) -> Root | None:

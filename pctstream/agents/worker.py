@@ -7,6 +7,7 @@ thread does all of this wiring, so that it happens in one order; rows never wait
     Reader -> Turn(feed) -> node agent -> Performer -> Store, Writer -> Turn(delivered)
     Follower(.state)  -> ReadModel -> Turn(owner_applied)
     twice a window: Reporter -> .state
+    Watch: who stands still, restarts
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from confluent_kafka import Message as KafkaMessage
 from pctstream.agents.fence import Fence
 from pctstream.agents.hosting import Hosting
 from pctstream.agents.inputs import Inputs
+from pctstream.agents.monitor import Watch
 from pctstream.agents.node import NodeAgents
-from pctstream.agents.perform import CrashPoints, Limits, Performer
+from pctstream.agents.perform import Limits, Performer, crash_points
 from pctstream.agents.report import Reporter
 from pctstream.agents.shard import Shard, Turn, node_path
 from pctstream.agents.tree import settings
@@ -64,11 +66,12 @@ class Worker:
         self.model = ReadModel()
         self.generation: Callable[[], int] = lambda: -1
         self.shards: dict[int, Shard] = {}
-        self._agents = agents
+        self.agents = agents
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._hosting = Hosting(cfg)
         self._assigned: set[int] | None = None
+        self.monitor = Watch(self)
         kafka = cfg.kafka
         self._fence = Fence(
             kafka.session_timeout_s, kafka.heartbeat_s, lambda: self.generation()
@@ -86,11 +89,11 @@ class Worker:
         )  # fmt: skip
         self._performer = Performer(
             self.writer, self.inputs.reader, self.metrics, self.enqueue, self.fatal,
-            Limits(cfg.blocks.rows, cfg.blocks.bytes), _crash_points(), self.inputs.identity,
+            Limits(cfg.blocks.rows, cfg.blocks.bytes), crash_points(), self.inputs.identity,
         )  # fmt: skip
-        self._reporter = Reporter(self)
+        self.reporter = Reporter(self)
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="turn")
-        self._agents.bind(self.take, self._pool)
+        self.agents.bind(self.take, self._pool)
         self._logs = [
             Follower(client.consumer(cfg, f"{self.name}-{kind}"), f"{cfg.tree.name}.{kind}",
                      fold, self.fatal)
@@ -98,10 +101,12 @@ class Worker:
         ]  # fmt: skip
         self._thread = threading.Thread(target=self._run, name="wiring", daemon=True)
         self._thread.start()
+        self.monitor.start()
 
     def stop(self) -> None:
         """Let go of everything, in the order it depends on each other."""
         self._closing.set()
+        self.monitor.stop()
         self._thread.join(15.0)
         self.inputs.reader.close()
         self.writer.close()
@@ -124,6 +129,11 @@ class Worker:
         self._order(partial(self._assign, shards))
 
     @property
+    def fenced(self) -> bool:
+        """It stood still so long that others may do its work."""
+        return self._fence.up
+
+    @property
     def ready(self) -> str | None:
         """None when this worker serves, else why it does not."""
         if not all(log.caught_up for log in self._logs):
@@ -132,25 +142,27 @@ class Worker:
             return "not in the group yet"
         if self._assigned != set(self.shards):
             return "opening shards"
-        if self._fence.up:
+        if self.fenced:
             return "it stood still longer than the session timeout and has not rejoined the group"
         if broken := list(self.inputs.broken.values()):
             return "; ".join(str(e) for e in broken)
+        if own := self.monitor.own():
+            return "; ".join(f"{s.node} on shard {s.shard} stands still: {s.why}" for s in own)
         return None
 
     def current_shards(self) -> dict[int, Record]:
         """Every shard's record: as reported, and as they are now for those hosted here."""
-        return self.model.shards() | self._reporter.shards()
+        return self.model.shards() | self.reporter.shards()
 
     def current_portions(self) -> dict[str, Record]:
         """Every portion's record, likewise."""
-        return self.model.portions() | self._reporter.portions()
+        return self.model.portions() | self.reporter.portions()
 
     # turns
 
     def enqueue(self, turn: Turn) -> None:
         """Put a turn on its node's channel, from any thread."""
-        self._loop.call_soon_threadsafe(self._agents.put, turn)
+        self._loop.call_soon_threadsafe(self.agents.put, turn)
 
     def take(self, turn: Turn) -> None:
         """What a node agent does with a turn, in a thread."""
@@ -161,8 +173,7 @@ class Worker:
         except (StoreFailed, DeliveryFailed) as error:
             self.fatal(str(error))
         except Exception:
-            self.metrics.restarts.inc()
-            self._order(partial(self._restore, turn.shard, node_path(turn.node)))
+            self.monitor.raised(turn.shard, node_path(turn.node))
             raise
         finally:
             if turn.unit is not None:
@@ -177,7 +188,7 @@ class Worker:
         tasks: list[tuple[float, Callable[[], None]]] = [
             (TOPIC_CHECK_S, lambda: self.inputs.check(self.shards.values())),
             (COMMIT_S, lambda: self.inputs.commit(self.shards.values())),
-            (TICK_S, self._reporter.tick),
+            (TICK_S, self.reporter.tick),
             (TICK_S, self._open),
         ]
         due = [0.0] * len(tasks)
@@ -228,12 +239,21 @@ class Worker:
         """Every node the routing gives a shard here is restored, has its agent and its input."""
         fresh = [(s, p) for s in self.shards.values() for p in s.sync(self.routing)]
         if fresh:
-            start = self._agents.start([path for _, path in fresh])
+            start = self.agents.start([path for _, path in fresh])
             asyncio.run_coroutine_threadsafe(start, self._loop).result(START_S)
         for shard in self.shards.values():
             self._adopt(shard)
         if fresh:
             self.inputs.add(fresh)
+
+    def restore(self, shard: Shard, path: Path) -> None:
+        """Have a node restored from its store and its input read again, from any thread."""
+        self._order(partial(self._restore, shard, path))
+
+    def restart(self, shard: Shard, path: Path) -> None:
+        """The same, and its agent started anew unless it has a turn in hand."""
+        asyncio.run_coroutine_threadsafe(self.agents.restart(path), self._loop)
+        self.restore(shard, path)
 
     def _restore(self, shard: Shard, path: Path) -> None:
         if self.shards.get(shard.number) is not shard:
@@ -261,9 +281,10 @@ class Worker:
         said = readable(message.value())
         if not said:
             return
+        self.monitor.heard(said)
         record = self.model.fold(said)
         if record is None:
-            self._reporter.again(said)
+            self.reporter.again(said)
         elif record["kind"] == "portion":
             for shard in list(self.shards.values()):
                 self._owner_applied(shard, record)
@@ -274,12 +295,3 @@ class Worker:
         if isinstance(parent, Root | Trunk) and parent.stored_rows:
             marks = Marks.from_json(record["marks"])
             self.enqueue(Turn(shard, parent, partial(parent.owner_applied, path, marks)))
-
-
-def _crash_points() -> CrashPoints:
-    def raise_once() -> None:
-        raise RuntimeError("PCT_RAISE_AT: a node agent raises with a block in hand")
-
-    if text := os.environ.get("PCT_RAISE_AT"):
-        return CrashPoints(text, raise_once)
-    return CrashPoints(os.environ.get("PCT_CRASH_AT", ""))

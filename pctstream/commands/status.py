@@ -27,8 +27,10 @@ def status_command(
     while True:
         tree, shards = ask(cfg, urls, "/v1/tree"), ask(cfg, urls, "/v1/shards")
         broken = [i for s in shards["shards"] for i in s["inputs"] if i["error"]]
+        answer = {"tree": tree, "shards": shards["shards"], "broken": broken}
+        answer["stalled"] = tree["stalled"]
         if as_json:
-            click.echo(json.dumps({"tree": tree, "shards": shards["shards"], "broken": broken}))
+            click.echo(json.dumps(answer))
         else:
             click.echo("\n".join(lines(tree, shards["shards"])))
         if not watch:
@@ -46,6 +48,10 @@ def lines(tree: dict[str, Any], shards: list[dict[str, Any]]) -> list[str]:
         out.append(
             f"  level {entry['level']}: {entry['nodes']} nodes, {entry['rows']:,} rows held, "
             f"{entry['covering']} covering, {entry['splitting']} splitting, {entry['sinks']} sinks"
+        )
+    for one in tree["stalled"]:
+        out.append(
+            f"  STALLED {one['node']} on shard {one['shard']}, {one['worker']}: {one['why']}"
         )
     for shard in shards:
         lag = sum(max(0, i["end"] - 1 - max(i["stored"], i["routed"])) for i in shard["inputs"])

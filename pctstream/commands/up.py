@@ -26,7 +26,7 @@ from pctstream.pipes import client
 BACK_OFF_S = (1.0, 30.0)
 STEADY_S = 60.0
 STOP_S = 20.0
-CRASH_VARIABLES = ("PCT_CRASH_AT", "PCT_RAISE_AT")
+CRASH_VARIABLES = ("PCT_CRASH_AT", "PCT_RAISE_AT", "PCT_HANG_AT")
 
 
 @dataclass(slots=True)

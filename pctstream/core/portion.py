@@ -78,6 +78,11 @@ class Portion:
         return self.subtree.grown_to
 
     @property
+    def mode(self) -> str:
+        """Where its root is in its life."""
+        return self.subtree.nodes[0].state
+
+    @property
     def held_rows(self) -> int:
         """Rows that lie in this node's store."""
         return self.rows

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from pctstream.core import life
 from pctstream.core.cover import Cover
+from pctstream.core.monitor import Stalled
 from pctstream.core.names import (
     ROOT,
     Path,
@@ -27,12 +28,13 @@ class TreeView:
 
     def __init__(
         self, log: Routing, shards: Mapping[int, Record], portions: Mapping[str, Record],
-        covers: Mapping[Path, Cover],
+        covers: Mapping[Path, Cover], stalled: Sequence[Stalled] = (),
     ) -> None:  # fmt: skip
         self._log = log
         self._shards = shards
         self._portions = portions
         self._covers = {**covers, **log.covers}
+        self._stalled = stalled
         self._tree = str(log.tree.get("tree", ""))
 
     @cached_property
@@ -162,12 +164,12 @@ class TreeView:
         seen = self._nodes.get(path, {})
         at_cut = path[: log.cut + 1]
         portion = at_cut if at_cut in log.owners and level(at_cut) == log.cut else None
-        piped = path in log.states
+        piped = portion or path
         return {
             "name": node_name(path),
             "pipe": pipe_name(path),
-            "topic": pipe_topic(self._tree, path) if piped else None,
-            "agent": agent_name(path) if piped else None,
+            "topic": pipe_topic(self._tree, path) if path == piped else None,
+            "agent": agent_name(path) if path == piped else None,
             "level": level(path),
             "state": state,
             "mode": life.MODES[state],
@@ -188,8 +190,10 @@ class TreeView:
             ),
             "portion": node_name(portion) if portion else None,
             "shard": log.owners.get(portion or path),
-            "lag": self._lag(node_name(portion or path)),
-            "last_progress": self._progress(portion or path),
+            "lag": self._lag(node_name(piped)),
+            "last_progress": self._progress(piped),
+            "restarts": sum(int(i.get("restarts", 0)) for i in self._inputs(node_name(piped))),
+            "stalled": next((s.why for s in self._stalled if s.node == node_name(piped)), None),
             "history": self._history(path),
         }
 
@@ -206,15 +210,16 @@ class TreeView:
         return [dict(zip(names, e, strict=True)) for e in self._nodes[path]["history"]]
 
     def _lag(self, name: str) -> int:
-        inputs = [i for s in self._shards.values() for i in s["inputs"] if i["node"] == name]
+        inputs = self._inputs(name)
         return sum(max(0, i["end"] - 1 - max(i["stored"], i["routed"])) for i in inputs)
 
+    def _inputs(self, name: str) -> list[dict[str, Any]]:
+        return [i for s in self._shards.values() for i in s["inputs"] if i["node"] == name]
+
     def _progress(self, path: Path) -> float | None:
-        record = self._portions.get(node_name(path))
-        if record is not None:
-            return float(record["time"])
-        times = [float(s["time"]) for s in self._shards.values()]
-        return max(times) if times and path == ROOT else None
+        """When its position last moved."""
+        times = [float(i.get("moved", 0.0)) for i in self._inputs(node_name(path))]
+        return max(times, default=0.0) or None
 
     def portion(self, path: Path) -> dict[str, Any]:
         """GET /v1/portions/NAME."""

@@ -30,10 +30,7 @@ def create(worker: Worker) -> FastAPI:
 
     @app.exception_handler(PctError)
     async def problem(_: Request, error: PctError) -> JSONResponse:
-        headers = {"Retry-After": "1"} if error.retriable else {}
-        body = {"type": f"about:blank#{error.code}", "title": error.code, "status": error.status,
-                "detail": str(error)}  # fmt: skip
-        return JSONResponse(body, error.status, headers, "application/problem+json")
+        return _problem(error)
 
     wanted = token.secret(worker.cfg)
 
@@ -53,14 +50,27 @@ def create(worker: Worker) -> FastAPI:
     return app
 
 
+def _problem(error: PctError, more: dict[str, Any] | None = None) -> JSONResponse:
+    headers = {"Retry-After": "1"} if error.retriable else {}
+    body = {"type": f"about:blank#{error.code}", "title": error.code, "status": error.status,
+            "detail": str(error), **(more or {})}  # fmt: skip
+    return JSONResponse(body, error.status, headers, "application/problem+json")
+
+
 def _as_of(worker: Worker) -> dict[str, Any]:
     return {"time": time.time(), "epoch": worker.routing.epoch}
 
 
 def _view(worker: Worker) -> TreeView:
     return TreeView(
-        worker.routing, worker.current_shards(), worker.current_portions(), worker.model.covers()
-    )
+        worker.routing, worker.current_shards(), worker.current_portions(),
+        worker.model.covers(), worker.monitor.stalled(),
+    )  # fmt: skip
+
+
+def _stalled(worker: Worker) -> list[dict[str, Any]]:
+    """The nodes of the whole tree that stand still, as this worker sees it."""
+    return [s._asdict() for s in worker.monitor.stalled()]
 
 
 def _page(items: list[Any], limit: int, cursor: str) -> tuple[list[Any], str | None]:
@@ -76,13 +86,17 @@ def _health(app: FastAPI, worker: Worker) -> None:
         return {"live": True, "worker": worker.name, "generation": worker.generation()}
 
     @app.get("/readyz")
-    async def readyz() -> dict[str, Any]:
+    async def readyz() -> Any:
+        """503 for what is wrong here; nodes of other workers that stand still are only named."""
         if (why := worker.ready) is not None:
-            raise NotReady(f"{worker.name} is not ready: {why}")
-        return {"ready": True, "worker": worker.name, "as_of": _as_of(worker)}
+            error = NotReady(f"{worker.name} is not ready: {why}")
+            return _problem(error, {"stalled": _stalled(worker)})
+        answer = {"ready": True, "worker": worker.name, "stalled": _stalled(worker)}
+        return answer | {"as_of": _as_of(worker)}
 
     @app.get("/metrics")
     async def metrics() -> Response:
+        worker.monitor.show()
         return Response(worker.metrics.text(), media_type=worker.metrics.content_type)
 
 
@@ -109,7 +123,8 @@ def _tables(app: FastAPI, worker: Worker) -> None:
 def _tree(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/tree")
     async def tree() -> dict[str, Any]:
-        return _view(worker).overview() | {"as_of": _as_of(worker)}
+        answer = _view(worker).overview() | {"stalled": _stalled(worker)}
+        return answer | {"as_of": _as_of(worker)}
 
     @app.get("/v1/nodes")
     async def nodes(

@@ -152,6 +152,11 @@ class Reader:
             call = self._consumer.pause if wanted else self._consumer.resume
             call([TopicPartition(*entry.source)])
 
+    def asked(self, source: Source) -> bool:
+        """Whether the node wants nothing of this input for now."""
+        entry = self._inputs.get(source)
+        return entry is not None and entry.asked
+
     def held(self) -> dict[str, int]:
         """Inputs paused now, by who holds them: "node" or "channel"."""
         holds = [entry.hold for entry in list(self._inputs.values()) if entry.paused]

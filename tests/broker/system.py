@@ -79,7 +79,10 @@ class System:
 
     # workers
 
-    def start(self, *numbers: int, ready: bool = True, file_bytes: int = 0, **env: str) -> None:
+    def start(
+        self, *numbers: int, ready: bool = True, file_bytes: int = 0,
+        program: Sequence[str] = ("-m", "pctstream"), **env: str,
+    ) -> None:  # fmt: skip
         """Start workers; ``file_bytes`` bounds the size of any file they write."""
         for number in numbers:
             port = self.ports.setdefault(number, free_port())
@@ -93,7 +96,7 @@ class System:
 
             with (self.folder / f"worker-{number}.log").open("ab") as log:
                 self.workers[number] = subprocess.Popen(
-                    [sys.executable, "-m", "pctstream", "worker", "--name", f"worker-{number}"],
+                    [sys.executable, *program, "worker", "--name", f"worker-{number}"],
                     env=child_env, stdout=log, stderr=subprocess.STDOUT, preexec_fn=limit,
                 )  # fmt: skip
         if ready:

@@ -56,6 +56,7 @@ def test_a_node_agent_raises_with_a_block_in_hand(system: Make) -> None:
     assert verdict.applied == 2 * PART
     metrics = httpx.get(f"{one.urls[0]}/metrics", timeout=5).text
     assert "pct_node_restarts_total 1.0" in metrics
+    assert sum(node["restarts"] for node in one.get("/v1/nodes")["nodes"]) == 1
     assert one.workers[0].poll() is None
 
 

@@ -11,12 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pctstream.core import kernels
-from pctstream.core.cover import Cover, FindCover, refine
-from pctstream.core.lanes import Float32
+from pctstream.core.cover import Cover, refine
 from pctstream.errors import DataLoss
-
-X = 1000
 
 
 def square(a: list[float], b: list[float]) -> float:
@@ -39,44 +35,6 @@ def plain_lloyd(
             if members:
                 centroids[c] = [math.fsum(x) / len(members) for x in zip(*members, strict=True)]
     return centroids, cells()
-
-
-def ratio(counts: list[int]) -> float:
-    total = sum(counts)
-    entropy = -sum(c / total * math.log(c / total) for c in counts if c)
-    return entropy / math.log(len(counts)) if len(counts) > 1 else 1.0
-
-
-def scanned(rows: Float32, stop: str = "gap") -> FindCover:
-    find = FindCover(rows.shape[1], 1.0, X, 50_000, stop, 4096)
-    for at in range(0, len(rows), X):
-        find.feed(rows[at : at + X])
-    return find
-
-
-@pytest.mark.parametrize("stop", ["gap", "block"])
-def test_golden_uniform_square(stop: str) -> None:
-    rng = np.random.default_rng(20)
-    rows = rng.uniform(-1, 1, (10_000, 2)).astype(np.float32)
-    find = scanned(rows, stop)
-    assert find.state == "cover"
-    assert stop == "gap" or find.rows % X == 0
-    cover = refine(rows[: find.rows], find.prototypes, find.epsilon, 5, find.gap_now)
-
-    wide = rows[: find.rows].tolist()
-    centroids, cells = plain_lloyd(wide, find.prototypes.tolist(), 5)
-    assert np.allclose(cover.centroids, centroids, rtol=0, atol=1e-6)
-    assert cover.weights.tolist() == np.bincount(cells, minlength=cover.k).tolist()
-
-    assert cover.entropy_after == pytest.approx(ratio(cover.weights.tolist()), abs=1e-12)
-    assert cover.entropy_after >= cover.entropy_before
-    assert cover.entropy_after >= 0.95
-    p, confidence = cover.miss_bound
-    assert (p, confidence) == (3 / find.gap_now, 0.95) and p <= 3 / X
-
-    held_out = rng.uniform(-1, 1, (20_000, 2)).astype(np.float32)
-    hint = np.zeros(len(held_out), np.int32)
-    assert kernels.beyond(held_out, hint, cover.prototypes, cover.epsilon) / 20_000 <= 3 / X
 
 
 @settings(deadline=None, max_examples=40)

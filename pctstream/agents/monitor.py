@@ -1,0 +1,223 @@
+"""The monitor of a worker: looks at its nodes, says who stands still, restarts what it can.
+
+A thread of its own, which waits for nothing a node could hold: `core.monitor` judges, here is acted.
+
+- **Heartbeat.** Every shard's record goes to `.state` at least once a heartbeat; mostly the reports
+  do, and the monitor sends one where they are late. While one is not acked no second is sent, and the
+  broker is the reason for whatever stands still.
+- **Restart.** A node that makes no progress is restored from its store, its input is read again from
+  there, and its Faust agent is started anew if it has nothing in hand.
+- **A turn that never comes back** cannot be taken back: its thread may still write. If nothing at all
+  was carried out on its shard meanwhile, the worker ends, as it does when a store fails, and starts
+  again from its watermarks. A turn that is long but does things (a root routing a million held rows)
+  is left alone.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pctstream.agents.shard import Shard
+from pctstream.core import life
+from pctstream.core.block import Source
+from pctstream.core.monitor import Monitor, Sight, Stalled
+from pctstream.core.names import Path, node_name, node_path
+from pctstream.metrics import LABELLED_NODES_MAX
+from pctstream.tables import Record
+
+if TYPE_CHECKING:
+    from pctstream.agents.worker import Worker
+
+Turns = dict[tuple[int, Path], float]
+"""Shard and node of a turn under way: seconds."""
+TICK_S = 0.25
+LAST_WORDS_S = 2.0
+GROWTH_S = 600.0
+"""A portion that sees its rows again may refine a cover of thousands: the longest it may take."""
+
+
+class Watch:
+    """Watches one worker; its questions may be asked from any thread."""
+
+    def __init__(self, worker: Worker) -> None:
+        kafka = worker.cfg.kafka
+        self._worker = worker
+        self._patience_s = kafka.session_timeout_s
+        self._heartbeat_s = kafka.heartbeat_s
+        self._monitor = Monitor(worker.name, kafka.heartbeat_s, kafka.session_timeout_s)
+        self._lock = threading.Lock()
+        self._told_at = -math.inf
+        self._unacked: deque[float] = deque()
+        self._pulses: dict[int, tuple[int, float]] = {}
+        self._labelled: set[str] = set()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._closing.set()
+        self._thread.join(LAST_WORDS_S)
+
+    def heard(self, record: Record) -> None:
+        """A record of `.state` arrived, whether or not it counts."""
+        if record.get("kind") != "shard":
+            return
+        nodes = {str(i["node"]): i.get("stalled") for i in record["inputs"]}
+        with self._lock:
+            self._monitor.heard(int(record["shard"]), str(record["worker"]), nodes)
+
+    def raised(self, shard: Shard, path: Path) -> None:
+        """A node's agent raised: it is restored at once, or later if that did not help before."""
+        self._worker.metrics.restarts.inc()
+        with self._lock:
+            wait = self._monitor.raised(shard.number, node_name(path))
+        if not wait:
+            self._worker.restore(shard, path)
+
+    def stalled(self) -> list[Stalled]:
+        """Every node of the tree that stands still."""
+        with self._lock:
+            return self._monitor.stalled()
+
+    def own(self) -> list[Stalled]:
+        """Those of them that are here."""
+        return [s for s in self.stalled() if s.shard in self._worker.shards]
+
+    def known(self, shard: int, node: str) -> dict[str, Any]:
+        """What a shard's record says of one of its nodes."""
+        with self._lock:
+            moved, restarts, why = self._monitor.known(shard, node)
+        return {"moved": moved, "restarts": restarts, "stalled": why}
+
+    def told(self) -> Callable[[str | None], None]:
+        """The shards' records are being sent: what is to be called once they are acked."""
+        self._told_at = time.monotonic()
+        self._unacked.append(self._told_at)
+
+        def acked(reason: str | None) -> None:
+            self._unacked.popleft()
+            if reason is not None:
+                self._worker.fatal(reason)
+
+        return acked
+
+    def _run(self) -> None:
+        while not self._closing.wait(TICK_S):
+            try:
+                self._tick(time.monotonic())
+            except Exception as error:
+                self._worker.fatal(f"the monitor failed: {error!r}")
+
+    def _tick(self, now: float) -> None:
+        worker = self._worker
+        shards = dict(worker.shards)
+        busy = worker.agents.in_hand()
+        hung = self._hung(shards, busy, now)
+        ends = worker.inputs.reader.ends()
+        with self._lock:
+            self._monitor.tick(now)
+            self._monitor.host(set(shards))
+            for shard in shards.values():
+                for path, node in list(shard.nodes.items()):
+                    at, source = node.position, shard.source(path)
+                    done = at.routed if node.mode == life.SPLITTING else at.stored
+                    # a node in memory is ahead of its store while it has a turn in hand
+                    lag = max(ends.get(source, -1) - 1 - done, (shard.number, path) in busy)
+                    # a shard that grows a portion is at work, though nothing is taken meanwhile
+                    lag = 0 if shard.growing else lag
+                    held = self._held(source, (shard.number, path), hung, now)
+                    sight = Sight((at.stored, at.routed), lag, held)
+                    self._look(shard.number, node_name(path), sight)
+            due = self._monitor.due()
+        for number, name in due:
+            worker.metrics.restarts.inc()
+            worker.restart(shards[number], node_path(name))
+        self._beat(now)
+        self._end(hung, now)
+
+    def _look(self, shard: int, node: str, sight: Sight) -> None:
+        if self._monitor.watches(shard, node):
+            return self._monitor.look(shard, node, sight, time.time())
+        told = self._worker.model.held(f"shard:{shard}")
+        inputs: list[dict[str, Any]] = told["inputs"] if told else []
+        before: dict[str, Any] = next((i for i in inputs if i["node"] == node), {})
+        same = (before.get("stored"), before.get("routed")) == sight.at
+        moved_at = float(before.get("moved", 0.0)) if same else 0.0
+        restarts = int(before.get("restarts", 0))
+        return self._monitor.adopt(shard, node, sight, moved_at or time.time(), restarts)
+
+    def _hung(self, shards: dict[int, Shard], busy: Turns, now: float) -> Turns:
+        """The turns in hand during which nothing was carried out on their shard for too long."""
+        still = {}
+        for number, shard in shards.items():
+            pulses, since = self._pulses.get(number, (-1, now))
+            since = since if pulses == shard.pulses else now
+            self._pulses[number] = shard.pulses, since
+            still[number] = now - since
+        hung = {turn: min(s, still.get(turn[0], 0.0)) for turn, s in busy.items()}
+        return {
+            turn: s
+            for turn, s in hung.items()
+            if s > (GROWTH_S if shards[turn[0]].growing else self._patience_s)
+        }
+
+    def _held(self, source: Source, node: tuple[int, Path], hung: Turns, now: float) -> str:
+        """Why a restart of this node would not help."""
+        if self._broker_silent(now):
+            return "the broker acknowledges nothing"
+        if self._worker.fenced:
+            return "its worker has not rejoined the group"
+        if self._worker.inputs.reader.asked(source):
+            return "it is full and waits for the tree's decision"
+        for shard, path in hung:
+            if shard == node[0] or path == node[1]:
+                return f"a turn of {node_name(path)} on shard {shard} does not come back"
+        return ""
+
+    def _broker_silent(self, now: float) -> bool:
+        oldest = next(iter(list(self._unacked)), now)
+        return now - oldest > self._heartbeat_s
+
+    def _beat(self, now: float) -> None:
+        if not self._unacked and now - self._told_at >= self._heartbeat_s:
+            self._worker.reporter.beat()
+
+    def show(self) -> None:
+        """Set the metric for a scrape: a label for each node that stands still, none for others."""
+        gauge = self._worker.metrics.stalled
+        names = sorted({s.node for s in self.stalled()})
+        shown = Counter(names[:LABELLED_NODES_MAX])
+        if rest := len(names) - len(shown):
+            shown["other"] = rest
+        for name in self._labelled - set(shown):
+            gauge.remove(name)
+        for name, count in shown.items():
+            gauge.labels(name).set(count)
+        self._labelled = set(shown)
+
+    def _end(self, hung: Turns, now: float) -> None:
+        if self._worker.fenced or self._broker_silent(now):
+            return
+        for (shard, path), seconds in hung.items():
+            if seconds > 2 * self._patience_s:
+                self._last_words(shard, path)
+                self._worker.fatal(
+                    f"a turn of {node_name(path)} on shard {shard} has not come back for "
+                    f"{seconds:.0f} s: this worker ends and starts again from its watermarks"
+                )
+
+    def _last_words(self, shard: int, path: Path) -> None:
+        """Count the restart that is to come where the next process finds it."""
+        with self._lock:
+            self._monitor.raised(shard, node_name(path))
+        self._worker.reporter.beat()
+        deadline = time.monotonic() + LAST_WORDS_S
+        while self._unacked and time.monotonic() < deadline:
+            self._closing.wait(TICK_S)
