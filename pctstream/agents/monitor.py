@@ -16,6 +16,7 @@ A thread of its own, which waits for nothing a node could hold: `core.monitor` j
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -37,6 +38,8 @@ Turns = dict[tuple[int, Path], float]
 """Shard and node of a turn under way: seconds."""
 TICK_S = 0.25
 LAST_WORDS_S = 2.0
+WORKING_S = 1.0
+"""A turn that carried something out so recently is work, however long it takes."""
 GROWTH_S = 600.0
 """A portion that sees its rows again may refine a cover of thousands: the longest it may take."""
 
@@ -119,7 +122,7 @@ class Watch:
         worker = self._worker
         shards = dict(worker.shards)
         busy = worker.agents.in_hand()
-        hung = self._hung(shards, busy, now)
+        quiet = self._quiet(shards, busy, now)
         ends = worker.inputs.reader.ends()
         with self._lock:
             self._monitor.tick(now)
@@ -128,19 +131,22 @@ class Watch:
                 for path, node in list(shard.nodes.items()):
                     at, source = node.position, shard.source(path)
                     done = at.routed if node.mode == life.SPLITTING else at.stored
-                    # a node in memory is ahead of its store while it has a turn in hand
-                    lag = max(ends.get(source, -1) - 1 - done, (shard.number, path) in busy)
+                    lag = ends.get(source, -1) - 1 - done
+                    if (quiet_s := quiet.get((shard.number, path))) is not None:
+                        # at work; or not, and then its position in memory is ahead of what is done
+                        lag = 0 if quiet_s < WORKING_S else max(1, lag)
                     # a shard that grows a portion is at work, though nothing is taken meanwhile
                     lag = 0 if shard.growing else lag
-                    held = self._held(source, (shard.number, path), hung, now)
+                    held = self._held(source, (shard.number, path), busy, now)
                     sight = Sight((at.stored, at.routed), lag, held)
                     self._look(shard.number, node_name(path), sight)
             due = self._monitor.due()
         for number, name in due:
             worker.metrics.restarts.inc()
+            os.write(2, f"pctstream worker {worker.name}: {name} is restored\n".encode())
             worker.restart(shards[number], node_path(name))
         self._beat(now)
-        self._end(hung, now)
+        self._end(quiet, now)
 
     def _look(self, shard: int, node: str, sight: Sight) -> None:
         if self._monitor.watches(shard, node):
@@ -153,22 +159,19 @@ class Watch:
         restarts = int(before.get("restarts", 0))
         return self._monitor.adopt(shard, node, sight, moved_at or time.time(), restarts)
 
-    def _hung(self, shards: dict[int, Shard], busy: Turns, now: float) -> Turns:
-        """The turns in hand during which nothing was carried out on their shard for too long."""
+    def _quiet(self, shards: dict[int, Shard], busy: Turns, now: float) -> Turns:
+        """For each turn in hand: for how long nothing was carried out on its shard meanwhile."""
         still = {}
         for number, shard in shards.items():
             pulses, since = self._pulses.get(number, (-1, now))
             since = since if pulses == shard.pulses else now
             self._pulses[number] = shard.pulses, since
             still[number] = now - since
-        hung = {turn: min(s, still.get(turn[0], 0.0)) for turn, s in busy.items()}
-        return {
-            turn: s
-            for turn, s in hung.items()
-            if s > (GROWTH_S if shards[turn[0]].growing else self._patience_s)
-        }
+        quiet = {turn: min(s, still.get(turn[0], 0.0)) for turn, s in busy.items()}
+        growing = {number for number, shard in shards.items() if shard.growing}
+        return {t: 0.0 if t[0] in growing and s < GROWTH_S else s for t, s in quiet.items()}
 
-    def _held(self, source: Source, node: tuple[int, Path], hung: Turns, now: float) -> str:
+    def _held(self, source: Source, node: tuple[int, Path], busy: Turns, now: float) -> str:
         """Why a restart of this node would not help."""
         if self._broker_silent(now):
             return "the broker acknowledges nothing"
@@ -176,9 +179,10 @@ class Watch:
             return "its worker has not rejoined the group"
         if self._worker.inputs.reader.asked(source):
             return "it is full and waits for the tree's decision"
-        for shard, path in hung:
-            if shard == node[0] or path == node[1]:
-                return f"a turn of {node_name(path)} on shard {shard} does not come back"
+        for (shard, path), seconds in busy.items():
+            # its turn cannot be taken back, and who shares its lock or its agent waits for it
+            if seconds > self._patience_s and (shard == node[0] or path == node[1]):
+                return f"a turn of {node_name(path)} on shard {shard} has not come back"
         return ""
 
     def _broker_silent(self, now: float) -> bool:
@@ -202,10 +206,10 @@ class Watch:
             gauge.labels(name).set(count)
         self._labelled = set(shown)
 
-    def _end(self, hung: Turns, now: float) -> None:
+    def _end(self, quiet: Turns, now: float) -> None:
         if self._worker.fenced or self._broker_silent(now):
             return
-        for (shard, path), seconds in hung.items():
+        for (shard, path), seconds in quiet.items():
             if seconds > 2 * self._patience_s:
                 self._last_words(shard, path)
                 self._worker.fatal(

@@ -258,7 +258,8 @@ class Worker:
     def _restore(self, shard: Shard, path: Path) -> None:
         if self.shards.get(shard.number) is not shard:
             return
-        shard.restore(path, self.routing)
+        with shard.lock:  # a turn under way ends first: what it writes is in the store then
+            shard.restore(path, self.routing)
         self._adopt(shard)
         self.inputs.again(shard, path)
 
