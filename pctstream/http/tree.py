@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from pctstream.core import life
 from pctstream.core.names import ROOT, Path, agent_name, level, node_name, pipe_name, pipe_topic
 from pctstream.core.routing import Routing
+from pctstream.core.solver import NodeSummary
 from pctstream.tables import Record
 
 
@@ -59,6 +60,45 @@ class TreeView:
         record = self._portions.get(node_name(path))
         return int(record["rows"]) if record else 0
 
+    @property
+    def dimension(self) -> int:
+        """Of every row; 0 until it is known."""
+        return self._log.dimension
+
+    @property
+    def metric(self) -> str:
+        return self._log.metric
+
+    def epsilon(self, number: int) -> float | None:
+        """The epsilon of the covers found at a level; None before the first."""
+        covers = self._log.covers
+        found = [covers[p].epsilon for p in self.paths if level(p) == number and p in covers]
+        return found[0] if found else None
+
+    def summaries(self) -> dict[Path, NodeSummary]:
+        """Every node as the solver's views take it, parents before children."""
+        found = {}
+        for path in self.paths:
+            above = self._log.covers.get(path[:-1])
+            record = self._portions.get(node_name(path))
+            found[path] = NodeSummary(
+                path,
+                self.rows(path),
+                float(record["radius"]) if record else None,
+                above.centroids[path[-1]] if above else None,
+            )
+        return found
+
+    def structure(self, number: int) -> Hashable:
+        """Equal for two moments whose entries at a level, and their centres, are the same.
+
+        N0's centre moves with the rows of its children: it is an entry at level 0, and at every
+        level while it holds rows.
+        """
+        held = self.root_rows
+        root = (held, self.rows(ROOT)) if number == 0 or held else None
+        return self._log.seq, root
+
     def overview(self) -> dict[str, Any]:
         """GET /v1/tree."""
         log = self._log
@@ -77,10 +117,9 @@ class TreeView:
         paths = [p for p in self.paths if level(p) == number]
         states = [self._log.states[p] for p in paths]
         held = self.root_rows if number == 0 else sum(self.rows(p) for p in paths)
-        covers = [self._log.covers[p] for p in paths if p in self._log.covers]
         return {
             "level": number,
-            "epsilon": covers[0].epsilon if covers else None,
+            "epsilon": self.epsilon(number),
             "nodes": len(paths),
             "covering": states.count(life.COVERING),
             "waiting": states.count(life.WAITING),
