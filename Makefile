@@ -60,8 +60,9 @@ lint: $(VENV)/.locked ## ruff, formatting, who may import whom
 types: $(VENV)/.locked ## mypy --strict
 	$(VENV)/bin/mypy
 
-bench: setup ## measure against a plain confluent-kafka loop
+bench: setup ## measure against a plain confluent-kafka loop, and neighbors against brute force
 	$(PYTHON) benchmarks/end_to_end.py $(ARGS)
+	$(PYTHON) benchmarks/neighbors.py
 
 dashboards: setup ## Grafana and Prometheus with the dashboards
 	$(call later,the dashboards)

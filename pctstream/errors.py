@@ -61,6 +61,27 @@ class UsageError(PctError):
     exit_code = 2
 
 
+class QueryRefused(UsageError):
+    """A question to the views that has no meaning for this tree."""
+
+    code = "query"
+    status = 422
+
+
+class NotAcceptable(UsageError):
+    """None of the media types that the caller accepts is one that the view has."""
+
+    code = "not-acceptable"
+    status = 406
+
+
+class TooLarge(UsageError):
+    """The body of a request is larger than the view reads."""
+
+    code = "too-large"
+    status = 413
+
+
 class BrokerUnreachable(PctError):
     """No Kafka broker answers at the address in use."""
 

@@ -14,10 +14,23 @@ import httpx
 from pctstream import config
 from pctstream.broker import announced
 from pctstream.config import Config
-from pctstream.errors import BrokerUnreachable, NotReady, Refused
+from pctstream.errors import (
+    BrokerUnreachable,
+    NotFound,
+    NotReady,
+    PctError,
+    QueryRefused,
+    Refused,
+    TooLarge,
+    UsageError,
+)
 from pctstream.token import headers
 
 HTTP_TIMEOUT_S = 5.0
+REFUSALS: dict[int, type[PctError]] = {
+    400: UsageError, 401: Refused, 404: NotFound, 413: TooLarge, 422: QueryRefused,
+}  # fmt: skip
+"""Whose message a worker's answer is; the class knows the exit code."""
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,20 +79,23 @@ def worker_urls(cfg: Config, http: str | None = None) -> list[str]:
     return [f"http://{cfg.http.bind}"]
 
 
-def ask(cfg: Config, urls: list[str], path: str) -> Any:
-    """GET from the first worker that answers."""
+def ask(cfg: Config, urls: list[str], path: str, body: object = None) -> Any:
+    """GET from the first worker that answers; POST where there is a body."""
     last: Exception | None = None
     for url in urls:
         try:
-            answer = httpx.get(f"{url}{path}", timeout=HTTP_TIMEOUT_S, headers=headers(cfg))
+            answer = httpx.request(
+                "GET" if body is None else "POST", f"{url}{path}", json=body,
+                timeout=HTTP_TIMEOUT_S, headers=headers(cfg),
+            )  # fmt: skip
         except httpx.HTTPError as error:
             last = error
             continue
         if answer.status_code == 503:
             last = NotReady(str(answer.json().get("detail", answer.text)))
             continue
-        if answer.status_code == 401:
-            raise Refused(str(answer.json()["detail"]))
+        if answer.status_code in REFUSALS:
+            raise REFUSALS[answer.status_code](str(answer.json()["detail"]))
         answer.raise_for_status()
         return answer.json()
     raise NotReady(f"no worker answers at {', '.join(urls)}: {last}; is `pctstream up` running?")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,7 @@ from pctstream.core.names import (
     pipe_topic,
 )  # fmt: skip
 from pctstream.core.routing import Routing
+from pctstream.core.solver import NodeSummary
 from pctstream.tables import Record, nodes_of
 
 
@@ -107,6 +108,39 @@ class TreeView:
             return self._log.children(path)
         cover = self._covers.get(path)
         return [(*path, i) for i in range(cover.k)] if cover else []
+
+    @property
+    def dimension(self) -> int:
+        """Of every row; 0 until it is known."""
+        return self._log.dimension
+
+    @property
+    def metric(self) -> str:
+        return self._log.metric
+
+    def summaries(self) -> dict[Path, NodeSummary]:
+        """Every node as the solver's views take it, parents before children."""
+        found = {}
+        for path in self.paths:
+            above = self._covers.get(path[:-1])
+            radius = self._nodes[path]["radius"] if path in self._nodes else None
+            centroid = above.centroids[path[-1]] if above else None
+            if path == ROOT or centroid is not None:
+                found[path] = NodeSummary(path, self.rows(path), radius, centroid)
+        return found
+
+    def structure(self, number: int) -> Hashable:
+        """Equal for two moments whose entries at a level, and their centres, are the same.
+
+        N0's centre moves with the rows of its children: it is an entry at level 0, and at every
+        level while it holds rows.
+        """
+        entries = tuple(p for p in self.paths if level(p) == number or self._stands(p, number))
+        return entries, self.rows(ROOT) if ROOT in entries else None
+
+    def _stands(self, path: Path, number: int) -> bool:
+        """Whether a node above a level is an entry of its cover."""
+        return level(path) < number and (not self.children(path) or self.held(path) > 0)
 
     def overview(self) -> dict[str, Any]:
         """GET /v1/tree."""

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 
 from pctstream import tables, token
 from pctstream.core.names import node_path
-from pctstream.errors import NotFound, NotReady, PctError, Refused
+from pctstream.errors import NotFound, NotReady, Refused
+from pctstream.http import problem, solver
 from pctstream.http.digest import digest
 from pctstream.http.tree import TreeView
 
@@ -28,10 +28,7 @@ def create(worker: Worker) -> FastAPI:
     """The app that serves one worker's views."""
     app = FastAPI(title="pctstream", version="1", openapi_url="/openapi.json")
 
-    @app.exception_handler(PctError)
-    async def problem(_: Request, error: PctError) -> JSONResponse:
-        return _problem(error)
-
+    problem.add(app)
     wanted = token.secret(worker.cfg)
 
     @app.middleware("http")
@@ -39,22 +36,15 @@ def create(worker: Worker) -> FastAPI:
         given = request.headers.get("authorization")
         if token.allowed(wanted, request.url.path, given):
             return await go_on(request)
-        return await problem(
-            request, Refused("send `Authorization: Bearer TOKEN` (http.token_file)")
-        )
+        return problem.problem(Refused("send `Authorization: Bearer TOKEN` (http.token_file)"))
 
     _health(app, worker)
     _tables(app, worker)
     _tree(app, worker)
     _shards(app, worker)
+    max_level = worker.cfg.tree.max_level
+    solver.add(app, max_level, lambda: _view(worker), lambda: _as_of(worker))
     return app
-
-
-def _problem(error: PctError, more: dict[str, Any] | None = None) -> JSONResponse:
-    headers = {"Retry-After": "1"} if error.retriable else {}
-    body = {"type": f"about:blank#{error.code}", "title": error.code, "status": error.status,
-            "detail": str(error), **(more or {})}  # fmt: skip
-    return JSONResponse(body, error.status, headers, "application/problem+json")
 
 
 def _as_of(worker: Worker) -> dict[str, Any]:
@@ -90,7 +80,7 @@ def _health(app: FastAPI, worker: Worker) -> None:
         """503 for what is wrong here; nodes of other workers that stand still are only named."""
         if (why := worker.ready) is not None:
             error = NotReady(f"{worker.name} is not ready: {why}")
-            return _problem(error, {"stalled": _stalled(worker)})
+            return problem.problem(error, {"stalled": _stalled(worker)})
         answer = {"ready": True, "worker": worker.name, "stalled": _stalled(worker)}
         return answer | {"as_of": _as_of(worker)}
 

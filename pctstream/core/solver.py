@@ -1,0 +1,154 @@
+"""The weighted epsilon-cover of a level: what any solver can use instead of the rows.
+
+Theory
+------
+The cover of level L has one entry for each node of level L, and one for each node above that has no
+children: a leaf stands for itself. So every row of the tree is behind exactly one entry (R7).
+
+A node hands its rows down after it has split, not in the same instant, and what it still holds
+belongs to none of its children yet. While that is so the node is an entry as well, with those rows
+only. (Spread over the children they would be counted where they may never arrive.)
+
+A weight is the entry's share of all rows behind the entries, so the weights sum to 1 from whatever
+reports they were made. An entry without rows has weight 0 and stays: its ball is part of the cover.
+
+The centre of a node is its centroid in its parent's cover. N0 has no parent: its centre is the mean
+of its children's, weighted by their rows. Until it has children nobody knows a centre: then N0 stands
+for its rows without one (null, or NaN where there is no null). A node with neither rows nor a centre
+is no entry: before the first row the cover is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pctstream.core import kernels, names
+from pctstream.core.kernels import Float32, Float64, Int64
+from pctstream.core.names import Path
+from pctstream.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeSummary:
+    """A node as the views know it; in a mapping of them every node's parent is there too."""
+
+    path: Path
+    rows: int
+    """In its whole subtree."""
+    radius: float | None
+    """No row of the subtree is farther from the centroid; None: not known."""
+    centroid: Float32 | None
+    """f32[d], from its parent's cover; None for N0."""
+
+
+Nodes = Mapping[Path, NodeSummary]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelCover:
+    """The n entries of a level, in the order of their paths."""
+
+    level: int
+    epsilon: float | None
+    paths: tuple[Path, ...]
+    x: Float32
+    """f32[n, d]: the centres; a row of NaN where none is known."""
+    w: Float64
+    """f64[n]: shares of all rows; their sum is 1 (0 where there are no rows)."""
+    rows: Int64
+    """i64[n]"""
+    radius: Float64
+    """f64[n]: no row behind the entry is farther from its centre; NaN: not known."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def total(self) -> int:
+        """Rows behind all entries."""
+        return int(self.rows.sum())
+
+    @property
+    def placed(self) -> npt.NDArray[np.bool_]:
+        """bool[n]: which entries have a centre."""
+        if not self.x.shape[1]:
+            return np.zeros(len(self), np.bool_)
+        return np.asarray(~np.isnan(self.x).any(axis=1), np.bool_)
+
+
+def level_cover(nodes: Nodes, level: int, epsilon: float | None = None) -> LevelCover:
+    """The cover of a level; NotFound below 0. Below the tree's leaves it is the leaves' cover.
+
+    >>> def node(path, rows, *centroid):
+    ...     return NodeSummary(path, rows, 1.0, np.array(centroid, np.float32) if centroid else None)
+    >>> tree = {n.path: n for n in (node((0,), 8), node((0, 0), 6, 1.0), node((0, 1), 2, 5.0))}
+    >>> found = level_cover(tree, 1)
+    >>> found.paths, found.w.tolist(), level_cover(tree, 0).x.tolist()
+    (((0, 0), (0, 1)), [0.75, 0.25], [[2.0]])
+    """
+    if level < 0:
+        raise NotFound(f"there is no level {level}: levels begin with 0, the root's")
+    entries = _entries(nodes, level)
+    dimension = next((len(n.centroid) for n in nodes.values() if n.centroid is not None), 0)
+    x = np.full((len(entries), dimension), np.nan, np.float32)
+    radius = np.full(len(entries), np.nan, np.float64)
+    rows = np.array([held for _, held in entries], np.int64)
+    for i, (path, _) in enumerate(entries):
+        centre, bound = place(nodes, path)
+        if centre is not None:
+            x[i] = centre
+        if bound is not None:
+            radius[i] = bound
+    total = int(rows.sum())
+    w: Float64 = rows / total if total else np.zeros(len(rows), np.float64)
+    return LevelCover(level, epsilon, tuple(path for path, _ in entries), x, w, rows, radius)
+
+
+def _entries(nodes: Nodes, level: int) -> list[tuple[Path, int]]:
+    """Path and rows of every entry, in order."""
+    handed: dict[Path, int] = {}
+    for path, node in nodes.items():
+        if len(path) > 1:
+            handed[path[:-1]] = handed.get(path[:-1], 0) + node.rows
+    entries = []
+    for path in sorted(p for p in nodes if names.level(p) <= level):
+        rows = nodes[path].rows
+        if names.level(path) < level and path in handed:
+            rows -= handed[path]
+            if rows <= 0:
+                continue
+        if rows or place(nodes, path)[0] is not None:
+            entries.append((path, rows))
+    return entries
+
+
+def place(nodes: Nodes, path: Path) -> tuple[Float32 | None, float | None]:
+    """Centre f32[d] and radius of a node, each None where nobody knows it."""
+    node = nodes[path]
+    if node.centroid is not None:
+        return node.centroid, node.radius
+    below = [n for p, n in nodes.items() if p[:-1] == path and n.centroid is not None]
+    if not below:
+        return None, node.radius
+    rows = np.array([n.rows for n in below], np.float64)
+    centroids = np.stack([n.centroid for n in below if n.centroid is not None])
+    weights = rows if rows.any() else np.ones(len(below))
+    mean = (weights @ centroids.astype(np.float64)) / weights.sum()
+    centre: Float32 = mean.astype(np.float32)
+    if node.rows > rows.sum() or any(n.radius is None for n in below if n.rows):
+        return centre, None
+    same = np.zeros(len(below), np.int32)
+    far = kernels.distances(centroids, same, centre[None, :])
+    slack = 1.0 + (centre.shape[0] + 4) * 2.0**-52
+    return centre, max(
+        (
+            slack * (d + (n.radius or 0.0))
+            for d, n in zip(far.tolist(), below, strict=True)
+            if n.rows
+        ),
+        default=0.0,
+    )

@@ -1,0 +1,74 @@
+"""What comes with a request: its body, bounded, and what it accepts for an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from fastapi import Request
+
+from pctstream.core.block import ARROW
+from pctstream.errors import NotAcceptable, QueryRefused, TooLarge
+
+BODY_BYTES = 1 << 20
+ARROW_BYTES = 8 << 20
+
+
+async def body(request: Request) -> bytes:
+    """The whole body; TooLarge as soon as it is more than 1 MiB (8 MiB of Arrow)."""
+    is_arrow = request.headers.get("content-type", "").partition(";")[0].strip() == ARROW
+    limit = ARROW_BYTES if is_arrow else BODY_BYTES
+    refusal = TooLarge(f"the body may have {limit:,} bytes: ask for less at a time")
+    told = request.headers.get("content-length", "0")
+    if not told.isdigit() or int(told) > limit:
+        raise refusal
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > limit:
+            raise refusal
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def json_object(raw: bytes, fields: Sequence[str]) -> dict[str, Any]:
+    """The JSON object a body is, with none but these fields; QueryRefused otherwise."""
+    try:
+        found = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise QueryRefused(f"the body is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise QueryRefused("the body is not a JSON object")
+    if strange := sorted(set(found) - set(fields)):
+        raise QueryRefused(f"unknown field {strange[0]!r}: there are {', '.join(fields)}")
+    return found
+
+
+def chosen(accept: str | None, offered: Sequence[str]) -> str:
+    """The media type offered that an Accept header likes best, the first of equals (RFC 9110)."""
+    wishes = [_wish(part) for part in (accept or "*/*").split(",") if part.strip()]
+
+    def liked(kind: str) -> float:
+        names = (kind, kind.partition("/")[0] + "/*", "*/*")
+        for name in names:  # the most specific one decides
+            if found := [q for wish, q in wishes if wish == name]:
+                return max(found)
+        return 0.0
+
+    best = max(offered, key=liked)
+    if liked(best) <= 0.0:
+        raise NotAcceptable(f"nothing accepted is offered: there are {', '.join(offered)}")
+    return best
+
+
+def _wish(part: str) -> tuple[str, float]:
+    name, *parameters = (piece.strip() for piece in part.lower().split(";"))
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip() == "q":
+            try:
+                return name, float(value)
+            except ValueError:
+                return name, 0.0
+    return name, 1.0
