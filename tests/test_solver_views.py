@@ -72,7 +72,18 @@ class Standing:
         for i, record in enumerate(self.records):
             self.log.fold(record, i, 0.0)
         self.portions = {
-            f"N0,{i}": {"rows": 10 + i, "radius": 0.5 + i, "marks": []} for i in range(CHILDREN)
+            f"N0,{i}": {
+                "portion": f"N0,{i}",
+                "rows": 10 + i,
+                "marks": [],
+                "nodes": {
+                    "path": [""],
+                    "state": ["covering"],
+                    "rows": [10 + i],
+                    "radius": [0.5 + i],
+                },
+            }
+            for i in range(CHILDREN)
         }
         self.hold(held, "splitting")
 
@@ -82,7 +93,7 @@ class Standing:
         self.shards = {0: {"shard": 0, "root": root}}
 
     def view(self) -> TreeView:
-        return TreeView(self.log, self.shards, self.portions)
+        return TreeView(self.log, self.shards, self.portions, {})
 
     def client(self) -> Client:
         app = FastAPI()
@@ -152,7 +163,7 @@ def test_rows_that_n0_still_holds_are_an_entry_and_the_index_follows(tree: Stand
     assert sum(e["w"] for e in cover) == pytest.approx(1.0)
     assert near(client, 1, node="N0", max_distance=0.0) == {"N0": 0.0}
     before = client.get("/v1/levels/0/cover").json()["cover"][0]["x"]
-    tree.portions["N0,4"]["rows"] += 1000
+    tree.portions["N0,4"]["nodes"]["rows"][0] += 1000
     after = client.get("/v1/levels/0/cover").json()["cover"][0]["x"]
     assert before != after
     assert near(client, 0, center=after, max_distance=0.0) == {"N0": 0.0}

@@ -31,6 +31,11 @@ def log_of(split: bool) -> Routing:
     return log
 
 
+def portion(number: int, rows: int, marks: list[Any]) -> dict[str, Any]:
+    nodes = {"path": [""], "state": ["covering"], "rows": [rows]}
+    return {"portion": f"N0,{number}", "rows": rows, "marks": marks, "nodes": nodes}
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_a_row_held_at_the_split_is_counted_once_whatever_was_reported_last(seed: int) -> None:
     """Two shards and three portions report when they like; each row went down in order (R2)."""
@@ -44,7 +49,7 @@ def test_a_row_held_at_the_split_is_counted_once_whatever_was_reported_last(seed
         marks = [["t.P0", s, 7, 0, least[s, c]] for s in held]
         rows = sum(least[s, c] for s in held)
         rows_in += rows
-        portions[f"N0,{c}"] = {"rows": rows, "marks": marks}
+        portions[f"N0,{c}"] = portion(c, rows, marks)
     shards = {}
     for s in held:
         purged = all(least[s, c] >= held[s][c] for c in range(CHILDREN)) and chance.random() < 0.5
@@ -58,6 +63,6 @@ def test_a_row_held_at_the_split_is_counted_once_whatever_was_reported_last(seed
 def test_before_its_shard_tells_of_the_split_what_arrived_is_not_counted_at_n0() -> None:
     shards = {0: {"shard": 0, "root": {"state": "covering", "held": [], "rows": 9,
                                        "stored_rows": 9}}}  # fmt: skip
-    portions = {"N0,1": {"rows": 4, "marks": [["t.P0", 0, 3, 0, 4]]}}
+    portions = {"N0,1": portion(1, 4, [["t.P0", 0, 3, 0, 4]])}
     assert TreeView(log_of(True), shards, portions, {}).rows(ROOT) == 9
     assert TreeView(log_of(False), shards, {}, {}).rows(ROOT) == 9

@@ -26,7 +26,7 @@ def block_of(
         np.array([sources.index(s) for s, _, _ in places], np.int32),
         np.array([o for _, o, _ in places], np.int64),
         np.array([i for _, _, i in places], np.int32),
-        np.array(vectors, np.float32).reshape(len(places), -1),
+        np.array(vectors, np.float32).reshape(len(places), -1 if places else 2),
         None if ids is None else pa.array(ids, pa.string()),
     )
 

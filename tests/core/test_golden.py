@@ -24,6 +24,7 @@ from pctstream.core.tree import Author, Turns
 
 X, Y = 1000, 10_000
 SETTINGS: dict[str, Any] = {
+    "level_rows": 1, "level_idle_s": 1.0, "level_timeout_s": 1.0,
     "fanout": 16, "epsilon": 1.0, "gap": X, "sink_rows": Y, "stop": "gap", "prototypes": 4096,
     "kmeans_iterations": 5, "metric": "euclidean",
 }  # fmt: skip

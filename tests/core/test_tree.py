@@ -162,4 +162,4 @@ def test_an_author_that_comes_late_goes_on_from_what_it_reads() -> None:
     appended(waiting, [late.split(waiting)])
     assert waiting.covers[ROOT] == log.covers[ROOT]
     assert waiting.owners == log.owners
-    assert late.wants(waiting) == "nothing"
+    assert late.wants(waiting) == "level"
