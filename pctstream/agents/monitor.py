@@ -19,7 +19,7 @@ import math
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,6 @@ from pctstream.core import life
 from pctstream.core.block import Source
 from pctstream.core.monitor import Monitor, Sight, Stalled
 from pctstream.core.names import Path, node_name, node_path
-from pctstream.metrics import LABELLED_NODES_MAX
 from pctstream.tables import Record
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ class Watch:
         self._told_at = -math.inf
         self._unacked: deque[float] = deque()
         self._pulses: dict[int, tuple[int, float]] = {}
-        self._labelled: set[str] = set()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
 
@@ -192,19 +190,6 @@ class Watch:
     def _beat(self, now: float) -> None:
         if not self._unacked and now - self._told_at >= self._heartbeat_s:
             self._worker.reporter.beat()
-
-    def show(self) -> None:
-        """Set the metric for a scrape: a label for each node that stands still, none for others."""
-        gauge = self._worker.metrics.stalled
-        names = sorted({s.node for s in self.stalled()})
-        shown = Counter(names[:LABELLED_NODES_MAX])
-        if rest := len(names) - len(shown):
-            shown["other"] = rest
-        for name in self._labelled - set(shown):
-            gauge.remove(name)
-        for name, count in shown.items():
-            gauge.labels(name).set(count)
-        self._labelled = set(shown)
 
     def _end(self, quiet: Turns, now: float) -> None:
         if self._worker.fenced or self._broker_silent(now):

@@ -86,7 +86,6 @@ class Reporter:
         parcels = [self._parcel(f"{tree}.state", r) for r in records]
         if parcels:
             worker.writer.send(parcels, worker.monitor.told())
-        self._gauges()
 
     def beat(self) -> None:
         """Send the shards' records alone: this worker lives."""
@@ -179,27 +178,3 @@ class Reporter:
         key = key_of(record).encode()
         partition = zlib.crc32(key) % self._worker.cfg.shards.count
         return Parcel(topic, partition, key, orjson.dumps(record), [])
-
-    def _gauges(self) -> None:
-        worker, metrics = self._worker, self._worker.metrics
-        metrics.epoch.set(worker.routing.epoch)
-        for who, count in worker.inputs.reader.held().items():
-            metrics.paused.labels(who).set(count)
-        limits = list(worker.routing.limits.values())
-        for limit in set(limits):
-            metrics.limits.labels(limit).set(limits.count(limit))
-        metrics.ready.set(0.0 if worker.ready else 1.0)
-        for shard in list(worker.shards.values()):
-            root = shard.root
-            if root is None:
-                continue
-            rows = root.rows + sum(p.held_rows for p in shard.portions)
-            metrics.shard_rows.labels(str(shard.number)).set(rows)
-            metrics.shard_bytes.labels(str(shard.number)).set(sum(p.bytes for p in shard.portions))
-            lag = {"ingest": 0, "pipe": 0}
-            for entry in self._inputs(shard, worker.inputs.reader.ends()):
-                done = max(entry["stored"], entry["routed"])
-                kind = "ingest" if entry["node"] == "N0" else "pipe"
-                lag[kind] += max(0, entry["end"] - 1 - done)
-            for kind, messages in lag.items():
-                metrics.lag.labels(kind, str(shard.number)).set(messages)

@@ -25,6 +25,7 @@ from functools import partial
 from confluent_kafka import Message as KafkaMessage
 
 from pctstream.agents.fence import Fence
+from pctstream.agents.gauges import Gauges
 from pctstream.agents.hosting import Hosting
 from pctstream.agents.inputs import Inputs
 from pctstream.agents.monitor import Watch
@@ -92,6 +93,7 @@ class Worker:
             Limits(cfg.blocks.rows, cfg.blocks.bytes), crash_points(), self.inputs.identity,
         )  # fmt: skip
         self.reporter = Reporter(self)
+        self.metrics.registry.register(Gauges(self))
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="turn")
         self.agents.bind(self.take, self._pool)
         self._logs = [

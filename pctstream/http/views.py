@@ -86,7 +86,6 @@ def _health(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        worker.monitor.show()
         return Response(worker.metrics.text(), media_type=worker.metrics.content_type)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ ROWS = 20_000
 @pytest.fixture(scope="module")
 def grown(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Two workers, four shards, a tree of one level over a mixture; tests add rows, none is lost."""
-    settings: dict[str, object] = {"shards.count": 4, "tree.epsilon": 8.0, "tree.gap": 500}
+    settings: dict[str, object] = {
+        "shards.count": 4, "tree.epsilon": 8.0, "tree.gap": 500, "tree.max_level": 1,
+    }  # fmt: skip
     folder = tmp_path_factory.mktemp("grown")
     one = System(broker.bootstrap, f"t{os.getpid()}-rows", folder, settings)
     one.start(0, 1)
@@ -62,11 +65,46 @@ def test_state_records_are_few(grown: System) -> None:
         grown.settle()
     times: dict[int, int] = {}
     for message in records(grown, "state"):
-        window = int(orjson.loads(message.value or b"{}")["time"] // 1.0)
+        record = orjson.loads(message.value or b"{}")
+        if record["kind"] == "cover":  # told once, when it is found
+            continue
+        window = int(record["time"] // 1.0)
         times[window] = times.get(window, 0) + 1
     # windows of the workers do not begin together: a second may see the edges of two
     assert np.mean(sorted(times.values())) <= 2 * (portions + 4)
     assert max(times.values()) <= 3 * (portions + 4)
+
+
+def test_the_workers_metrics_add_up_to_the_tree(grown: System) -> None:
+    """Whoever sums over the workers counts every row, every node and N0 once."""
+    levels = grown.get("/v1/tree")["levels"]
+
+    def told() -> Counter[str]:
+        total: Counter[str] = Counter()
+        for url in grown.urls:
+            for line in httpx.get(f"{url}/metrics", timeout=5).text.splitlines():
+                if line.startswith(
+                    ("pct_nodes{", "pct_cover_size{", "pct_shard_rows{", "pct_ready")
+                ):
+                    name, _, value = line.rpartition(" ")
+                    total[name] += float(value)
+        return total
+
+    wanted = Counter(
+        {
+            f'pct_nodes{{level="{at["level"]}",state="{state}"}}': at[key]
+            for at in levels
+            for state, key in (("covering", "covering"), ("splitting", "splitting"))
+            if at[key]
+        }
+    )
+    sizes = {f'pct_cover_size{{level="{n}"}}': len(grown.get(f"/v1/levels/{n}/cover")["cover"])
+             for n in range(len(levels))}  # fmt: skip
+    found = wait_for("the same", lambda: (t := told()) and all(
+        t[name] == value for name, value in (wanted | Counter(sizes)).items()) and t)  # fmt: skip
+    assert found["pct_ready"] == 2
+    rows = sum(v for name, v in found.items() if name.startswith("pct_shard_rows"))
+    assert rows == grown.get("/v1/tree")["rows"]
 
 
 def test_pipes_appear_without_a_rebalance(system: Make) -> None:
