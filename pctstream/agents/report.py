@@ -111,6 +111,14 @@ class Reporter:
         rate = self._rate(name, portion.rows, now)
         return portion_record(shard, portion, self._worker.name, now, rate)
 
+    def all_shards(self) -> dict[int, Record]:
+        """Every shard's record: as it was told, and as of now for those hosted here."""
+        return self._worker.model.shards() | self.shards()
+
+    def all_portions(self) -> dict[str, Record]:
+        """Every portion's record, likewise."""
+        return self._worker.model.portions() | self.portions()
+
     def again(self, record: Record) -> None:
         """A lower record than one held was read: if it is of an entity here, tell it once more."""
         if record["worker"] != self._worker.name:

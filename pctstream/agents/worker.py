@@ -148,17 +148,11 @@ class Worker:
             return "it stood still longer than the session timeout and has not rejoined the group"
         if broken := list(self.inputs.broken.values()):
             return "; ".join(str(e) for e in broken)
+        if disputed := list(self.model.disputed.values()):
+            return f"a rebuild found another cover than is known (R10): {', '.join(disputed)}"
         if own := self.monitor.own():
             return "; ".join(f"{s.node} on shard {s.shard} stands still: {s.why}" for s in own)
         return None
-
-    def current_shards(self) -> dict[int, Record]:
-        """Every shard's record: as reported, and as they are now for those hosted here."""
-        return self.model.shards() | self.reporter.shards()
-
-    def current_portions(self) -> dict[str, Record]:
-        """Every portion's record, likewise."""
-        return self.model.portions() | self.reporter.portions()
 
     # turns
 

@@ -53,7 +53,7 @@ def _as_of(worker: Worker) -> dict[str, Any]:
 
 def _view(worker: Worker) -> TreeView:
     return TreeView(
-        worker.routing, worker.current_shards(), worker.current_portions(),
+        worker.routing, worker.reporter.all_shards(), worker.reporter.all_portions(),
         worker.model.covers(), worker.monitor.stalled(),
     )  # fmt: skip
 
@@ -159,13 +159,13 @@ def _shards(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/shards")
     async def shards() -> dict[str, Any]:
-        records = worker.current_shards()
+        records = worker.reporter.all_shards()
         shown = [shard_view(records[s]) for s in sorted(records)]
         return {"shards": shown, "count": worker.cfg.shards.count, "as_of": _as_of(worker)}
 
     @app.get("/v1/shards/{number}")
     async def shard(number: int) -> dict[str, Any]:
-        record = worker.current_shards().get(number)
+        record = worker.reporter.all_shards().get(number)
         if record is None:
             raise NotFound(f"no shard {number} has reported yet")
         return shard_view(record) | {"as_of": _as_of(worker)}
