@@ -55,7 +55,8 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(table, key, value) of what a record says."""
     if record.get("kind") == "portion":
         name = record["portion"]
-        yield "portions", name, dict(record)
+        if not record.get("trunk"):
+            yield "portions", name, dict(record)
         where = {k: record[k] for k in ("offset", "epoch", "time")} | {"shard": record["owner"]}
         for node in nodes_of(record):
             yield "nodes", node.pop("name"), node | where

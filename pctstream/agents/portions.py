@@ -10,6 +10,7 @@ from pctstream.core.names import Path, node_name
 from pctstream.core.portion import Portion
 from pctstream.core.position import Position
 from pctstream.core.subtree import NodeRecord
+from pctstream.core.trunk import Trunk
 from pctstream.tables import ReadModel, Record
 
 PIECE_BYTES = 256 * 1024
@@ -36,6 +37,7 @@ def portion_record(
     return {
         "kind": "portion",
         "portion": node_name(portion.path),
+        "trunk": isinstance(portion, Trunk),
         "owner": shard.number,
         "worker": worker,
         "epoch": position.epoch,
