@@ -56,8 +56,8 @@ class Gauges(Collector):
         held = worker.inputs.reader.held()
         yield gauge("pct_inputs_paused", "Inputs not read, by who holds them: node or channel.",
                     "reason", [((who,), n) for who, n in held.items()])  # fmt: skip
-        stalled = Counter(s.node for s in worker.monitor.stalled())
-        names = {n: float(stalled[n]) for n in sorted(stalled)[:LABELLED_NODES_MAX]}
+        stalled = sorted({s.node for s in worker.monitor.stalled()})
+        names = dict.fromkeys(stalled[:LABELLED_NODES_MAX], 1.0)
         if len(stalled) > len(names):
             names["other"] = float(len(stalled) - len(names))
         yield gauge("pct_node_stalled", "Nodes that stand still, by name.", "node",
