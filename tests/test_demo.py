@@ -9,6 +9,7 @@ import pytest
 
 from pctstream.demo.finale import reach
 from pctstream.demo.growth import News, faults
+from pctstream.demo.scenes import verdict
 
 STATES = ("covering", "waiting", "splitting", "sinks", "leaves")
 
@@ -85,3 +86,16 @@ def test_within_reach_are_as_many_as_asked_for(seed: int) -> None:
     assert far == round(far, 2)
     assert reach(centres[:1].tolist(), 4) == 0.01
     assert reach(centres[:3].tolist(), 4) > np.linalg.norm(centres[:3] - centres[0], axis=1).max()
+
+
+@pytest.mark.parametrize(("code", "proved", "wrong", "wanted"), [
+    (0, True, [], 0), (0, False, [], 1), (0, True, ["level 2 is not filled"], 1), (5, True, [], 5),
+    (5, False, ["level 2 is not filled"], 5), (1, True, [], 1),
+])  # fmt: skip
+def test_only_a_run_without_fault_ends_with_0(
+    code: int, proved: bool, wrong: list[str], wanted: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verdict(code, proved, wrong) == wanted
+    said = capsys.readouterr().out
+    assert ("all is well" in said) == (wanted == 0)
+    assert all(f"WRONG: {fault}" in said for fault in wrong)

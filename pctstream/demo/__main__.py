@@ -49,7 +49,7 @@ def main() -> NoReturn:
 
 def demo() -> int:
     """The scenes in order; the exit code."""
-    say("pctstream demo: about 2 minutes, 2 cores, 2 GB of memory, 2 GB of disk under "
+    say("pctstream demo: 1 to 2 minutes, 2 cores, 2 GB of memory, 2 GB of disk under "
         f"{tempfile.gettempdir()};")  # fmt: skip
     say("a Kafka broker of its own (Java 17) unless PCT_BROKER names one; nothing is left behind.")
     started = time.monotonic()

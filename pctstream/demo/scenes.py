@@ -75,22 +75,11 @@ class Scenes:
             code = finale.proof()
             self._rest()
             wrong = finale.look()
-            return self._verdict(code, proved, wrong)
+            return verdict(code, proved, wrong)
         finally:
             self._stop.set()
             watch.end()
             self._feeder.join(30)
-
-    @staticmethod
-    def _verdict(code: int, proved: bool, wrong: list[str]) -> int:
-        """The exit code, and a word for it."""
-        title("the verdict")
-        for fault in wrong:
-            say(f"WRONG: {fault}")
-        good = proved and code == 0 and not wrong
-        say("nothing lost, nothing doubled, levels 0 to 2 filled, the weights of each sum to 1: all "
-            "is well" if good else "this run is NOT a success")  # fmt: skip
-        return code or (0 if good else 1)
 
     def _configured(self) -> Config:
         system = self._system
@@ -210,3 +199,14 @@ class Scenes:
             if now - told >= 2 * LINE_S:
                 told = now
                 say(f"the tree still grows ... ({now - started:.0f} s)")
+
+
+def verdict(code: int, proved: bool, wrong: list[str]) -> int:
+    """The exit code: that of `verify`, or 1 for anything else; and a word for it."""
+    title("the verdict")
+    for fault in wrong:
+        say(f"WRONG: {fault}")
+    good = proved and code == 0 and not wrong
+    say("nothing lost, nothing doubled, levels 0 to 2 filled, the weights of each sum to 1: all "
+        "is well" if good else "this run is NOT a success")  # fmt: skip
+    return code or (0 if good else 1)
