@@ -50,6 +50,12 @@ def patches(image: Bytes, size: int = SIZE) -> tuple[Bytes, Ints, Ints]:
     return vectors, x, y
 
 
+def pixels(vector: npt.ArrayLike, size: int = SIZE) -> Bytes:
+    """The picture u8[size, size, 3] of numbers f[size * size * 3] from 0 to 1, as `patches` lays it."""
+    values = np.asarray(vector, np.float64).reshape(size, size, 3)
+    return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+
+
 def write(path: Path, name: str, seed: int) -> int:
     """The patches of a photograph in a shuffled order as .npz: arrays X, id, x, y, image; how many."""
     vectors, x, y = patches(photograph(name))

@@ -44,11 +44,7 @@ def lines(tree: dict[str, Any], shards: list[dict[str, Any]]) -> list[str]:
         f"tree {tree['name']}: {tree['rows']:,} rows of {tree['dimension']} numbers, epoch "
         f"{tree['epoch']}, {tree['state']}"
     ]
-    for entry in tree["levels"]:
-        out.append(
-            f"  level {entry['level']}: {entry['nodes']} nodes, {entry['rows']:,} rows held, "
-            f"{entry['covering']} covering, {entry['splitting']} splitting, {entry['sinks']} sinks"
-        )
+    out += [f"  level {entry['level']}: {level_line(entry)}" for entry in tree["levels"]]
     for one in tree["stalled"]:
         out.append(
             f"  STALLED {one['node']} on shard {one['shard']}, {one['worker']}: {one['why']}"
@@ -61,3 +57,15 @@ def lines(tree: dict[str, Any], shards: list[dict[str, Any]]) -> list[str]:
         )
         out += [f"    BROKEN {i['topic']}: {i['error']}" for i in shard["inputs"] if i["error"]]
     return out
+
+
+def level_line(entry: dict[str, Any]) -> str:
+    """A level of `/v1/tree` for people; the lowest, all leaves, neither covers nor closes."""
+    names = ("covering", "waiting", "splitting", "sinks", "leaves")
+    states = ", ".join(f"{entry[name]} {name}" for name in names)
+    line = f"{entry['nodes']} nodes, {entry['rows']:,} rows held, {states}"
+    if entry["nodes"] == entry["leaves"]:
+        return line
+    epsilon = "not known" if entry["epsilon"] is None else f"{entry['epsilon']:.6g}"
+    closed = f"closed by {entry['closed_by']}" if entry["closed_by"] else "open"
+    return f"{line}, epsilon {epsilon}, {closed}"

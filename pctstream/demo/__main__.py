@@ -1,0 +1,90 @@
+"""The demo from beginning to end: `python -m pctstream.demo`."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from pctstream import photographs
+from pctstream.demo.scenes import Scenes
+from pctstream.demo.telling import say, title
+from pctstream.errors import PctError
+from pctstream.running import Running
+
+PHOTOGRAPH = "china"
+SEED = 7
+EPSILON = 4.26
+STAY_S = 45.0
+
+SETTINGS = {
+    "PCT_TREE__EPSILON": str(EPSILON),
+    # Levels 0 to 3: with the default of 6 the tree grows on for minutes after the last row, into
+    # nodes of a few hundred patches each. The epsilons below N0 and when a level closes are defaults.
+    "PCT_TREE__MAX_LEVEL": "3",
+    "PCT_SHARDS__COUNT": "4",
+    "PCT_DRIFT__WINDOW_S": "1",
+}
+KEPT = ("PCT_BROKER", "PCT_JARS", "PCT_KAFKA__")
+
+
+def main() -> NoReturn:
+    """Run it; Ctrl-C and SIGTERM stop everything that was started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    try:
+        code = demo()
+    except KeyboardInterrupt:
+        code = 130
+    except PctError as error:
+        say(f"demo: {error}")
+        code = error.exit_code
+    sys.exit(code)
+
+
+def demo() -> int:
+    """The scenes in order; the exit code."""
+    say("pctstream demo: 1 to 2 minutes, 2 cores, 2 GB of memory, 2 GB of disk under "
+        f"{tempfile.gettempdir()};")  # fmt: skip
+    say("a Kafka broker of its own (Java 17) unless PCT_BROKER names one; nothing is left behind.")
+    started = time.monotonic()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PCT_") or k.startswith(KEPT)}
+    env = {**kept, **SETTINGS, "PCT_TREE__NAME": f"demo-{os.getpid()}"}
+    with (
+        tempfile.TemporaryDirectory(prefix="pctstream-demo-", ignore_cleanup_errors=True) as folder,
+        Running(Path(folder), 2, env) as system,
+    ):
+        title("a broker and two workers")
+        data = Path(folder) / f"{PHOTOGRAPH}.npz"
+        total = photographs.write(data, PHOTOGRAPH, SEED)
+        say(f"{total:,} patches of 8 x 8 x 3 = 192 numbers: {photographs.CREDITS[PHOTOGRAPH]}")
+        system.wait_ready(say)
+        say(f"ready; look at {system.urls[0]}/docs and {system.urls[0]}/v1/tree meanwhile")
+        code = Scenes(system, data, total, EPSILON).play()
+        say(f"the demo took {time.monotonic() - started:.0f} s")
+        stay(system)
+        title("stopping everything")
+    return code
+
+
+def stay(system: Running) -> None:
+    """On a terminal there is somebody who may want to look around."""
+    page = f"{system.urls[0]}/docs, and the tree: {system.urls[0]}/v1/tree"
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        say(f"a page to look at while a system runs (`make up` starts one): {page}")
+        return
+    say(f"a page to look at, and time to try the commands above: {page}")
+    say(f"everything runs on for {STAY_S:.0f} s; Enter ends it now")
+    for left in range(int(STAY_S), 0, -5):
+        if select.select([sys.stdin], [], [], 5.0)[0]:
+            return
+        say(f"... {left - 5} s")
+
+
+if __name__ == "__main__":
+    main()
