@@ -11,6 +11,8 @@ from typing import Any
 
 from pctstream.tables import NAMES, entries, newer, readable
 
+PENDING_MAX = 50
+"""Changelog messages that may wait when the next record is taken; Faust warns from 100 on."""
 TOLD = frozenset({"offset", "time"})
 
 
@@ -34,3 +36,7 @@ def declare_state(app: Any, topic: Any, options: dict[str, Any]) -> None:
                 held = tables[table].get(key)
                 if newer(value, held) and changed(value, held):
                     tables[table][key] = value
+            # a record of a portion writes as many entries as it has nodes, and nothing drains between
+            buffer = app.producer.buffer
+            while buffer.size > PENDING_MAX:
+                await buffer.flush_atmost(buffer.size - PENDING_MAX)
