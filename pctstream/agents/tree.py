@@ -102,7 +102,7 @@ class TreeAuthor:
         children = range(self._log.covers[path].k)
         names = [pipe_topic(self._cfg.tree.name, (*path, i)) for i in children]
         topics.apply(self._admin, [topics.pipe_spec(self._cfg, n) for n in names])
-        self._writer.prime(names)
+        self._writer.prime()
         return self._append(author.split(self._log, path))
 
     def _grow(self, author: Author) -> bool:
