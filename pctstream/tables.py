@@ -62,7 +62,7 @@ def _steps(nodes: Mapping[str, Any]) -> int:
     history, state = nodes.get("history", ()), nodes.get("state", "")
     if isinstance(state, str):
         return len(history) + (state == life.SINK)
-    return sum(map(len, history)) + state.count(life.SINK)
+    return sum(map(len, history)) + list(state).count(life.SINK)
 
 
 def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -104,6 +104,25 @@ def readable(raw: bytes | None) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+FIELDS = {
+    "shard": ("shard", "worker", "epoch", "offset", "time", "inputs", "root", "metrics"),
+    "portion": ("portion", "owner", "worker", "epoch", "offset", "time", "marks", "nodes"),
+    "cover": ("node", "hash", "worker", "piece", "pieces", "data"),
+}
+"""What a record of each kind must say to be one."""
+
+
+def told(raw: bytes | None) -> dict[str, Any]:
+    """A record of `.state`; empty where it is none of these kinds: of a later version, or nobody's.
+
+    >>> told(b'{"kind": "weather"}'), told(b'{"kind": "shard", "shard": 3}'), told(b"[]")
+    ({}, {}, {})
+    """
+    found = readable(raw)
+    wanted = FIELDS.get(str(found.get("kind")))
+    return found if wanted and all(field in found for field in wanted) else {}
 
 
 class ReadModel:

@@ -42,7 +42,6 @@ from pctstream.core.trunk import Trunk
 from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
 
-
 HELD_MESSAGES = 16
 """Held rows are routed so many messages' worth at a time (a unit's, as shipped)."""
 
