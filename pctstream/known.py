@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pctstream.config import Config
 from pctstream.core.names import Path
 from pctstream.core.routing import Routing
 from pctstream.pipes import client
+from pctstream.tables import readable
 
 PATIENCE_S = 5.0
 
@@ -31,7 +31,7 @@ def known_portions(cfg: Config) -> list[Path]:
                 if error is not None and error.code() == KafkaError._PARTITION_EOF:
                     return sorted(log.owners)
                 if error is None:
-                    log.fold(orjson.loads(message.value() or b"{}"), int(message.offset() or 0), 0)
+                    log.fold(readable(message.value()), int(message.offset() or 0), 0)
     except KafkaException:
         pass
     finally:

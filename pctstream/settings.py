@@ -189,7 +189,7 @@ class LimitsSettings:
     channel_blocks: int = _set(16, "blocks", "waiting for one node agent before its reader pauses", allowed.whole(1, 10_000))
     rows_in_flight: int = _set(200_000, "rows", "read by a worker and not yet applied or acked", allowed.whole(1, 10**9))
     prototypes: int = _set(4096, "prototypes per node", "a larger cover makes the node a sink", allowed.whole(1, 1_000_000))
-    nodes: int = _set(100_000, "nodes", "the tree grows no further", allowed.whole(1, 10**7))
+    nodes: int = _set(100_000, "nodes", "the tree grows no further", allowed.whole(2, 10**7))
     topics: int = _set(2000, "topics", "portions that get a pipe of their own", allowed.whole(1, 10**6))
     unit_rows: int = _set(16_384, "rows", "decoded and applied together", allowed.whole(1, 10**7))
     unit_bytes: int = _set(8_388_608, "bytes", "decoded and applied together", allowed.whole(1024, 1 << 31))

@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 
+from pctstream.core import life
 from pctstream.core.cover import Cover
 from pctstream.core.names import Path, node_path
 from pctstream.errors import DataLoss
@@ -39,7 +40,8 @@ def key_of(record: Record) -> str:
 
 
 def newer(record: Record, held: Record | None) -> bool:
-    """Whether the record replaces the held one: a later owner, else a later place in the logs.
+    """Whether the record replaces the held one: a later owner, else a later place in the logs, else
+    as far grown there. (An old owner that wakes tells of the same place before its level opened.)
 
     >>> newer({"epoch": 3, "offset": 9}, {"epoch": 3, "offset": 8})
     True
@@ -48,7 +50,19 @@ def newer(record: Record, held: Record | None) -> bool:
     """
     if held is None:
         return True
-    return (record["epoch"], record["offset"]) >= (held["epoch"], held["offset"])
+    return _place(record) >= _place(held)
+
+
+def _place(record: Record) -> tuple[int, int, int]:
+    return record["epoch"], record["offset"], _steps(record.get("nodes", record))
+
+
+def _steps(nodes: Mapping[str, Any]) -> int:
+    """How many steps of their lives a portion's nodes, or a node, have gone."""
+    history, state = nodes.get("history", ()), nodes.get("state", "")
+    if isinstance(state, str):
+        return len(history) + (state == life.SINK)
+    return sum(map(len, history)) + list(state).count(life.SINK)
 
 
 def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -91,6 +105,25 @@ def readable(raw: bytes | None) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+FIELDS = {
+    "shard": ("shard", "worker", "epoch", "offset", "time", "inputs", "root", "metrics"),
+    "portion": ("portion", "owner", "worker", "epoch", "offset", "time", "marks", "nodes"),
+    "cover": ("node", "hash", "worker", "piece", "pieces", "data"),
+}
+"""What a record of each kind must say to be one."""
+
+
+def told(raw: bytes | None) -> dict[str, Any]:
+    """A record of `.state`; empty where it is none of these kinds: of a later version, or nobody's.
+
+    >>> told(b'{"kind": "weather"}'), told(b'{"kind": "shard", "shard": 3}'), told(b"[]")
+    ({}, {}, {})
+    """
+    found = readable(raw)
+    wanted = FIELDS.get(str(found.get("kind")))
+    return found if wanted and all(field in found for field in wanted) else {}
 
 
 class ReadModel:

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import yaml
@@ -149,9 +150,16 @@ def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
     return {name: str(topic.topic_id) for name, topic in found.items() if topic is not None}
 
 
-def _spec(kind: str, cfg: Config, path: str = "") -> TopicSpec:
+@cache
+def _kind(kind: str) -> Mapping[str, Any]:
+    """What the file says of this kind; read once, since a level may open hundreds of pipes."""
     text = (packed.topic_kinds() / f"{kind}.yaml").read_text(encoding="utf-8")
-    spec = yaml.safe_load(text)["spec"]
+    found: Mapping[str, Any] = yaml.safe_load(text)["spec"]
+    return found
+
+
+def _spec(kind: str, cfg: Config, path: str = "") -> TopicSpec:
+    spec = _kind(kind)
     places = {"tree": cfg.tree.name, "shards": cfg.shards.count, "path": path}
     return TopicSpec(
         name=spec["topicName"].format(**places),

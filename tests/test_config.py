@@ -119,6 +119,7 @@ def test_variables_that_are_no_settings_are_left_alone() -> None:
         ("shards.capacity", {"8": 1}, "0 to shards.count - 1"),
         ("shards.capacity", {"a": 1}, "shard = weight"),
         ("shards.capacity", {"1": 0}, "above 0"),
+        ("limits.nodes", 1, "a whole number from 2"),
         ("limits.unit_bytes", 8192, "at least blocks.row_bytes"),
         ("kafka.heartbeat_s", 6, "half of kafka.session_timeout_s"),
         ("kafka.broker", "localhost", "host:port"),

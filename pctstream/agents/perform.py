@@ -15,11 +15,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from pctstream.agents.shard import Node, Shard, Turn, node_path
-from pctstream.core.block import ARROW, Block, Source, encode
+from pctstream.core.block import ARROW, Block, Source, concat, encode
 from pctstream.core.effects import (
     Apply,
     Dropped,
@@ -41,6 +41,9 @@ from pctstream.core.root import Root
 from pctstream.core.trunk import Trunk
 from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
+
+HELD_MESSAGES = 16
+"""Held rows are routed so many messages' worth at a time (a unit's, as shipped)."""
 
 
 class Outlet(Protocol):
@@ -155,7 +158,7 @@ class Performer:
                     self._send(shard, node, effect)
                 case RouteHeld():
                     assert isinstance(node, Root | Trunk)
-                    for last, rows in shard.store.segments(node_path(node)):
+                    for last, rows in self._held(shard, node):
                         self._carry(shard, node, node.reroute(last, rows))
                     self._carry(shard, node, node.rerouted())
                 case Regrow():
@@ -170,6 +173,24 @@ class Performer:
                     self._counters.dropped(rows, reason)
                 case Stop(reason):
                     self._stop(reason)
+
+    def _held(self, shard: Shard, node: Root | Trunk) -> Iterator[tuple[int, Block]]:
+        """The segments held at a node, some together where none or all of them were routed before:
+        each that is handed over becomes a message for every child."""
+        some: list[Block] = []
+        last, done = -1, node.position.routed
+        for offset, rows in shard.store.segments(node_path(node)):
+            together = [*some, rows]
+            if some and (
+                (last <= done) != (offset <= done)
+                or sum(len(b) for b in together) > HELD_MESSAGES * self._limits.rows
+                or sum(b.content_bytes for b in together) > HELD_MESSAGES * self._limits.bytes
+            ):
+                yield last, concat(some)
+                together = [rows]
+            some, last = together, offset
+        if some:
+            yield last, concat(some)
 
     def _regrow(self, shard: Shard, node: Node) -> None:
         assert isinstance(node, Portion)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pctstream.agents.portions import Covers, portion_record
-from pctstream.agents.shard import Shard
+from pctstream.agents.shard import Shard, Turn
 from pctstream.core.block import Source
 from pctstream.core.effects import Parcel
 from pctstream.core.names import node_name
@@ -55,6 +55,10 @@ class Reporter:
         if at != self._seen[0]:
             self._seen = (at, now)
         quiet = at != self._told and now - self._seen[1] >= QUIET_S
+        if now - self._seen[1] >= QUIET_S:
+            for shard in list(self._worker.shards.values()):
+                for portion in shard.portions:
+                    self._hurry(shard, portion)
         since = now - self._times[-1]
         # so that the next one, a window after the last but one, is no later than its heartbeat
         early = quiet and since >= window - self._worker.cfg.kafka.heartbeat_s
@@ -76,6 +80,7 @@ class Reporter:
                 key = f"portion:{node_name(portion.path)}"
                 state = (portion, portion.version)
                 if self._sent.get(key) == state:
+                    self._hurry(shard, portion)
                     continue
                 record = self._portion(shard, portion, now)
                 if record is not None:
@@ -86,6 +91,11 @@ class Reporter:
         parcels = [self._parcel(f"{tree}.state", r) for r in records]
         if parcels:
             worker.writer.send(parcels, worker.monitor.told())
+
+    def _hurry(self, shard: Shard, portion: Portion) -> None:
+        """No row comes to it: what it put off is done now."""
+        if portion.waits:
+            self._worker.enqueue(Turn(shard, portion, portion.hurry))
 
     def beat(self) -> None:
         """Send the shards' records alone: this worker lives."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from pctstream.tables import NAMES, entries, newer, readable
+from pctstream.tables import NAMES, entries, newer, told
 
 PENDING_MAX = 50
 """Changelog messages that may wait when the next record is taken; Faust warns from 100 on."""
@@ -32,7 +32,7 @@ def declare_state(app: Any, topic: Any, options: dict[str, Any]) -> None:
     async def state(records: AsyncIterator[bytes]) -> None:
         """Keeps the tables of nodes, portions and metrics."""
         async for raw in records:
-            for table, key, value in entries(readable(raw)):
+            for table, key, value in entries(told(raw)):
                 held = tables[table].get(key)
                 if newer(value, held) and changed(value, held):
                     tables[table][key] = value

@@ -76,9 +76,6 @@ class TreeAuthor:
                         author.sample(*sampler.read())
                     case "append":
                         for record in author.records(self._log):
-                            if record["type"] == "sink":
-                                told = f"pctstream: {sink_message(record)}\n"
-                                os.write(2, told.encode())
                             if not self._append(record):
                                 # somebody else's record counted: begin again, from the log's start
                                 author, sampler = Author(settings(cfg), capacities, name), None
@@ -102,7 +99,7 @@ class TreeAuthor:
         children = range(self._log.covers[path].k)
         names = [pipe_topic(self._cfg.tree.name, (*path, i)) for i in children]
         topics.apply(self._admin, [topics.pipe_spec(self._cfg, n) for n in names])
-        self._writer.prime(names)
+        self._writer.prime()
         return self._append(author.split(self._log, path))
 
     def _grow(self, author: Author) -> bool:
@@ -119,6 +116,8 @@ class TreeAuthor:
 
     def _append(self, record: dict[str, Any]) -> bool:
         """Append, and wait until it was read back; whether it is ours that counted."""
+        if record["type"] == "sink":
+            os.write(2, f"pctstream: {sink_message(record)}\n".encode())
         topic = f"{self._cfg.tree.name}.routing"
         self._writer.append(Parcel(topic, 0, None, orjson.dumps(record), []))
         deadline = time.monotonic() + READ_BACK_S

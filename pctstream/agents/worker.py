@@ -46,7 +46,7 @@ from pctstream.metrics import Metrics
 from pctstream.pipes import client
 from pctstream.pipes.log import Follower
 from pctstream.pipes.writer import Writer
-from pctstream.tables import ReadModel, Record, readable
+from pctstream.tables import ReadModel, Record, readable, told
 
 TICK_S = 0.25
 TOPIC_CHECK_S = 3.0
@@ -275,7 +275,7 @@ class Worker:
             self._order(self._sync)
 
     def _on_state(self, message: KafkaMessage) -> None:
-        said = readable(message.value())
+        said = told(message.value())
         if not said:
             return
         self.monitor.heard(said)

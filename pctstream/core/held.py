@@ -6,8 +6,6 @@ child's owner reports a mark at or past it; until then it is counted here and no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from pctstream.core.block import Block, Source
@@ -23,6 +21,8 @@ class Held:
         self._sources: list[Source] = []
         self._parts: list[Int64] = []
         self._marks: dict[int, Marks] = {}
+        self._reached: Int64 | None = None
+        """(offset, index) of the mark of each child and source, int64[2, k, sources], once `seen`."""
         self.counts: list[dict[int, int]] = []
         """Per child: ingest partition -> rows held for it at the split, once all are `seen`."""
 
@@ -63,20 +63,22 @@ class Held:
         """A child's owner has applied up to these marks; reports may come in any order."""
         held = self._marks.get(child)
         self._marks[child] = marks if held is None else held.later(marks)
+        if self._reached is not None:
+            self._reach(self._reached, child)
 
     def settle(self) -> None:
         """Let go of what has arrived."""
         if not self._parts:
             return
-        reached = self._table(self._sources)
+        if self._reached is None:
+            self._reached = np.full((2, self._k, max(1, len(self._sources))), -1, np.int64)
+            for told in self._marks:
+                self._reach(self._reached, told)
         child, source, offset, index = self._parts[0]
-        mark_offset, mark_index = reached[:, child, source]
+        mark_offset, mark_index = self._reached[:, child, source]
         waits = (offset > mark_offset) | ((offset == mark_offset) & (index > mark_index))
         self._parts = [self._parts[0][:, waits]]
 
-    def _table(self, sources: Sequence[Source]) -> Int64:
-        out = np.full((2, self._k, max(1, len(sources))), -1, np.int64)
-        for child, marks in self._marks.items():
-            for s, source in enumerate(sources):
-                out[:, child, s] = marks.of(source)
-        return out
+    def _reach(self, table: Int64, child: int) -> None:
+        for s, source in enumerate(self._sources):
+            table[:, child, s] = self._marks[child].of(source)

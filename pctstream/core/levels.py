@@ -39,7 +39,7 @@ class Levels:
         level = len(log.levels)
         if ROOT not in log.splits or level >= log.shape.max_level:
             return None
-        told = [reports[n] for p in log.owners if (n := node_name(p)) in reports]
+        told = [reports[n] for p in list(log.owners) if (n := node_name(p)) in reports]
         total = sum(int(r["rows"]) for r in told)
         if self._open[0] != level:
             self._open = (level, now)

@@ -7,6 +7,7 @@ says where each goes (`subtree`); then one WriteBatch stores rows, leaves, nodes
 
     feed(unit) ------> Apply(rows, leaves, nodes)
     adopt(gates) ----> a level has closed, or its epsilon is known
+    hurry() ---------> nothing comes: a pass that was put off
     Regrow ----------> begin_pass, revisit(segment)*, end_pass -> Apply(nodes, labels)   (`growth`)
 """
 
@@ -26,6 +27,9 @@ from pctstream.core.position import Position
 from pctstream.core.subtree import NodeRecord, Subtree
 from pctstream.core.unit import Unit, undone
 from pctstream.core.walk import Int32
+
+PASS_SHARE = 8
+"""A pass is due once this part of all rows came since the last."""
 
 
 class Portion:
@@ -58,6 +62,9 @@ class Portion:
         self.subtree = Subtree(path, centroid, shape, budget, self._entry(0), nodes)
         self._pending = Pending()
         self._growth: Growth | None = None
+        self._since_pass = 0
+        self.waits = False
+        """A pass was put off: `hurry`, once nothing comes."""
         self.version = 0
         """How often something changed: who tells of this portion need not look otherwise."""
 
@@ -133,6 +140,7 @@ class Portion:
         self.position = self._done(arrived.last)
         if arrived.rows is not None:
             self.rows += len(arrived.rows)
+            self._since_pass += len(arrived.rows)
             self.bytes += arrived.rows.content_bytes
         return self._apply(arrived.nodes, arrived.rows, arrived.leaves)
 
@@ -160,16 +168,29 @@ class Portion:
         """What the routing says of levels now."""
         self.subtree.open(gates)
         self.version += 1
-        return self._grow()
+        return self._grow(now=True)
 
-    def _grow(self) -> list[Effect]:
-        """A pass, if a node waits for one, and every row that was taken lies in the store."""
-        if self._pending or not self.subtree.work:
+    def hurry(self) -> list[Effect]:
+        """Nothing comes at the moment: a pass that was put off costs nobody's time."""
+        return self._grow(now=True)
+
+    def _grow(self, now: bool = False) -> list[Effect]:
+        """A pass, if a node waits for one, and every row that was taken lies in the store.
+
+        Leaves end one by one while rows come, and each pass reads all of them: unless it is to be
+        ``now``, it is put off until so many rows came that all passes together stay linear in the rows.
+        """
+        if not self.subtree.work:
+            self.waits = False
+            return []
+        if self._pending or not (now or self._since_pass * PASS_SHARE >= self.rows):
+            self.waits = True
             return []
         return [Regrow()]
 
     def begin_pass(self) -> None:
         """The rows stored come next, in order."""
+        self._since_pass, self.waits = 0, False
         self._growth = Growth(self.subtree, self._entry(2))
 
     def revisit(self, offset: int, rows: Block, leaves: Int32) -> None:
@@ -186,7 +207,7 @@ class Portion:
         nodes = self.subtree.take_records()
         self.version += 1
         effects: list[Effect] = [self._apply(nodes, labels=labels)] if nodes else []
-        return effects + self._grow()
+        return effects + self._grow(now=True)
 
 
 class Arrived(NamedTuple):

@@ -31,6 +31,8 @@ from pctstream.errors import ConfigError, DataLoss, IllegalTransition, PctError
 VERSION = 1
 PORTION_NODES = 4096
 """Nodes of a portion at most: what `.state` tells of them fits into one message of Kafka's."""
+LEAST_EPSILON = 1e-150
+"""A distance whose square is still above 0."""
 CLOSED_BY = ("ended", "rows", "idle", "timeout")
 FIXED = ("tree", "dimension", "metric", "seed", "shards", "cut", "max_level", "fanout", "gap",
          "epsilon_ratio", "sink_rows", "stop", "kmeans_iterations", "prototypes", "nodes",
@@ -39,7 +41,10 @@ FIXED = ("tree", "dimension", "metric", "seed", "shards", "cut", "max_level", "f
 
 @dataclass(slots=True)
 class Routing:
-    """What everyone knows of the tree after the accepted records so far."""
+    """What everyone knows of the tree after the accepted records so far.
+
+    One thread folds, others read: whoever walks over a mapping takes a copy of it first.
+    """
 
     seq: int = -1
     epoch: int = 0
@@ -168,7 +173,7 @@ class Routing:
         if ratio != "auto" and ROOT in self.covers:
             epsilon = self.covers[ROOT].epsilon
             for depth in range(1, int(self.tree.get("max_level", 1))):
-                epsilon *= float(ratio)
+                epsilon = max(LEAST_EPSILON, epsilon * float(ratio))
                 known[depth] = epsilon
         return Gates(len(self.levels), known)
 
@@ -180,7 +185,7 @@ class Routing:
     @property
     def portions(self) -> list[Path]:
         """The nodes at the cut, in order."""
-        return sorted(path for path in self.owners if level(path) == self.cut)
+        return sorted(path for path in list(self.owners) if level(path) == self.cut)
 
     @property
     def shape(self) -> Shape:
@@ -206,7 +211,7 @@ class Routing:
 
     def owned(self, shard: int) -> list[Path]:
         """The portions this shard answers for in this epoch."""
-        return sorted(path for path, owner in self.owners.items() if owner == shard)
+        return sorted(path for path, owner in list(self.owners.items()) if owner == shard)
 
     def check(self, wanted: Mapping[str, Any]) -> None:
         """Refuse a configuration that record 0 contradicts (R5)."""

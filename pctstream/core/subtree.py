@@ -77,6 +77,9 @@ class Subtree:
         """Lay out the covers of the split nodes for the walk."""
         split = {n.number: (n.first, n.cover) for n in self.nodes if n.cover and n.first >= 0}
         self._map = Map.of(self.shape.dimension, len(self.nodes), split)
+        self._above = [-1] * len(self.nodes)
+        for number, (first, cover) in split.items():
+            self._above[first : first + cover.k] = [number] * cover.k
 
     def listen(self, node: Node) -> None:
         """Begin to scan where nothing was missed: the node has no row yet."""
@@ -126,18 +129,12 @@ class Subtree:
         return now
 
     def _touch(self, leaf: Int32) -> None:
+        touched: set[int] = set()
         for number in set(leaf.tolist()):
-            path = self.nodes[number].path
-            self.changed.add(number)
-            while path != self.nodes[0].path:
-                path = path[:-1]
-                self.changed.add(self._number(path))
-
-    def _number(self, path: Path) -> int:
-        node = self.nodes[0]
-        for child in path[len(node.path) :]:
-            node = self.nodes[node.first + child]
-        return node.number
+            while number >= 0 and number not in touched:
+                touched.add(number)
+                number = self._above[number]
+        self.changed |= touched
 
     def scan(self, rows: Float32, leaf: Int32, only: set[int] | None = None) -> None:
         """Covering leaves take their rows f32[n, d], in order."""
@@ -210,13 +207,14 @@ class Subtree:
 
     def take_records(self) -> tuple[NodeRecord, ...]:
         """The nodes that changed since the last call, for the store."""
+        numbers = sorted(self.changed)
         records = [
             NodeRecord(
                 number,
-                self.nodes[number].record | {"counts": self.counts.of(number)},
+                self.nodes[number].record | {"counts": counts},
                 self.nodes[number].cover if number in self.covered else None,
             )
-            for number in sorted(self.changed)
+            for number, counts in zip(numbers, self.counts.of(numbers), strict=True)
         ]
         self.changed, self.covered = set(), set()
         return tuple(records)

@@ -56,6 +56,7 @@ class Trunk(Portion):
         self._held = Held()
         self._through = -1
         self._open_level = 1
+        self._limit = ""
 
     @property
     def state(self) -> dict[str, Any]:
@@ -80,14 +81,23 @@ class Trunk(Portion):
         return super().adopt(gates._replace(open_level=min(gates.open_level, own)))
 
     def refuse(self, limit: str) -> list[Effect]:
-        """The tree may not grow here: a sink, by the limit that `.routing` names."""
+        """The tree may not grow here: a sink, by the limit that `.routing` names; one that is built
+        again becomes it when it has found its cover again."""
+        self._limit = limit
+        return self._refused()
+
+    def _refused(self) -> list[Effect]:
         node = self.subtree.nodes[0]
-        if node.state != life.WAITING:
+        if not self._limit or node.state != life.WAITING:
             return []
-        node.limit = limit
+        node.limit = self._limit
         node.step(life.TOO_LARGE, self._entry(0))
         self.subtree.changed.add(0)
         return [self._apply(self.subtree.take_records())]
+
+    def end_pass(self) -> list[Effect]:
+        """As of a portion; it may have found the cover that was refused."""
+        return super().end_pass() + self._refused()
 
     def split(self, epoch: int, cover: Cover) -> list[Effect]:
         """The cover recorded in this epoch is in force from the pipe's first row on."""
@@ -104,9 +114,15 @@ class Trunk(Portion):
             return []
         self._adopting = False
         node = self.subtree.nodes[0]
+        if node.state == life.COVERING:
+            # built again after the split: its rows go on as they come, so it takes the recorded cover
+            assert self._router is not None
+            node.find, node.cover = None, self._router.cover
+            node.step(life.COVER_FOUND, self._entry(1))
+            self.subtree.covered.add(0)
         if node.state == life.WAITING:
             node.step(life.LEVEL_OPENED, self._entry(2))
-            self.subtree.changed.add(0)
+        self.subtree.changed.add(0)
         return [self._apply(self.subtree.take_records()), RouteHeld()]
 
     def feed(self, unit: Unit) -> list[Effect]:

@@ -9,6 +9,7 @@ a node is taken over its rows in the order they came, however they were cut into
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -145,9 +146,11 @@ class Counts:
             held = getattr(self, part.name)
             setattr(self, part.name, np.concatenate([held, np.zeros(nodes, held.dtype)]))
 
-    def of(self, node: int) -> dict[str, Any]:
-        """As plain numbers."""
-        return {part.name: getattr(self, part.name)[node].item() for part in fields(self)}
+    def of(self, nodes: Sequence[int]) -> list[dict[str, Any]]:
+        """Of each of these nodes, as plain numbers."""
+        names = [part.name for part in fields(self)]
+        columns = [getattr(self, name)[np.array(nodes, np.int64)].tolist() for name in names]
+        return [dict(zip(names, of_one, strict=True)) for of_one in zip(*columns, strict=True)]
 
 
 @dataclass(slots=True)

@@ -61,7 +61,7 @@ class TreeView:
         """Where a node is in its life; None if there is no such node."""
         return self._states.get(path)
 
-    @property
+    @cached_property
     def root_rows(self) -> int:
         """Rows that are at N0 and in no portion yet, however old each record is (R2).
 
@@ -74,22 +74,32 @@ class TreeView:
         root = record["root"]
         if self._log.states.get(ROOT) != life.SPLITTING:
             return int(root["rows"])
-        arrived = [self._arrived(child, record["shard"]) for child in self._log.children(ROOT)]
+        arrived = [
+            self._arrived.get((child[-1], record["shard"]), 0) for child in self._log.children(ROOT)
+        ]
         if root["state"] != life.SPLITTING:
             return max(0, int(root["stored_rows"]) - sum(arrived))
         return sum(max(0, h - n) for h, n in zip(root["held"], arrived, strict=False))
 
-    def _arrived(self, child: Path, partition: int) -> int:
-        record = self._portions.get(node_name(child))
-        if record is None:
-            return 0
-        counts = {p: n for topic, p, _, _, n in record["marks"] if topic == f"{self._tree}.P0"}
-        return int(counts.get(partition, 0))
+    @cached_property
+    def _arrived(self) -> dict[tuple[int, int], int]:
+        """(child of N0, ingest partition) -> rows of it that the child has."""
+        found = {}
+        for child in self._log.children(ROOT):
+            record = self._portions.get(node_name(child))
+            for topic, partition, _, _, rows in record["marks"] if record else ():
+                if topic == f"{self._tree}.P0":
+                    found[child[-1], partition] = int(rows)
+        return found
+
+    @cached_property
+    def _total(self) -> int:
+        return self.root_rows + sum(self.rows(p) for p in self._log.children(ROOT))
 
     def rows(self, path: Path) -> int:
         """Rows in the subtree of a node."""
         if path == ROOT:
-            return self.root_rows + sum(self.rows(p) for p in self._log.children(ROOT))
+            return self._total
         node = self._nodes.get(path)
         return int(node["rows"]) if node else 0
 
@@ -248,7 +258,15 @@ class TreeView:
         return sum(max(0, i["end"] - 1 - max(i["stored"], i["routed"])) for i in inputs)
 
     def _inputs(self, name: str) -> list[dict[str, Any]]:
-        return [i for s in self._shards.values() for i in s["inputs"] if i["node"] == name]
+        return self._inputs_by_node.get(name, [])
+
+    @cached_property
+    def _inputs_by_node(self) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for record in self._shards.values():
+            for entry in record["inputs"]:
+                found.setdefault(entry["node"], []).append(entry)
+        return found
 
     def _progress(self, path: Path) -> float | None:
         """When its position last moved."""

@@ -41,7 +41,8 @@ def kept(node: Portion) -> list[NodeRecord]:
     """Its nodes as the store has them once all was written."""
     tree = node.subtree
     return [
-        NodeRecord(n.number, n.record | {"counts": tree.counts.of(n.number)}) for n in tree.nodes
+        NodeRecord(n.number, n.record | {"counts": tree.counts.of([n.number])[0]})
+        for n in tree.nodes
     ]
 
 

@@ -166,3 +166,14 @@ def test_a_second_record_0_is_ignored() -> None:
 def test_pieces_are_as_small_as_asked() -> None:
     for record in routing.cover_records(ROOT, COVER, 1, "a", 33):
         assert len(base64.b64decode(record["data"])) <= 33
+
+
+def test_a_tiny_ratio_leaves_every_level_an_epsilon_to_scan_with() -> None:
+    cover = cover_of([[0], [9], [0], [9]], 1.0, 2)
+    log = Routing()
+    log.fold({"seq": 0, "type": "tree", "epsilon_ratio": 1e-100, "max_level": 6}, 0, 0.0)
+    for record in routing.cover_records((0,), cover, 1, "a"):
+        log.fold(record, record["seq"], 0.0)
+    epsilons = log.gates.epsilons
+    assert sorted(epsilons) == [1, 2, 3, 4, 5]
+    assert all(e * e > 0.0 for e in epsilons.values())

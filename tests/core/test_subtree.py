@@ -40,11 +40,13 @@ def rows_of(seed: int, count: int) -> np.ndarray:
 class Host:
     """A portion over a store, as the performer drives it."""
 
-    def __init__(self, shape: Shape = SHAPE, budget: int = 4000) -> None:
+    def __init__(
+        self, shape: Shape = SHAPE, budget: int = 4000, gates: Gates | None = None
+    ) -> None:
         self.store = Store(MemoryKV())
         self._shape, self._budget = shape, budget
-        self.gates = Gates(1, EPSILONS)
-        self.passes = 0
+        self.gates = gates or Gates(1, EPSILONS)
+        self.passes = self.seen = 0
         self.restart()
 
     def restart(self) -> None:
@@ -73,6 +75,7 @@ class Host:
                 self.passes += 1
                 self.node.begin_pass()
                 for offset, rows, leaves in self.store.placed(ROOT):
+                    self.seen += len(rows)
                     self.node.revisit(offset, rows, leaves)
                 self.perform(self.node.end_pass())
 
@@ -169,3 +172,20 @@ def test_restored_without_rows_it_goes_on(seed: int) -> None:
         host.told()[ROOT]["counts"]
         == recursion(ROOT, both, CENTRE, SHAPE, 9, EPSILONS)[ROOT]["counts"]
     )
+
+
+def test_leaves_that_end_one_by_one_do_not_make_all_rows_be_read_for_each() -> None:
+    """Passes together stay linear in the rows; what was put off is done as soon as nothing comes."""
+    shape = SHAPE._replace(gap=60, sink_rows=4000, prototypes=200, max_level=3)
+    epsilons = {1: 3.0, 2: 3.0}
+    rng = np.random.default_rng(5)
+    share = 1.0 / np.arange(1, 61)
+    which = np.concatenate([np.arange(60), rng.choice(60, 30_000, p=share / share.sum())])
+    rows = (np.c_[which * 10.0, which * 0.0] + rng.normal(0, 0.1, (len(which), 2))).astype("f4")
+    host = Host(shape, 4000, Gates(3, epsilons))
+    for at in range(0, len(rows), 100):
+        host.feed(rows[at : at + 100])
+    assert host.seen < 20 * len(rows)
+    host.perform(host.node.hurry())
+    assert not host.node.waits
+    assert host.told() == recursion(ROOT, rows, CENTRE, shape, 4000, epsilons)

@@ -55,6 +55,10 @@ def _round(world: World, ended: set[Source]) -> bool:
 def _reports(world: World) -> bool:
     """Tell every N0 what every portion has; whether that made anything move."""
     before, crashes = _roots(world), world.crashes
+    for worker in list(world.workers):
+        worker.hurry()
+        while world.with_key(worker, worker.turn):
+            pass
     for worker in world.workers:
         for shard in worker.shards.values():
             for portion in shard.portions:

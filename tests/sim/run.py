@@ -99,6 +99,9 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
     if level(path) < log.cut:
         cover = log.covers.get(path)
         assert (cover and cover.hash) == tree[path]["cover"], f"R0: the cover of {path}"
+        if path in log.splits or path in log.limits:
+            mode = shard.nodes[path].mode
+            assert mode == log.states[path], f"R0: {path} says {mode}, was {log.states[path]}"
         return
     assert as_stored(shard.store, path) == tree, f"R0: the tree of {path} is not that of its rows"
 

@@ -226,6 +226,13 @@ class Worker:
         self._adopt(shard)
         self.reread(source, node.taken + 1)
 
+    def hurry(self) -> None:
+        """No row came for a while."""
+        for shard in self.shards.values():
+            for portion in shard.portions:
+                if portion.waits:
+                    self._enqueue(Turn(shard, portion, portion.hurry))
+
     def report(self, path: Path, marks: Marks) -> None:
         """An owner's marks, as read from the state log."""
         for shard in self.shards.values():

@@ -215,6 +215,10 @@ class World:
             for path, cover in found.items():
                 assert self.covers.setdefault(path, cover) == cover, "R10: two covers of a node"
 
+    def hurry(self) -> bool:
+        self.chance.choice(self.running).hurry()
+        return True
+
     def commit(self) -> bool:
         for worker in self.workers:
             for number, shard in worker.shards.items():
@@ -296,7 +300,7 @@ class World:
         usual = (
             (self.produce, 2.5), (self.follow, 3), (self.deliver, 6), (self.turn, 9),
             (self.land, 6), (self.ack, 6), (self.author, 5), (self.report, 1), (self.commit, 0.3),
-            (self.fatal, 0.3), (self.obey, 1),
+            (self.fatal, 0.3), (self.obey, 1), (self.hurry, 0.3),
         )  # fmt: skip
         faults = (
             (self.kill, 0.3), (self.lose_turn, 1.4), (self.deliver_twice, 0.4), (self.refuse, 0.8),
