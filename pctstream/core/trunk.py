@@ -56,6 +56,8 @@ class Trunk(Portion):
         self._held = Held()
         self._through = -1
         self._open_level = 1
+        self._limit = ""
+        self._cover: Cover | None = None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -81,13 +83,21 @@ class Trunk(Portion):
 
     def refuse(self, limit: str) -> list[Effect]:
         """The tree may not grow here: a sink, by the limit that `.routing` names."""
+        self._limit = limit
+        return self._refused()
+
+    def _refused(self) -> list[Effect]:
         node = self.subtree.nodes[0]
-        if node.state != life.WAITING:
+        if not self._limit or node.state != life.WAITING:
             return []
-        node.limit = limit
+        node.limit = self._limit
         node.step(life.TOO_LARGE, self._entry(0))
         self.subtree.changed.add(0)
         return [self._apply(self.subtree.take_records())]
+
+    def end_pass(self) -> list[Effect]:
+        """As of a portion; a rebuilt node may find now the cover that was refused long ago."""
+        return super().end_pass() + self._refused()
 
     def split(self, epoch: int, cover: Cover) -> list[Effect]:
         """The cover recorded in this epoch is in force from the pipe's first row on."""
@@ -97,6 +107,7 @@ class Trunk(Portion):
         self._held.children(cover.k)
         self._epoch = epoch
         self._adopting = True
+        self._cover = cover
         return self._begin_routing()
 
     def _begin_routing(self) -> list[Effect]:
@@ -104,8 +115,15 @@ class Trunk(Portion):
             return []
         self._adopting = False
         node = self.subtree.nodes[0]
+        mode, offset, time, epoch = self._entry(2)
+        if node.state == life.COVERING:
+            # rebuilt from its pipe: what it would find is recorded, and it need not wait for it
+            node.cover, node.find = self._cover, None
+            self.subtree.covered.add(0)
+            node.step(life.COVER_FOUND, (1, offset, time, epoch))
         if node.state == life.WAITING:
-            node.step(life.LEVEL_OPENED, self._entry(2))
+            time = self.subtree.gates.splits_at(node.level, time)
+            node.step(life.LEVEL_OPENED, (mode, offset, time, epoch))
             self.subtree.changed.add(0)
         return [self._apply(self.subtree.take_records()), RouteHeld()]
 

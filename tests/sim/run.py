@@ -99,6 +99,8 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
     if level(path) < log.cut:
         cover = log.covers.get(path)
         assert (cover and cover.hash) == tree[path]["cover"], f"R0: the cover of {path}"
+        if path in log.splits:
+            assert as_stored(shard.store, path) == {path: tree[path]}, f"R0: the trunk node {path}"
         return
     assert as_stored(shard.store, path) == tree, f"R0: the tree of {path} is not that of its rows"
 
