@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pctstream import packed
 from pctstream.config import SETTINGS, Config, load, sources, to_env, to_toml
 from pctstream.errors import ConfigError
-from pctstream.settings import COST
+from pctstream.settings import CHOSEN, COST
 
 EXAMPLE = packed.example_config()
 
@@ -214,7 +214,10 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20
 
 @given(
     field=TEXT.filter(lambda text: not text.startswith("dim:") and "\n" not in text),
-    client=st.dictionaries(TEXT, TEXT | st.booleans() | st.integers(-(2**63), 2**63 - 1)),
+    client=st.dictionaries(
+        TEXT.filter(lambda key: key not in CHOSEN),
+        TEXT | st.booleans() | st.integers(-(2**63), 2**63 - 1),
+    ),
     epsilon=st.just("auto") | st.floats(1e-30, 1e30),
     capacity=st.dictionaries(st.integers(0, 7), st.floats(1e-6, 1e6)),
 )

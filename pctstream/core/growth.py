@@ -51,9 +51,12 @@ class Growth:
         assert node.cover is not None
         node.first = len(self._tree.nodes)
         paths = [(*node.path, i) for i in range(node.cover.k)]
-        _, offset, time, epoch = self._now
         below = (node.budget - node.cover.k) // node.cover.k
-        self._tree.add(paths, below, (0, offset, time, epoch))
+        self._tree.add(paths, below, self._split_entry(node, 0))
+
+    def _split_entry(self, node: Node, mode: int) -> Entry:
+        _, offset, time, epoch = self._now
+        return (mode, offset, self._tree.gates.splits_at(node.level, time), epoch)
 
     def take(self, offset: int, rows: Float32, leaf: Int32) -> None:
         """The next segment: its rows f32[n, d] and the number int32[n] of each one's leaf."""
@@ -71,9 +74,8 @@ class Growth:
 
     def finish(self) -> None:
         """All segments were taken."""
-        _, offset, time, epoch = self._now
         for node in self._split:
-            node.step(life.LEVEL_OPENED, (2, offset, time, epoch))
+            node.step(life.LEVEL_OPENED, self._split_entry(node, 2))
             self._tree.changed.add(node.number)
         for node in self._ended:
             self._end(node)

@@ -12,7 +12,8 @@ from pctstream.core.find import FindCover
 from pctstream.core.names import Path, level
 
 Entry = tuple[int, int, float, int]
-"""Of a node's history: mode, offset in the portion's pipe, broker time in seconds, epoch."""
+"""Of a node's history: mode, offset in the portion's pipe, broker time in seconds, epoch. The time is
+that of the last row taken or of the record that closed the level, whichever is later."""
 
 
 class Shape(NamedTuple):
@@ -34,11 +35,17 @@ class Shape(NamedTuple):
 
 
 class Gates(NamedTuple):
-    """When nodes may go on: levels below ``open_level`` are closed, so their nodes may split; a
-    node of level l covers by ``epsilons[l]``, once that is known."""
+    """When nodes may go on: levels below ``open_level`` are closed, so their nodes may split, level
+    l since the broker time ``closed_s[l]``; a node of level l covers by ``epsilons[l]``, once that is
+    known."""
 
     open_level: int = 1
     epsilons: Mapping[int, float] = {}
+    closed_s: tuple[float, ...] = ()
+
+    def splits_at(self, level: int, time: float) -> float:
+        """When a node splits whose last row is of this time: not before its level closed."""
+        return max([time, *self.closed_s[level : level + 1]])
 
 
 @dataclass(slots=True)
@@ -68,7 +75,9 @@ class Node:
         """The next state of its life."""
         self.state = life.step(self.state, event)
         if self.state != life.SINK:
-            self.history.append(entry)
+            mode, offset, time, epoch = entry
+            # its first row may be older than the closing of the level above, at which it was born
+            self.history.append((mode, offset, max(time, self.history[-1][2]), epoch))
 
     @property
     def record(self) -> dict[str, Any]:

@@ -175,7 +175,7 @@ class Routing:
             for depth in range(1, int(self.tree.get("max_level", 1))):
                 epsilon = max(LEAST_EPSILON, epsilon * float(ratio))
                 known[depth] = epsilon
-        return Gates(len(self.levels), known)
+        return Gates(len(self.levels), known, tuple(float(e["time"]) for e in self.levels))
 
     @property
     def cut(self) -> int:

@@ -57,6 +57,7 @@ class Trunk(Portion):
         self._through = -1
         self._open_level = 1
         self._limit = ""
+        self._cover: Cover | None = None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -107,6 +108,7 @@ class Trunk(Portion):
         self._held.children(cover.k)
         self._epoch = epoch
         self._adopting = True
+        self._cover = cover
         return self._begin_routing()
 
     def _begin_routing(self) -> list[Effect]:
@@ -114,15 +116,16 @@ class Trunk(Portion):
             return []
         self._adopting = False
         node = self.subtree.nodes[0]
+        mode, offset, time, epoch = self._entry(2)
         if node.state == life.COVERING:
-            # built again after the split: its rows go on as they come, so it takes the recorded cover
-            assert self._router is not None
-            node.find, node.cover = None, self._router.cover
-            node.step(life.COVER_FOUND, self._entry(1))
+            # rebuilt from its pipe: what it would find is recorded, and it need not wait for it
+            node.cover, node.find = self._cover, None
             self.subtree.covered.add(0)
+            node.step(life.COVER_FOUND, (1, offset, time, epoch))
         if node.state == life.WAITING:
-            node.step(life.LEVEL_OPENED, self._entry(2))
-        self.subtree.changed.add(0)
+            time = self.subtree.gates.splits_at(node.level, time)
+            node.step(life.LEVEL_OPENED, (mode, offset, time, epoch))
+            self.subtree.changed.add(0)
         return [self._apply(self.subtree.take_records()), RouteHeld()]
 
     def feed(self, unit: Unit) -> list[Effect]:

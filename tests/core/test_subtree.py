@@ -123,6 +123,22 @@ def test_a_level_is_not_begun_before_the_one_above_has_closed() -> None:
         assert modes == list(range(life.MODES[node.state] + 1)), "none is skipped"
 
 
+def test_no_node_is_born_before_the_level_above_has_closed() -> None:
+    """Though its first rows may be older: the level closed because no row came for a while."""
+    host = Host()
+    host.feed(rows_of(1, 1500))
+    closed = (0.0, 100.0, 300.0, 400.0)
+    for level in (2, 3, 4):
+        host.gates = Gates(level, EPSILONS, closed[:level])
+        host.perform(host.node.adopt(host.gates))
+    host.restart()
+    for node in host.node.subtree.nodes:
+        times = [time for _, _, time, _ in node.history]
+        assert times == sorted(times)
+        assert node.level == 1 or times[0] >= closed[node.level - 1]
+        assert node.state != life.SPLITTING or times[2] >= closed[node.level]
+
+
 def test_a_node_that_may_not_have_so_many_below_it_is_a_sink_and_says_so() -> None:
     host = Host(budget=40)
     host.feed(rows_of(1, 1500))

@@ -102,6 +102,8 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
         if path in log.splits or path in log.limits:
             mode = shard.nodes[path].mode
             assert mode == log.states[path], f"R0: {path} says {mode}, was {log.states[path]}"
+        if path in log.splits:
+            assert as_stored(shard.store, path) == {path: tree[path]}, f"R0: the trunk node {path}"
         return
     assert as_stored(shard.store, path) == tree, f"R0: the tree of {path} is not that of its rows"
 
