@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench dashboards chaos mutants up down clean
+.PHONY: help setup jars demo test lint types bench pipes dashboards chaos mutants up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -63,6 +63,9 @@ types: $(VENV)/.locked ## mypy --strict
 bench: setup ## measure against a plain confluent-kafka loop, and neighbors against brute force
 	$(PYTHON) benchmarks/end_to_end.py $(ARGS)
 	$(PYTHON) benchmarks/neighbors.py
+
+pipes: setup ## what 64 and 500 child pipes cost, and the cap (two minutes)
+	$(PYTHON) benchmarks/pipes.py $(ARGS)
 
 dashboards: setup ## Grafana and Prometheus with the dashboards
 	$(call later,the dashboards)

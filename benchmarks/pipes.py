@@ -214,7 +214,7 @@ def resident_mb(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
-def measure(pipes: int, idle_s: float, hold: Any = None) -> dict[str, Any]:
+def measure(pipes: int, idle_s: float) -> dict[str, Any]:
     """One tree with so many pipes."""
     rows = rows_around(pipes, max(24_576, 96 * pipes))
     with Grown(pipes) as tree:
@@ -240,8 +240,6 @@ def measure(pipes: int, idle_s: float, hold: Any = None) -> dict[str, Any]:
         tree.until("at rest", lambda: tree.get("/v1/nodes/N0")["held"] == 0)
         time.sleep(2 * tree.cfg.drift.window_s)
         rest = tree.idle(idle_s)
-        if hold:
-            hold(tree)
         start = time.monotonic()
         tree.feed(rows)
         tree.until("the second half is applied", lambda: tree.applied() >= 2 * len(rows))
