@@ -70,6 +70,8 @@ class Reporter:
     def report(self) -> None:
         """Send what changed; every shard's own record always, as its heartbeat."""
         worker = self._worker
+        if worker.fenced:
+            return  # others may answer for these shards by now
         ends = worker.inputs.reader.ends()
         now = time.time()
         records: list[Record] = []
@@ -100,6 +102,8 @@ class Reporter:
     def beat(self) -> None:
         """Send the shards' records alone: this worker lives."""
         topic = f"{self._worker.cfg.tree.name}.state"
+        if self._worker.fenced:
+            return
         if parcels := [self._parcel(topic, r) for r in self.shards().values()]:
             self._worker.writer.send(parcels, self._worker.monitor.told())
 
