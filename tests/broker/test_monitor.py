@@ -26,7 +26,7 @@ ROWS = 6000
 def grown(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Two workers, four shards, a tree of one level; reports alone would be too rare for heartbeats."""
     settings: dict[str, object] = {"shards.count": 4, "tree.epsilon": 8.0, "tree.gap": 500,
-                                   "drift.window_s": 3.0}  # fmt: skip
+                                   "tree.max_level": 1, "drift.window_s": 3.0}  # fmt: skip
     folder = tmp_path_factory.mktemp("monitored")
     one = System(broker.bootstrap, f"t{os.getpid()}-monitor", folder, settings)
     one.start(0, 1)
