@@ -22,7 +22,10 @@ ROWS = 4000
 @pytest.fixture(scope="module")
 def grown(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Two workers, four shards, one level of portions over a mixture, at rest."""
-    settings: dict[str, object] = {"shards.count": 4, "tree.epsilon": 8.0, "tree.gap": 500}
+    # an epsilon so small that no node of level 1 ends: the tree stays as it is
+    settings: dict[str, object] = {
+        "shards.count": 4, "tree.epsilon": 8.0, "tree.gap": 500, "tree.epsilon_ratio": 0.01,
+    }  # fmt: skip
     folder = tmp_path_factory.mktemp("solver")
     one = System(broker.bootstrap, f"t{os.getpid()}-solver", folder, settings)
     one.start(0, 1)
