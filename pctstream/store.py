@@ -119,16 +119,16 @@ class Store:
             yield _OFFSET.unpack(key[len(prefix) :])[0], decode(value)
 
     def placed(self, path: Path) -> Iterator[tuple[int, Block, npt.NDArray[np.int32]]]:
-        """(last offset, rows, number of each one's leaf) of a portion's segments, in order."""
+        """(last offset, rows, number of each one's leaf) of a portion's segments, in order.
+
+        Rows and leaves are written together. Where they do not fit, somebody else wrote: `verify`
+        says of which rows, and until then they lie at the portion's root.
+        """
         node = node_name(path)
         for offset, rows in self.segments(path):
-            found = self._kv.get(_leaf_key(node, offset))
-            if found is None:
-                raise StoreFailed(
-                    f"the leaves of {node} at offset {offset} are missing: remove this shard's store, "
-                    "it is rebuilt from its pipes"
-                )
-            yield offset, rows, np.frombuffer(found, "<i4").astype(np.int32)
+            leaves = np.frombuffer(self._kv.get(_leaf_key(node, offset)) or b"", "<i4")
+            fits = len(leaves) == len(rows)
+            yield offset, rows, leaves.astype(np.int32) if fits else np.zeros(len(rows), np.int32)
 
     def tree_nodes(self, path: Path) -> list[NodeRecord]:
         """The nodes of a portion, by number, without their covers."""
