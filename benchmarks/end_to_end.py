@@ -4,7 +4,8 @@ Both move the same rows through the same two hops of one broker with the same cl
 of pctstream.pipes.client): the ingest topic is read, the rows of its blocks are dealt out to 48
 topics of one partition, and those are read to their ends.
 
-    system   2 workers, 4 shards: routed by the cover of N0, applied once, stored in RocksDB
+    system   2 workers, 4 shards: routed by the cover of N0, applied once, stored in RocksDB; with
+             --levels above 1 the portions also find covers and grow while they are measured
     floor-1  one plain loop: row i goes to topic i mod 48; rows that arrive are counted, no more
     floor-2  two such loops, each with half of the partitions and topics
 
@@ -63,10 +64,11 @@ TIMES = pa.array(np.zeros(BLOCK_ROWS))
 ARROW_HEADER = [("content-type", ARROW.encode())]
 
 
-def settings(broker: str, name: str, folder: Path) -> Config:
+def settings(broker: str, name: str, folder: Path, levels: int = 1) -> Config:
     """One tree whose cover has one prototype for each centre of the mixture."""
     chosen: dict[str, object] = {
-        "tree.name": name, "tree.epsilon": 20.0, "tree.gap": 3000, "shards.count": SHARDS,
+        "tree.name": name, "tree.epsilon": 20.0, "tree.gap": 3000, "tree.max_level": levels,
+        "shards.count": SHARDS,
         "kafka.broker": broker, "kafka.session_timeout_s": 90.0, "store.dir": str(folder),
     }  # fmt: skip
     return config.load(None, {}, chosen)
@@ -228,9 +230,9 @@ class Bench:
         self.wait(runner, GROW_ROWS)
         return runner
 
-    def system(self) -> Runner:
+    def system(self, levels: int) -> Runner:
         """Workers whose tree has grown its 48 portions."""
-        cfg = settings(self._bootstrap, "system", self._folder / "data")
+        cfg = settings(self._bootstrap, "system", self._folder / "data", levels)
         topics.apply(self._admin, topics.static_specs(cfg))
         self._folder.joinpath("data").mkdir()
         first = int(self._bootstrap.rpartition(":")[2]) + 2
@@ -365,6 +367,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=262_144, help="rows of a run")
     parser.add_argument("--runs", type=int, default=5, help="runs of each contender")
+    parser.add_argument("--levels", type=int, default=1,
+                        help="max_level of the tree; above 1 portions also grow")  # fmt: skip
     parser.add_argument("--least", type=float, default=0.2, help="ratio that must hold")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     asked = parser.parse_args()
@@ -373,7 +377,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="pct-bench-"))
     try:
         with Bench(folder, asked.rows) as bench:
-            runners = [bench.floor(1), bench.floor(2), bench.system()]
+            runners = [bench.floor(1), bench.floor(2), bench.system(asked.levels)]
             print(f"{bench.rows:,} rows a run, {asked.runs} runs each", file=say, flush=True)
             for runner in runners * asked.runs:
                 bench.run(runner)
