@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from pctstream.core.block import Block, Source
+from pctstream.core.kernels import Int64
 from pctstream.core.marks import Marks
-from pctstream.core.walk import Int32, Int64
+from pctstream.core.walk import Int32
 
 
 class Held:

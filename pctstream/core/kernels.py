@@ -43,26 +43,39 @@ Int64 = npt.NDArray[np.int64]
 
 
 @compiled
+def nearest_of(
+    rows: Any, first: int, taken: int, table: Any, low: int, high: int, tile: Any, best: Any,
+    index: Any,
+) -> None:  # fmt: skip
+    """Of ``taken`` rows (ROWS or 1) the nearest column of the tiles [low, high), counted from low.
+
+    Squared distances go to best[:taken], columns to index[:taken]; ties go to the lowest.
+    """
+    best[:taken], index[:taken] = np.inf, 0
+    for t in range(low, high):
+        if taken == ROWS:
+            squared_of_many(rows, first, table, t, tile)
+        else:
+            squared_of_one(rows, first, table, t, tile)
+        for r in range(taken):
+            least, at = best[r], index[r]
+            for lane in range(LANES):
+                if tile[r, lane] < least:
+                    least, at = tile[r, lane], np.int32((t - low) * LANES + lane)
+            best[r], index[r] = least, at
+
+
+@compiled
 def _nearest(rows: Any, table: Any) -> Any:
     n = rows.shape[0]
-    index = np.zeros(n, np.int32)
-    least = np.full(n, np.inf, np.float32)
+    index = np.empty(n, np.int32)
+    least = np.empty(n, np.float32)
     tile = np.empty((ROWS, LANES), np.float32)
     first = 0
     while first < n:
-        many = n - first >= ROWS
-        for t in range(table.shape[0]):
-            if many:
-                squared_of_many(rows, first, table, t, tile)
-            else:
-                squared_of_one(rows, first, table, t, tile)
-            for r in range(ROWS if many else 1):
-                best, at = least[first + r], index[first + r]
-                for lane in range(LANES):
-                    if tile[r, lane] < best:
-                        best, at = tile[r, lane], np.int32(t * LANES + lane)
-                least[first + r], index[first + r] = best, at
-        first += ROWS if many else 1
+        taken = ROWS if n - first >= ROWS else 1
+        nearest_of(rows, first, taken, table, 0, table.shape[0], tile, least[first:], index[first:])
+        first += taken
     return index, least
 
 
@@ -82,7 +95,8 @@ def nearest(rows: Float32, table: Float32, k: int) -> tuple[npt.NDArray[np.int32
 
 
 @compiled
-def _grouped(index: Any, k: int) -> Any:
+def groups(index: Any, k: int) -> Any:
+    """`grouped`, for kernels."""
     starts = np.zeros(k + 1, np.int64)
     for i in range(index.shape[0]):
         starts[index[i] + 1] += 1
@@ -102,7 +116,7 @@ def grouped(index: npt.NDArray[np.int32], k: int) -> tuple[Int64, Int64]:
     >>> grouped(np.array([1, 0, 1], np.int32), 2)
     (array([1, 0, 2]), array([0, 1, 3]))
     """
-    found: tuple[Int64, Int64] = _grouped(index, k)
+    found: tuple[Int64, Int64] = groups(index, k)
     return found
 
 
@@ -124,14 +138,20 @@ def lloyd_sums(rows: Float32, index: npt.NDArray[np.int32], k: int) -> tuple[Flo
 
 
 @compiled
+def distance(row: Any, centroid: Any) -> Any:
+    """The distance of one row to one centroid, summed in float64."""
+    total = 0.0
+    for j in range(row.shape[0]):
+        difference = np.float64(row[j]) - np.float64(centroid[j])
+        total += difference * difference
+    return math.sqrt(total)
+
+
+@compiled
 def _distances(rows: Any, index: Any, centroids: Any) -> Any:
     out = np.empty(rows.shape[0], np.float64)
     for i in range(rows.shape[0]):
-        total = 0.0
-        for j in range(rows.shape[1]):
-            difference = np.float64(rows[i, j]) - np.float64(centroids[index[i], j])
-            total += difference * difference
-        out[i] = math.sqrt(total)
+        out[i] = distance(rows[i], centroids[index[i]])
     return out
 
 

@@ -166,7 +166,7 @@ def _squared(row: Any, prototype: Any) -> Any:
 
 
 @compiled
-def covers_row(rows: Any, i: int, prototypes: Any, p: int, band: Any) -> bool:
+def _covers(rows: Any, i: int, prototypes: Any, p: int, band: Any) -> bool:
     square, low, high = band
     near = _squared(rows[i], prototypes[p])
     if near <= low:
@@ -177,16 +177,22 @@ def covers_row(rows: Any, i: int, prototypes: Any, p: int, band: Any) -> bool:
 
 
 @compiled
+def covered(rows: Any, i: int, hint: int, prototypes: Any, low: int, high: int, band: Any) -> bool:
+    """Whether row i lies within epsilon of a prototype in [low, high); `hint` is tried first."""
+    if _covers(rows, i, prototypes, hint, band):
+        return True
+    p = low
+    while p < high and not _covers(rows, i, prototypes, p, band):
+        p += 1
+    return p < high
+
+
+@compiled
 def _beyond(rows: Any, hint: Any, prototypes: Any, epsilon: float) -> int:
     band = band_of(epsilon, rows.shape[1])
     count = 0
     for i in range(rows.shape[0]):
-        covered = covers_row(rows, i, prototypes, hint[i], band)
-        p = 0
-        while not covered and p < prototypes.shape[0]:
-            covered = covers_row(rows, i, prototypes, p, band)
-            p += 1
-        if not covered:
+        if not covered(rows, i, hint[i], prototypes, 0, prototypes.shape[0], band):
             count += 1
     return count
 

@@ -8,7 +8,6 @@ a node is taken over its rows in the order they came, however they were cut into
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -17,88 +16,31 @@ import numpy as np
 import numpy.typing as npt
 
 from pctstream.core.cover import Cover
-from pctstream.core.lanes import (
-    LANES,
-    ROWS,
-    Float32,
-    compiled,
-    expect_rows,
-    squared_of_many,
-    squared_of_one,
-    transpose,
-)
-from pctstream.core.scan import band_of, covers_row
+from pctstream.core.kernels import Float64, Int64, distance, groups, nearest_of
+from pctstream.core.lanes import LANES, ROWS, Float32, compiled, expect_rows, transpose
+from pctstream.core.scan import band_of, covered
 
 Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
 
 
 @compiled
-def _count(row: Any, centroid: Any, node: int, rows: Any, distance: Any, radius: Any) -> None:
-    total = 0.0
-    for j in range(row.shape[0]):
-        difference = np.float64(row[j]) - np.float64(centroid[j])
-        total += difference * difference
-    total = math.sqrt(total)
+def _count(row: Any, centroid: Any, node: int, rows: Any, total: Any, radius: Any) -> None:
+    away = distance(row, centroid)
     rows[node] += 1
-    distance[node] += total
-    radius[node] = max(radius[node], total)
-
-
-@compiled
-def _ordered(at: Any, moving: Any, m: int, first: Any) -> Any:
-    """The moving rows by node, stable, and where each node's begin."""
-    starts = np.zeros(first.shape[0] + 1, np.int64)
-    for j in range(m):
-        starts[at[moving[j]] + 1] += 1
-    for c in range(first.shape[0]):
-        starts[c + 1] += starts[c]
-    place = starts[:-1].copy()
-    order = np.empty(m, np.int64)
-    for j in range(m):
-        node = at[moving[j]]
-        order[place[node]] = moving[j]
-        place[node] += 1
-    return order, starts
-
-
-@compiled
-def _nearest(rows: Any, j: int, many: bool, table: Any, low: int, high: int, tile: Any) -> Any:
-    """Index of the nearest centroid for each of the next rows; ties go to the lowest."""
-    taken = ROWS if many else 1
-    best, index = np.full(ROWS, np.inf, np.float32), np.zeros(ROWS, np.int64)
-    for t in range(low, high):
-        if many:
-            squared_of_many(rows, j, table, t, tile)
-        else:
-            squared_of_one(rows, j, table, t, tile)
-        for r in range(taken):
-            for lane in range(LANES):
-                if tile[r, lane] < best[r]:
-                    best[r], index[r] = tile[r, lane], (t - low) * LANES + lane
-    return index
-
-
-@compiled
-def _covered(rows: Any, i: int, hint: int, prototypes: Any, low: int, high: int, band: Any) -> bool:
-    if covers_row(rows, i, prototypes, hint, band):
-        return True
-    p = low
-    while p < high and not covers_row(rows, i, prototypes, p, band):
-        p += 1
-    return p < high
+    total[node] += away
+    radius[node] = max(radius[node], away)
 
 
 @compiled
 def _walk(
     rows: Any, at: Any, first: Any, tiles: Any, places: Any, epsilon: Any, table: Any,
-    centroids: Any, prototypes: Any, count: Any, distance: Any, radius: Any, uncovered: Any,
+    centroids: Any, prototypes: Any, count: Any, total: Any, radius: Any, uncovered: Any,
 ) -> None:  # fmt: skip
     n = rows.shape[0]
     moving = np.empty(n, np.int64)
     buffer = np.empty_like(rows)
     tile = np.empty((ROWS, LANES), np.float32)
+    best, index = np.empty(ROWS, np.float32), np.empty(ROWS, np.int32)
     while True:
         m = 0
         for i in range(n):
@@ -107,8 +49,9 @@ def _walk(
                 m += 1
         if m == 0:
             return
-        order, starts = _ordered(at, moving, m, first)
+        order, starts = groups(at[moving[:m]], first.shape[0])
         for j in range(m):
+            order[j] = moving[order[j]]
             buffer[j] = rows[order[j]]
         for node in range(first.shape[0]):
             j, end = starts[node], starts[node + 1]
@@ -117,15 +60,15 @@ def _walk(
             low, high = places[node], places[node + 1]
             band = band_of(epsilon[node], rows.shape[1])
             while j < end:
-                many = end - j >= ROWS
-                index = _nearest(buffer, j, many, table, tiles[node], tiles[node + 1], tile)
-                for r in range(ROWS if many else 1):
+                taken = ROWS if end - j >= ROWS else 1
+                nearest_of(buffer, j, taken, table, tiles[node], tiles[node + 1], tile, best, index)
+                for r in range(taken):
                     child, place = first[node] + index[r], low + index[r]
                     at[order[j + r]] = child
-                    _count(buffer[j + r], centroids[place], child, count, distance, radius)
-                    if not _covered(buffer, j + r, place, prototypes, low, high, band):
+                    _count(buffer[j + r], centroids[place], child, count, total, radius)
+                    if not covered(buffer, j + r, place, prototypes, low, high, band):
                         uncovered[node] += 1
-                j += ROWS if many else 1
+                j += taken
 
 
 @dataclass(slots=True)
@@ -203,9 +146,9 @@ class Map:
 
 
 @compiled
-def _arrive(rows: Any, centroid: Any, count: Any, distance: Any, radius: Any) -> None:
+def _arrive(rows: Any, centroid: Any, count: Any, total: Any, radius: Any) -> None:
     for i in range(rows.shape[0]):
-        _count(rows[i], centroid, 0, count, distance, radius)
+        _count(rows[i], centroid, 0, count, total, radius)
 
 
 def arrive(rows: Float32, centroid: Float32, counts: Counts) -> None:
