@@ -19,7 +19,7 @@ from typing import Any
 from faust.channels import Channel
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
-from pctstream.agents.shard import Turn, node_path
+from pctstream.agents.shard import Turn
 from pctstream.core.names import Path, agent_name, pipe_topic
 
 Take = Callable[[Turn], None]
@@ -106,9 +106,9 @@ class NodeAgents:
 
     def put(self, turn: Turn) -> None:
         """Queue a turn; on the event loop's thread only."""
-        path = node_path(turn.node)
+        path = turn.node.path
         subscribers = self._channels[path]._subscribers
-        if not subscribers or any(node_path(early.node) == path for early in self._early):
+        if not subscribers or any(early.node.path == path for early in self._early):
             # Faust is still starting this agent: the turn must not be lost, nor overtaken
             self._early.append(turn)
             asyncio.get_running_loop().call_later(RETRY_S, self._again)

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from pctstream.agents.shard import Node, Shard, Turn, node_path
+from pctstream.agents.shard import Node, Shard, Turn
 from pctstream.core.block import ARROW, Block, Source, concat, encode
 from pctstream.core.effects import (
     Apply,
@@ -33,12 +33,11 @@ from pctstream.core.effects import (
     Send,
     Stop,
 )  # fmt: skip
+from pctstream.core.handing import HandsDown
 from pctstream.core.names import pipe_topic
 from pctstream.core.poison import sift
 from pctstream.core.portion import Portion
 from pctstream.core.position import UNKNOWN, LogIdentity
-from pctstream.core.root import Root
-from pctstream.core.trunk import Trunk
 from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
 
@@ -134,7 +133,7 @@ class Performer:
             self._carry(turn.shard, turn.node, self._decide(turn))
         except Exception:
             # nothing more may be taken by this node until it is restored (R6)
-            turn.shard.lost.add(node_path(turn.node))
+            turn.shard.lost.add(turn.node.path)
             raise
 
     def _decide(self, turn: Turn) -> list[Effect]:
@@ -157,7 +156,7 @@ class Performer:
                 case Send():
                     self._send(shard, node, effect)
                 case RouteHeld():
-                    assert isinstance(node, Root | Trunk)
+                    assert isinstance(node, HandsDown)
                     for last, rows in self._held(shard, node):
                         self._carry(shard, node, node.reroute(last, rows))
                     self._carry(shard, node, node.rerouted())
@@ -174,12 +173,12 @@ class Performer:
                 case Stop(reason):
                     self._stop(reason)
 
-    def _held(self, shard: Shard, node: Root | Trunk) -> Iterator[tuple[int, Block]]:
+    def _held(self, shard: Shard, node: HandsDown) -> Iterator[tuple[int, Block]]:
         """The segments held at a node, some together where none or all of them were routed before:
         each that is handed over becomes a message for every child."""
         some: list[Block] = []
         last, done = -1, node.position.routed
-        for offset, rows in shard.store.segments(node_path(node)):
+        for offset, rows in shard.store.segments(node.path):
             together = [*some, rows]
             if some and (
                 (last <= done) != (offset <= done)
@@ -207,7 +206,7 @@ class Performer:
         self._crash.passing("after-grown")
 
     def _apply(self, shard: Shard, node: Node, effect: Apply) -> None:
-        trunk = isinstance(node, Root | Trunk)
+        trunk = isinstance(node, HandsDown)
         routing = trunk and effect.rows is None
         before, after = (
             ("before-routed", "after-routed") if routing else ("before-apply", "after-apply")

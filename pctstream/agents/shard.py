@@ -39,12 +39,8 @@ class Turn:
     @property
     def stale(self) -> bool:
         """The node was lost or restored since: what this turn carries is read again."""
-        path = node_path(self.node)
+        path = self.node.path
         return path in self.shard.lost or self.shard.nodes.get(path) is not self.node
-
-
-def node_path(node: Node) -> Path:
-    return ROOT if isinstance(node, Root) else node.path
 
 
 @dataclass(slots=True)
@@ -135,20 +131,19 @@ class Shard:
     def adopt(self, path: Path, log: Routing) -> list[Effect]:
         """What the routing says of a node now."""
         node = self.nodes.get(path)
-        if isinstance(node, Portion):
+        if node is None:
+            return []
+        if not isinstance(node, Root):
             effects = node.adopt(log.gates)
             if isinstance(node, Trunk) and path in log.splits:
                 effects += node.split(log.splits[path], log.covers[path])
             elif isinstance(node, Trunk) and path in log.limits:
                 effects += node.refuse(log.limits[path])
             return effects
-        root = self.root
-        if root is None:
-            return []
         if log.states[ROOT] == life.SPLITTING:
-            return root.adopt(log.splits[ROOT], log.covers[ROOT])
+            return node.adopt(log.splits[ROOT], log.covers[ROOT])
         if log.states[ROOT] == life.SINK:
-            return root.adopt_sink(log.epoch)
+            return node.adopt_sink(log.epoch)
         return []
 
     def topics(self) -> dict[str, str]:

@@ -32,15 +32,14 @@ from pctstream.agents.monitor import Watch
 from pctstream.agents.node import NodeAgents
 from pctstream.agents.perform import Limits, Performer, crash_points
 from pctstream.agents.report import Reporter
-from pctstream.agents.shard import Shard, Turn, node_path
+from pctstream.agents.shard import Shard, Turn
 from pctstream.agents.tree import settings
 from pctstream.config import Config
 from pctstream.core import names
+from pctstream.core.handing import HandsDown
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
-from pctstream.core.root import Root
 from pctstream.core.routing import Routing
-from pctstream.core.trunk import Trunk
 from pctstream.errors import DeliveryFailed, PctError, StoreFailed
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
@@ -169,7 +168,7 @@ class Worker:
         except (StoreFailed, DeliveryFailed) as error:
             self.fatal(str(error))
         except Exception:
-            self.monitor.raised(turn.shard, node_path(turn.node))
+            self.monitor.raised(turn.shard, turn.node.path)
             raise
         finally:
             if turn.unit is not None:
@@ -289,6 +288,6 @@ class Worker:
     def _owner_applied(self, shard: Shard, record: Record) -> None:
         path = names.node_path(record["portion"])
         parent = shard.nodes.get(path[:-1])
-        if isinstance(parent, Root | Trunk) and parent.stored_rows:
+        if isinstance(parent, HandsDown) and parent.stored_rows:
             marks = Marks.from_json(record["marks"])
             self.enqueue(Turn(shard, parent, partial(parent.owner_applied, path, marks)))

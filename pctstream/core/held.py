@@ -24,8 +24,8 @@ class Held:
         self._marks: dict[int, Marks] = {}
         self._reached: Int64 | None = None
         """(offset, index) of the mark of each child and source, int64[2, k, sources], once `seen`."""
-        self.counts: list[dict[int, int]] = []
-        """Per child: ingest partition -> rows held for it at the split, once all are `seen`."""
+        self.counts: list[int] = []
+        """Rows held for each child at the split, once all are `seen`."""
 
     def children(self, k: int) -> None:
         """So many; reports of theirs may have come before."""
@@ -47,13 +47,8 @@ class Held:
         """There are no more."""
         none = np.zeros((4, 0), np.int64)
         self._parts = [np.concatenate([none, *self._parts], axis=1)]
-        self.counts = [{} for _ in range(self._k)] if self.rows else []
-        child, source, _, _ = self._parts[0]
-        for pair, rows in zip(*np.unique(child * len(self._sources) + source, return_counts=True),
-                              strict=True):  # fmt: skip
-            c, s = divmod(int(pair), max(1, len(self._sources)))
-            partition = self._sources[s].partition
-            self.counts[c][partition] = self.counts[c].get(partition, 0) + int(rows)
+        child = self._parts[0][0]
+        self.counts = np.bincount(child, minlength=self._k).tolist() if self.rows else []
 
     @property
     def rows(self) -> int:

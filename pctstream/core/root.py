@@ -31,16 +31,14 @@ from pctstream.core.effects import (
     Send,
     Stop,
 )
-from pctstream.core.held import Held
-from pctstream.core.marks import Marks
+from pctstream.core.handing import HandsDown
 from pctstream.core.names import ROOT, Path
 from pctstream.core.pending import Pending
 from pctstream.core.position import Position
-from pctstream.core.router import Router
 from pctstream.core.unit import Unit, undone
 
 
-class Root:
+class Root(HandsDown):
     """The pure state machine of N0 on one shard; events in, effects out."""
 
     def __init__(
@@ -50,6 +48,8 @@ class Root:
         position: Position | None = None,
         saved: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__()
+        self.path = ROOT
         self.source = source
         self.position = position or Position()
         self.mode = life.COVERING
@@ -61,11 +61,8 @@ class Root:
         self.dead_rows = int(counts.get("dead_rows", 0))
         self.uncovered = int(counts.get("uncovered", 0))
         self._pending = Pending()
-        self._router: Router | None = None
         self._epoch = self.position.epoch
         self._adopting = False
-        self._held = Held()
-        self._through = -1
         self._coming = 0
 
     @property
@@ -76,7 +73,7 @@ class Root:
     @property
     def held(self) -> list[int]:
         """Rows held per child at the split, until all have arrived (R2)."""
-        return [sum(counts.values()) for counts in self._held.counts]
+        return self._held.counts
 
     @property
     def state(self) -> dict[str, Any]:
@@ -191,55 +188,24 @@ class Root:
         """The cover recorded in this epoch is in force from the input's start on."""
         if self._router is not None:
             return []
-        self._router = Router(ROOT, cover)
-        self._held.children(cover.k)
-        self._epoch = epoch
+        self._route_by(epoch, cover)
         if self._pending:
             self._adopting = True
             return []
         return [RouteHeld()]
 
-    def reroute(self, last: int, rows: Block) -> list[Effect]:
-        """One stored segment, in order: routed unless it was before the crash."""
-        assert self._router is not None
-        child, uncovered = self._router.nearest(rows)
-        self._through = last
-        self._held.add(rows, child)
-        if last <= self.position.routed:
-            return []
-        self._pending.add(last, ("routed", last, len(rows), uncovered, 0))
-        return [Send(last, self._router.parcels(rows, child))]
+    # what `HandsDown` asks
 
-    def rerouted(self) -> list[Effect]:
-        """All stored segments are on their way; from here on rows are routed as they come."""
+    @property
+    def _splitting(self) -> bool:
+        return self.mode == life.SPLITTING
+
+    def _handed(self, last: int, rows: int, uncovered: int) -> tuple[Any, ...]:
+        return ("routed", last, rows, uncovered, 0)
+
+    def _opened(self) -> list[Effect]:
         self.mode = life.step(life.step(life.COVERING, life.COVER_FOUND), life.LEVEL_OPENED)
-        self._held.seen()
-        self.stored_rows = self._held.rows
-        effects: list[Effect] = [Resume(self.source)]
-        stored = self.position.stored
-        if stored > max(self._through, self.position.routed):
-            # the last units stored held no rows: they are done with those before them
-            self._pending.add(stored, ("routed", stored, 0, 0, 0))
-            effects += self.delivered(stored)
-        return effects + self._settle()
+        return [Resume(self.source)]
 
-    def owner_applied(self, portion: Path, marks: Marks) -> list[Effect]:
-        """The portion's owner has applied rows up to these marks."""
-        self._held.reported(portion[-1], marks)
-        return self._settle()
-
-    def _settle(self) -> list[Effect]:
-        if self.mode != life.SPLITTING:
-            return []
-        self._held.settle()
-        return self._purge()
-
-    def _purge(self) -> list[Effect]:
-        """Once every held row is routed and has arrived, the store lets go of them."""
-        if self.mode != life.SPLITTING or not self.stored_rows or self._held.rows:
-            return []
-        if self.position.routed < self.position.stored:
-            return []
-        self._held.counts = []
-        self.stored_rows = 0
-        return [self._apply(purge=True)]
+    def _let_go(self) -> Apply:
+        return self._apply(purge=True)

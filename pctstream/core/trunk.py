@@ -20,14 +20,13 @@ from typing import Any, NamedTuple
 from pctstream.core import life
 from pctstream.core.block import Block
 from pctstream.core.cover import Cover
-from pctstream.core.effects import Dropped, Effect, Reread, RouteHeld, Send
-from pctstream.core.held import Held
+from pctstream.core.effects import Apply, Dropped, Effect, Reread, RouteHeld, Send
+from pctstream.core.handing import HandsDown
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
 from pctstream.core.node import Gates
 from pctstream.core.portion import Arrived, Portion
 from pctstream.core.position import Position
-from pctstream.core.router import Router
 from pctstream.core.subtree import NodeRecord
 from pctstream.core.unit import Unit, undone
 
@@ -43,21 +42,18 @@ class Routed(NamedTuple):
     nodes: tuple[NodeRecord, ...] = ()
 
 
-class Trunk(Portion):
+class Trunk(HandsDown, Portion):
     """The pure state machine of a node between N0 and the cut, at the shard that reads its pipe."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        HandsDown.__init__(self)
+        Portion.__init__(self, *args, **kwargs)
         saved: Mapping[str, Any] = kwargs.get("saved") or {}
         self.stored_rows = int(saved.get("stored_rows", 0))
-        self._router: Router | None = None
-        self._splitting = False
+        self._routing = False
         self._adopting = False
-        self._held = Held()
-        self._through = -1
         self._open_level = 1
         self._limit = ""
-        self._cover: Cover | None = None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -67,7 +63,7 @@ class Trunk(Portion):
     @property
     def grown_to(self) -> int:
         """The open level, once this node has done what the level above asks of it."""
-        waits = self.subtree.nodes[0].state == life.WAITING
+        waits = self.mode == life.WAITING
         return min(self._open_level, len(self.path) - 1) if waits else self._open_level
 
     @property
@@ -104,11 +100,8 @@ class Trunk(Portion):
         """The cover recorded in this epoch is in force from the pipe's first row on."""
         if self._router is not None:
             return []
-        self._router = Router(self.path, cover)
-        self._held.children(cover.k)
-        self._epoch = epoch
+        self._route_by(epoch, cover)
         self._adopting = True
-        self._cover = cover
         return self._begin_routing()
 
     def _begin_routing(self) -> list[Effect]:
@@ -119,7 +112,8 @@ class Trunk(Portion):
         mode, offset, time, epoch = self._entry(2)
         if node.state == life.COVERING:
             # rebuilt from its pipe: what it would find is recorded, and it need not wait for it
-            node.cover, node.find = self._cover, None
+            assert self._router is not None
+            node.cover, node.find = self._router.cover, None
             self.subtree.covered.add(0)
             node.step(life.COVER_FOUND, (1, offset, time, epoch))
         if node.state == life.WAITING:
@@ -189,49 +183,21 @@ class Trunk(Portion):
         self.position = Position(self.position.stored, routed.last, self._epoch)
         return self._apply(routed.nodes)
 
-    def reroute(self, last: int, rows: Block) -> list[Effect]:
-        """One stored segment, in order: routed unless it was before the crash."""
-        assert self._router is not None
-        child, uncovered = self._router.nearest(rows)
-        self._through = last
-        self._held.add(rows, child)
-        if last <= self.position.routed:
-            return []
+    # what `HandsDown` asks
+
+    @property
+    def _splitting(self) -> bool:
+        return self._routing
+
+    def _handed(self, last: int, rows: int, uncovered: int) -> Routed:
         self.subtree.counts.uncovered[0] += uncovered
         self.subtree.changed.add(0)
-        self._pending.add(last, Routed(last, len(rows), 0, nodes=self.subtree.take_records()))
-        return [Send(last, self._router.parcels(rows, child))]
+        return Routed(last, rows, 0, nodes=self.subtree.take_records())
 
-    def rerouted(self) -> list[Effect]:
-        """All stored segments are on their way; from here on rows are routed as they come."""
-        self._splitting = True
-        self._held.seen()
-        self.stored_rows = self._held.rows
-        effects: list[Effect] = []
-        stored = self.position.stored
-        if stored > max(self._through, self.position.routed):
-            # the last units stored held no rows: they are done with those before them
-            self._pending.add(stored, Routed(stored, 0, 0))
-            effects += self.delivered(stored)
-        return effects + self._settle()
+    def _opened(self) -> list[Effect]:
+        self._routing = True
+        return []
 
-    def owner_applied(self, portion: Path, marks: Marks) -> list[Effect]:
-        """The owner of a child has applied rows up to these marks."""
-        self._held.reported(portion[-1], marks)
-        return self._settle()
-
-    def _settle(self) -> list[Effect]:
-        if not self._splitting:
-            return []
-        self._held.settle()
-        return self._purge()
-
-    def _purge(self) -> list[Effect]:
-        """Once every held row is routed and has arrived, the store lets go of them."""
-        if not self._splitting or not self.stored_rows or self._held.rows:
-            return []
-        if self.position.routed < self.position.stored:
-            return []
-        self._held.counts = []
-        self.stored_rows = self.bytes = 0
-        return [self._apply((), purge=True)]
+    def _let_go(self) -> Apply:
+        self.bytes = 0
+        return self._apply((), purge=True)

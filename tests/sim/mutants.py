@@ -82,14 +82,14 @@ MUTANTS = (
     Mutant(
         "a node that raised goes on",
         "agents/perform.py",
-        "            turn.shard.lost.add(node_path(turn.node))",
+        "            turn.shard.lost.add(turn.node.path)",
         "            pass",
     ),
     Mutant(
         "purged before the owners have it",
-        "core/root.py",
-        "        if self.mode != life.SPLITTING or not self.stored_rows or self._held.rows:",
-        "        if self.mode != life.SPLITTING or not self.stored_rows:",
+        "core/handing.py",
+        "        if not self._splitting or not self.stored_rows or self._held.rows:",
+        "        if not self._splitting or not self.stored_rows:",
     ),
     Mutant(
         "position and rows in two batches",
@@ -124,7 +124,7 @@ MUTANTS = (
     ),
     Mutant(
         "held rows are forgotten",
-        "core/root.py",
+        "core/handing.py",
         "        if last <= self.position.routed:\n            return []\n",
         "        if last <= self.position.taken:\n            return []\n",
     ),

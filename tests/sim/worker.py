@@ -15,16 +15,15 @@ from sim.log import Log, Outlet
 from sim.memory import MemoryKV
 
 from pctstream.agents.perform import CrashPoints, Limits, Performer
-from pctstream.agents.shard import Shard, Turn, node_path
+from pctstream.agents.shard import Shard, Turn
 from pctstream.core import ingest
 from pctstream.core.block import Source
 from pctstream.core.effects import Effect
+from pctstream.core.handing import HandsDown
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path
 from pctstream.core.position import Position
-from pctstream.core.root import Root
 from pctstream.core.routing import Routing
-from pctstream.core.trunk import Trunk
 from pctstream.core.unit import Unit
 from pctstream.store import Store
 
@@ -98,7 +97,7 @@ class Worker:
 
     def _enqueue(self, turn: Turn) -> None:
         if self.shards.get(turn.shard.number) is turn.shard:
-            self.channels[turn.shard.number, node_path(turn.node)].append(turn)
+            self.channels[turn.shard.number, turn.node.path].append(turn)
 
     # shards come and go
 
@@ -237,5 +236,5 @@ class Worker:
         """An owner's marks, as read from the state log."""
         for shard in self.shards.values():
             parent = shard.nodes.get(path[:-1])
-            if isinstance(parent, Root | Trunk):
+            if isinstance(parent, HandsDown):
                 self._enqueue(Turn(shard, parent, partial(parent.owner_applied, path, marks)))
