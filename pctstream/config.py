@@ -160,9 +160,11 @@ def _check_together(config: Config) -> None:
     tree, shards, kafka, limits = config.tree, config.shards, config.kafka, config.limits
     host, _ = split_address(config.http.bind)
     beyond = sorted(set(shards.capacity) - set(range(shards.count)))
+    own = [t for t in config.ingest.topics if t.startswith(f"{tree.name}.")]
     rules = [
         ("shards.active", shards.active, shards.active > shards.count, "at most shards.count"),
         ("shards.capacity", beyond, bool(beyond), "of shards 0 to shards.count - 1"),
+        ("ingest.topics", own, bool(own), "topics that are not the tree's own"),
         ("tree.sink_rows", tree.sink_rows, tree.sink_rows < tree.gap, "at least tree.gap"),
         ("tree.cut", tree.cut, tree.cut > tree.max_level, "at most tree.max_level"),
         (

@@ -17,17 +17,8 @@ from pctstream.config import Config
 from pctstream.core import ingest
 from pctstream.core.block import Source
 from pctstream.core.marks import Marks
-from pctstream.verify import (
-    ROW,
-    UNIT_MESSAGES,
-    AskShards,
-    Rows,
-    Sources,
-    compare,
-    digest_of,
-    ends_of,
-    read_all,
-)  # fmt: skip
+from pctstream.ingested import ROW, UNIT_MESSAGES, Rows, Sources, ends_of, read_all
+from pctstream.verify import AskShards, compare, digest_of
 
 
 def verify_pipes(cfg: Config, count: int, ask_shards: AskShards) -> dict[str, int]:
@@ -35,8 +26,15 @@ def verify_pipes(cfg: Config, count: int, ask_shards: AskShards) -> dict[str, in
     sources = Sources()
     found = np.zeros(3, np.int64)
     shards: Sequence[dict[str, Any]] = ask_shards()
+    pipe = f"{cfg.tree.name}.P0."
     for shard in range(count):
-        pipes = [i for s in shards if s["shard"] == shard for i in s["inputs"] if i["node"] != "N0"]
+        pipes = [
+            i
+            for s in shards
+            if s["shard"] == shard
+            for i in s["inputs"]
+            if i["topic"].startswith(pipe)
+        ]
         stored = _by_node(digest_of(cfg, shard, ask_shards), sources)
         for entry in pipes:
             piped = _pipe(cfg, Source(entry["topic"], entry["partition"]), sources)

@@ -1,5 +1,6 @@
 """Waiting until everything produced so far has been applied.
 
+0. The ends of the topics that are bridged are taken; their partitions must be copied to there.
 1. The ends of the ingest log are taken. 2. Every ingest partition must be stored or routed to its
 end: a row held at N0 counts as applied. 3. Only then are the ends of the pipes taken, level by level
 to the cut. 4. Every pipe must be stored or routed to its end. Which pipes there are and their ends
@@ -22,6 +23,7 @@ from pctstream.errors import BrokerUnreachable, InputBroken, NotFound, NotReady
 from pctstream.pipes import client
 from pctstream.pipes.bounds import TIMEOUT_S, bounds
 from pctstream.token import headers
+from pctstream.topics import described
 
 POLL_S = 0.25
 HTTP_TIMEOUT_S = 5.0
@@ -36,10 +38,28 @@ def wait_applied(
     if not ingest:
         raise NotFound(f"there is no topic {cfg.tree.name}.P0: start `pctstream up`")
     waiting = _Waiting(urls, out, stall_s, headers(cfg))
+    waiting.until(foreign_ends(admin, cfg))
     waiting.until({s: end for s, (_, end) in bounds(admin, ingest).items()})
     for depth in range(1, cfg.tree.cut + 1):
         pipes = [s for s in _inputs(admin, cfg) if s.topic.count(".") == depth + 1]
         waiting.until({s: end for s, (_, end) in bounds(admin, pipes).items()})
+
+
+def wait_bridged(
+    cfg: Config, urls: Sequence[str], out: TextIO | None = None, stall_s: float = 60.0
+) -> dict[Source, int]:
+    """The ends of the topics that are bridged, once they are copied to there."""
+    admin = AdminClient(client.common(cfg, "settled"))
+    ends = foreign_ends(admin, cfg)
+    _Waiting(urls, out, stall_s, headers(cfg)).until(ends)
+    return ends
+
+
+def foreign_ends(admin: AdminClient, cfg: Config) -> dict[Source, int]:
+    """The log end of each partition of the topics that are bridged."""
+    found = described(admin, cfg.ingest.topics)
+    sources = [Source(name, p) for name, there in found.items() for p in range(there.partitions)]
+    return {source: end for source, (_, end) in bounds(admin, sources).items()}
 
 
 def _inputs(admin: AdminClient, cfg: Config) -> list[Source]:

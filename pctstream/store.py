@@ -65,18 +65,7 @@ class Store:
         node = node_name(effect.path)
         position = effect.position
         changes: list[Change] = [
-            (
-                _input_key(effect.source),
-                orjson.dumps(
-                    {
-                        "stored": position.stored,
-                        "routed": position.routed,
-                        "epoch": position.epoch,
-                        "topic_id": log.topic_id,
-                        "leader_epoch": log.leader_epoch,
-                    }
-                ),
-            ),
+            _input(effect.source, position, log),
             (_node_key(node), orjson.dumps(effect.state)),
         ]
         if effect.rows is not None:
@@ -93,6 +82,10 @@ class Store:
             gone = (_rows_prefix(node), _leaves_prefix(node))
             changes += [(key, None) for prefix in gone for key, _ in self._kv.scan(prefix)]
         self._kv.write(changes)
+
+    def reach(self, source: Source, position: Position, log: LogIdentity) -> None:
+        """An input whose rows do not stay here (a bridged partition) is done so far."""
+        self._kv.write([_input(source, position, log)])
 
     def position(self, source: Source) -> tuple[Position, LogIdentity] | None:
         """How far this input is done and of which log that is true; None if it was never read."""
@@ -149,6 +142,17 @@ class Store:
 
     def close(self) -> None:
         self._kv.close()
+
+
+def _input(source: Source, position: Position, log: LogIdentity) -> Change:
+    fields = {
+        "stored": position.stored,
+        "routed": position.routed,
+        "epoch": position.epoch,
+        "topic_id": log.topic_id,
+        "leader_epoch": log.leader_epoch,
+    }
+    return _input_key(source), orjson.dumps(fields)
 
 
 def _int32(leaves: npt.NDArray[np.int32]) -> bytes:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -137,17 +137,33 @@ def apply(admin: AdminClient, specs: Sequence[TopicSpec]) -> list[Change]:
     return changes
 
 
+class Described(NamedTuple):
+    """A topic as the broker has it; one made again under the same name has another id."""
+
+    topic_id: str
+    partitions: int
+
+
 def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
-    """The id of each topic that exists: one made again under the same name has another."""
+    """The id of each topic that exists."""
+    return {name: found.topic_id for name, found in described(admin, names).items()}
+
+
+def described(admin: AdminClient, names: Iterable[str]) -> dict[str, Described]:
+    """What the broker says of each topic that exists."""
     wanted = sorted(set(names))
     if not wanted:
         return {}
-    described = admin.describe_topics(TopicCollection(wanted), request_timeout=REQUEST_TIMEOUT_S)
+    asked = admin.describe_topics(TopicCollection(wanted), request_timeout=REQUEST_TIMEOUT_S)
     found = {
         name: _done(future, f"describe the topic {name}", KafkaError.UNKNOWN_TOPIC_OR_PART)
-        for name, future in described.items()
+        for name, future in asked.items()
     }
-    return {name: str(topic.topic_id) for name, topic in found.items() if topic is not None}
+    return {
+        name: Described(str(topic.topic_id), len(topic.partitions))
+        for name, topic in found.items()
+        if topic is not None
+    }
 
 
 @cache

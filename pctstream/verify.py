@@ -4,7 +4,9 @@ Both sides are multisets of (origin, hash of the float32 bytes after decode). No
 counter or a view: the log is read and decoded again, the stores are read segment by segment.
 
 1. The ends of the ingest log are taken; everything below them must be applied first (`settled`).
-2. The log is decoded as the product does: good rows and dead letters.
+   Before that the ends of bridged topics; everything below those must be copied first.
+2. The logs are decoded as the product does: good rows and dead letters. What a bridged topic has and
+   the ingest log has not is lost.
 3. Every shard's digest is fetched from the worker that hosts it.
 4. A row held above the cut that its portion has already is one row (R2: counted once, by origin).
 5. The multisets are compared by origin.
@@ -19,31 +21,18 @@ from typing import Any
 
 import httpx
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pctstream.config import Config
-from pctstream.core import ingest
-from pctstream.core.block import Block, Source
-from pctstream.core.unit import DeadLetter, Message
-from pctstream.errors import BrokerUnreachable, NotFound, NotReady
-from pctstream.http.digest import row_digests
-from pctstream.pipes import client
-from pctstream.pipes.message import as_message
+from pctstream.core.block import Source
+from pctstream.errors import NotReady
+from pctstream.ingested import ROW, IngestLog, Rows, Sources, dead_origins
 from pctstream.token import headers
 
-READ_S = 120.0
 DIGEST_TIMEOUT_S = 120.0
-UNIT_MESSAGES = 64
 HOST_S = 30.0
 
 AskShards = Callable[[], Sequence[dict[str, Any]]]
-
-ROW = np.dtype(
-    [("source", np.int32), ("offset", np.int64), ("index", np.int32), ("hash", np.uint64)]
-)
-Rows = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,128 +98,6 @@ def once(held: Rows, portions: Rows) -> Rows:
     return both[~follows]
 
 
-class Sources:
-    """Numbers for topic partitions."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[Source, int] = {}
-
-    def number(self, source: Source) -> int:
-        return self._numbers.setdefault(source, len(self._numbers))
-
-    def rows(self, block: Block) -> Rows:
-        """The block's rows as (origin, hash)."""
-        numbers = np.array([self.number(s) for s in block.sources], np.int32)
-        out = np.empty(len(block), ROW)
-        out["source"] = numbers[block.source]
-        out["offset"], out["index"] = block.offset, block.index
-        out["hash"] = row_digests(block)
-        return out
-
-    def digest(self, batch: pa.RecordBatch) -> Rows:
-        """The rows of one batch of a shard's digest."""
-        out = np.empty(batch.num_rows, ROW)
-        pairs = batch["topic"].dictionary_encode()
-        topics = pairs.dictionary.to_pylist()
-        codes, partitions = np.asarray(pairs.indices), np.asarray(batch["partition"])
-        for code, partition in set(zip(codes.tolist(), partitions.tolist(), strict=True)):
-            mask = (codes == code) & (partitions == partition)
-            out["source"][mask] = self.number(Source(topics[code], partition))
-        for field in ("offset", "index", "hash"):
-            out[field] = np.asarray(batch[field])
-        return out
-
-
-class IngestLog:
-    """The ingest log from its start to the ends given, decoded again."""
-
-    def __init__(self, cfg: Config, dimension: int, metric: str) -> None:
-        self._cfg, self._dimension, self._metric = cfg, dimension, metric
-        self._topic = f"{cfg.tree.name}.P0"
-
-    def read(self, ends: dict[int, int], sources: Sources) -> tuple[Rows, list[DeadLetter], int]:
-        """(good rows, dead letters, offsets that the log no longer has)."""
-        parts: list[Rows] = []
-        dead: list[DeadLetter] = []
-        gone = 0
-        for partition, end in sorted(ends.items()):
-            source = Source(self._topic, partition)
-            low, messages = read_all(self._cfg, source, end)
-            gone += low
-            for start in range(0, len(messages), UNIT_MESSAGES):
-                some = messages[start : start + UNIT_MESSAGES]
-                unit = ingest.decode(
-                    source, some, -1, some[-1].offset, self._dimension, self._metric,
-                    self._cfg.ingest.format, self._cfg.blocks.row_bytes,
-                )  # fmt: skip
-                dead += unit.dead
-                if unit.rows is not None:
-                    parts.append(sources.rows(unit.rows))
-        return np.concatenate(parts) if parts else np.zeros(0, ROW), dead, gone
-
-
-def partitions_of(cfg: Config, topic: str) -> list[int]:
-    """Those the topic has, whatever the configuration here says."""
-    consumer = Consumer(client.consumer(cfg, "verify"))
-    try:
-        found = consumer.list_topics(timeout=10.0).topics.get(topic)
-    except KafkaException as error:
-        raise BrokerUnreachable(f"cannot list the topics: {error}; is the broker up?") from None
-    finally:
-        consumer.close()
-    if found is None:
-        raise NotFound(f"there is no topic {topic}: is this the tree's name? start `pctstream up`")
-    return sorted(found.partitions)
-
-
-def ends_of(cfg: Config, topic: str, partitions: Sequence[int]) -> dict[int, int]:
-    """The log end of each partition now."""
-    consumer = Consumer(client.consumer(cfg, "verify"))
-    try:
-        return {
-            p: int(consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10.0)[1])
-            for p in partitions
-        }
-    except Exception as error:
-        raise BrokerUnreachable(f"cannot read the ends of {topic}: {error}") from None
-    finally:
-        consumer.close()
-
-
-def read_all(cfg: Config, source: Source, end: int) -> tuple[int, list[Message]]:
-    """(log start, the messages below ``end``) of a partition."""
-    consumer = Consumer(client.consumer(cfg, "verify"))
-    place = TopicPartition(source.topic, source.partition, 0)
-    out: list[Message] = []
-    try:
-        low, _ = consumer.get_watermark_offsets(place, timeout=10.0)
-        place.offset = low
-        consumer.assign([place])
-        deadline = time.monotonic() + READ_S
-        at = int(low)
-        while at < end:
-            if time.monotonic() > deadline:
-                raise NotReady(f"{source.topic}[{source.partition}] could not be read to {end}")
-            for message in consumer.consume(500, 0.2):
-                error = message.error()
-                at = int(message.offset() or 0) + (1 if error is None else 0)
-                if error is None and at <= end:
-                    out.append(as_message(message))
-                elif error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    raise NotReady(f"{source.topic}[{source.partition}]: {error.str()}")
-        return int(low), out
-    finally:
-        consumer.close()
-
-
-def dead_origins(cfg: Config) -> set[str]:
-    """Origins on the dead-letter topic; a repeat is one."""
-    topic = f"{cfg.tree.name}.dlq"
-    end = ends_of(cfg, topic, [0])[0]
-    _, messages = read_all(cfg, Source(topic, 0), end)
-    return {(m.key or b"").decode(errors="replace") for m in messages}
-
-
 def digest_of(cfg: Config, shard: int, ask_shards: AskShards) -> bytes:
     """A shard's digest from the worker that hosts it; asked again while it changes hosts."""
     deadline = time.monotonic() + HOST_S
@@ -264,28 +131,52 @@ def shard_rows(cfg: Config, count: int, ask_shards: AskShards, sources: Sources)
 
 
 def verify(
-    cfg: Config, tree: dict[str, Any], ask_shards: AskShards, ends: dict[int, int]
+    cfg: Config,
+    tree: dict[str, Any],
+    ask_shards: AskShards,
+    ends: dict[int, int],
+    theirs: dict[Source, int] | None = None,
 ) -> Verdict:
-    """Compare; everything below ``ends`` must have been applied."""
+    """Compare; everything below the ingest log's ``ends`` must have been applied, and what is below
+    the ends of ``theirs``, the bridged partitions, must have been copied below those."""
     sources = Sources()
-    log, dead, gone = IngestLog(cfg, tree["dimension"], tree["metric"]).read(ends, sources)
+    known = {Source(f"{cfg.tree.name}.P0", p): end for p, end in ends.items()}
+    log = IngestLog(cfg, tree["dimension"], tree["metric"], sources)
+    log.read(ends)
+    log.read_theirs(theirs or {})
     refused = dead_origins(cfg)
     applied = shard_rows(cfg, len(ends), ask_shards, sources)
-    known = {p: sources.number(Source(f"{cfg.tree.name}.P0", p)) for p in ends}
-    later = np.zeros(len(applied), np.bool_)
-    for partition, number in known.items():
-        later |= (applied["source"] == number) & (applied["offset"] >= ends[partition])
-    applied = applied[~later]
-    letters = {str(d.origin) for d in dead}
-    missing = len(letters - refused)
-    poison: list[str] = [o for o in refused - letters if o.startswith(f"{cfg.tree.name}.P0/")]
+    for source, number in sources.known.items():
+        known.setdefault(source, _behind(log.rows, number))
+    known |= theirs or {}
+    ingested = _below(log.rows, known, sources)
+    poison = [o for o in refused - set(log.dead) if _source(o) in known]
     for name in poison:
-        _, *numbers = name.rsplit("/", 3)
-        at_partition, offset, index = (int(n) for n in numbers)
-        hit = (log["offset"] == offset) & (log["index"] == index)
-        log = log[~(hit & (log["source"] == known.get(at_partition, -1)))]
-    lost, duplicated, altered = compare(log, applied)
+        _, _, offset, index = name.rsplit("/", 3)
+        hit = (ingested["offset"] == int(offset)) & (ingested["index"] == int(index))
+        ingested = ingested[~(hit & (ingested["source"] == sources.number(_source(name))))]
+    applied = _below(applied, known, sources)
+    lost, duplicated, altered = compare(ingested, applied)
+    missing = len(set(log.dead) - refused)
     return Verdict(
-        len(log) + len(letters) + len(poison), len(applied), len(refused), 0, gone,
+        len(ingested) + len(log.dead) + len(poison), len(applied), len(refused), 0, log.gone,
         lost + missing, duplicated, altered,
     )  # fmt: skip
+
+
+def _behind(rows: Rows, number: int) -> int:
+    """The offset behind those of a source that the ingest log has: what is later came later."""
+    return int(rows["offset"][rows["source"] == number].max(initial=-1)) + 1
+
+
+def _below(rows: Rows, ends: dict[Source, int], sources: Sources) -> Rows:
+    """Without what was produced after the ends were taken."""
+    later = np.zeros(len(rows), np.bool_)
+    for source, end in ends.items():
+        later |= (rows["source"] == sources.number(source)) & (rows["offset"] >= end)
+    return rows[~later]
+
+
+def _source(origin: str) -> Source:
+    topic, partition, _, _ = origin.rsplit("/", 3)
+    return Source(topic, int(partition))

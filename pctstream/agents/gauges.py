@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pctstream.agents.bridge import NODE
 from pctstream.core import life
 from pctstream.core.names import ROOT, Path, level, node_name, node_path
 from pctstream.metrics import LABELLED_NODES_MAX
@@ -73,7 +74,7 @@ class Gauges(Collector):
         lag: Counter[tuple[str, int]] = Counter()
         for record in records:
             for entry in record["inputs"]:
-                kind = "ingest" if entry["node"] == "N0" else "pipe"
+                kind = {"N0": "ingest", NODE: "bridge"}.get(entry["node"], "pipe")
                 done = max(entry["stored"], entry["routed"])
                 lag[kind, record["shard"]] += max(0, entry["end"] - 1 - done)
         yield gauge("pct_lag_messages", "Messages not yet done.", "kind shard", lag.items())

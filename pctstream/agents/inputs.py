@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import orjson
 from confluent_kafka.admin import AdminClient
@@ -18,19 +19,23 @@ from pctstream.agents.shard import Shard, Turn
 from pctstream.config import Config
 from pctstream.core import ingest
 from pctstream.core.block import Source
+from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
+from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Message, Unit
 from pctstream.errors import InputBroken
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
-from pctstream.pipes.bounds import bounds, committed
+from pctstream.pipes.bounds import Commit, bounds, committed
 from pctstream.pipes.input import Collect
 from pctstream.pipes.reader import Reader
 from pctstream.topics import topic_ids
 
 Enqueue = Callable[[Turn], None]
+NOTE_BYTES = 4096
+"""Of a commit's metadata: the broker's default (`offset.metadata.max.bytes`)."""
 
 
 class Inputs:
@@ -42,7 +47,7 @@ class Inputs:
     ) -> None:  # fmt: skip
         self.broken: dict[Source, InputBroken] = {}
         self.topic_ids: dict[str, str] = {}
-        self._bases: dict[Source, Position] = {}
+        self._bases: dict[Source, tuple[Position, Marks]] = {}
         self._cfg = cfg
         self._log = log
         self._metrics = metrics
@@ -80,11 +85,14 @@ class Inputs:
             feed = partial(self._feed, shard, path)
             self.reader.add(source, after, decode, feed, log.leader_epoch)
 
-    def _begin(self, shard: Shard, path: Path, low: int, told: Position | None) -> None:
+    def _begin(self, shard: Shard, path: Path, low: int, told: Commit | None) -> None:
         """Without a store: behind what was committed, else the log's start."""
-        base = told or Position(low - 1, low - 1)
+        base = Position(low - 1, low - 1), Marks()
+        if told is not None:
+            position = Position(told.offset, told.offset, int(told.note.get("epoch", 0)))
+            base = position, Marks.from_json(told.note.get("marks", ()))
         self._bases[shard.source(path)] = base
-        shard.begin(base, path)
+        shard.begin(base[0], path, base[1])
 
     def _broken(
         self, shard: Shard, path: Path, log: tuple[int, int], was: LogIdentity
@@ -109,7 +117,8 @@ class Inputs:
         """The node was restored: read on behind what its store has (R6)."""
         source = shard.source(path)
         if shard.store.position(source) is None:
-            shard.begin(self._bases.get(source, Position()), path)
+            base, marks = self._bases.get(source, (Position(), Marks()))
+            shard.begin(base, path, marks)
         self.reader.reread(source, shard.nodes[path].position.taken + 1)
 
     def remove(self, shard: Shard) -> None:
@@ -137,15 +146,24 @@ class Inputs:
                 self.stop(source, made_again(source))
 
     def commit(self, shards: Iterable[Shard]) -> None:
-        """Tell the group how far each input is: routed for N0, stored for a pipe."""
+        """Tell the group how far each input is: routed for N0, taken for a pipe.
+
+        Where more foreign partitions come through an input than a commit can name, it is not told:
+        whoever has lost the store then reads from the log's start, and the portions' marks know.
+        """
         positions = []
         for shard in shards:
             for path, node in list(shard.nodes.items()):
-                at = node.position
-                done = at.routed if path == ROOT else at.stored
-                if done >= 0:
-                    note = orjson.dumps({"epoch": at.epoch}).decode()
-                    positions.append((shard.source(path), done + 1, note))
+                note: dict[str, Any] = {"epoch": node.position.epoch}
+                done = node.position.taken
+                if isinstance(node, Root):
+                    if node.done is None:
+                        continue
+                    done, marks = node.done
+                    note["marks"] = marks.to_json()
+                text = orjson.dumps(note).decode()
+                if done >= 0 and len(text) <= NOTE_BYTES:
+                    positions.append((shard.source(path), done + 1, text))
         self.reader.commit(positions)
 
     def _decoder(self, source: Source, path: Path) -> Callable[..., Unit]:

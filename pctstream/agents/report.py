@@ -158,8 +158,8 @@ class Reporter:
             "bytes": sum(p.bytes for p in portions),
             "rate": self._rate(f"shard:{shard.number}", rows, now),
             "portions": [node_name(p.path) for p in portions],
-            "inputs": inputs,
-            "root": {"rows": root.rows, "state": root.mode, "held": root.held, **root.state},
+            "inputs": [*inputs, *self._worker.bridge.inputs(shard.number)],
+            "root": {"rows": root.rows, "state": root.mode, "held": root.held, **root.counts},
             "metrics": {
                 "rows": rows,
                 "routed": root.routed_rows,

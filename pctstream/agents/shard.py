@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pctstream.core import life
 from pctstream.core.block import Source
 from pctstream.core.effects import Effect
+from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path, level, node_name, pipe_topic
 from pctstream.core.portion import Portion
 from pctstream.core.position import Position
@@ -121,12 +122,15 @@ class Shard:
         topic = pipe_topic(self.tree, path)
         return Source(topic, self.number if path == ROOT else 0)
 
-    def begin(self, base: Position, path: Path) -> None:
-        """A log that was never read here begins behind ``base``: nothing before it is to be had."""
+    def begin(self, base: Position, path: Path, marks: Marks) -> None:
+        """A log that was never read here begins behind ``base`` (and, of bridged rows, ``marks``):
+        nothing before it is to be had."""
         node = self.nodes[path]
         if node.position == Position(epoch=node.position.epoch) and base.taken >= 0:
             node.position = base
             node.taken = base.taken
+            if isinstance(node, Root):
+                node.mark(marks)
 
     def adopt(self, path: Path, log: Routing) -> list[Effect]:
         """What the routing says of a node now."""

@@ -188,8 +188,7 @@ class Sampler:
                 source, [message], message.offset - 1, message.offset,
                 self._dimension, self._metric, self._cfg.ingest.format,
             )  # fmt: skip
-            if unit.rows is not None:
-                self._turns.put(partition, unit.rows.vectors)
+            self._turns.add(unit)
         rows = self._turns.take(self._at_end)
         now = time.monotonic()
         if len(rows):

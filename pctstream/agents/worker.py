@@ -24,6 +24,7 @@ from functools import partial
 
 from confluent_kafka import Message as KafkaMessage
 
+from pctstream.agents.bridge import Bridge
 from pctstream.agents.fence import Fence
 from pctstream.agents.gauges import Gauges
 from pctstream.agents.hosting import Hosting
@@ -73,9 +74,7 @@ class Worker:
         self._assigned: set[int] | None = None
         self.monitor = Watch(self)
         kafka = cfg.kafka
-        self._fence = Fence(
-            kafka.session_timeout_s, kafka.heartbeat_s, lambda: self.generation()
-        )  # fmt: skip
+        self._fence = Fence(kafka.session_timeout_s, kafka.heartbeat_s, lambda: self.generation())
 
     # life
 
@@ -91,6 +90,9 @@ class Worker:
             self.writer, self.inputs.reader, self.metrics, self.enqueue, self.fatal,
             Limits(cfg.blocks.rows, cfg.blocks.bytes), crash_points(), self.inputs.identity,
         )  # fmt: skip
+        self.bridge = Bridge(
+            cfg, self.writer, self.metrics, self._wait_while_fenced, self.fatal, self.name
+        )
         self.reporter = Reporter(self)
         self.metrics.registry.register(Gauges(self))
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="turn")
@@ -110,6 +112,7 @@ class Worker:
         self.monitor.stop()
         self._thread.join(15.0)
         self.inputs.reader.close()
+        self.bridge.close()
         self.writer.close()
         for log in self._logs:
             log.close()
@@ -131,7 +134,7 @@ class Worker:
 
     @property
     def fenced(self) -> bool:
-        """It stood still so long that others may do its work."""
+        """Others may do its work by now."""
         return self._fence.up
 
     @property
@@ -145,7 +148,7 @@ class Worker:
             return "opening shards"
         if self.fenced:
             return "it stood still longer than the session timeout and has not rejoined the group"
-        if broken := list(self.inputs.broken.values()):
+        if broken := [*self.inputs.broken.values(), *self.bridge.broken.values()]:
             return "; ".join(str(e) for e in broken)
         if disputed := list(self.model.disputed.values()):
             return f"a rebuild found another cover than is known (R10): {', '.join(disputed)}"
@@ -182,7 +185,9 @@ class Worker:
     def _run(self) -> None:
         tasks: list[tuple[float, Callable[[], None]]] = [
             (TOPIC_CHECK_S, lambda: self.inputs.check(self.shards.values())),
+            (TOPIC_CHECK_S, lambda: self.bridge.look(self.shards)),
             (COMMIT_S, lambda: self.inputs.commit(self.shards.values())),
+            (COMMIT_S, self.bridge.commit),
             (TICK_S, self.reporter.tick),
             (TICK_S, self._open),
         ]
@@ -214,6 +219,7 @@ class Worker:
         for number in set(self.shards) - shards:
             shard = self.shards.pop(number)
             self.inputs.remove(shard)
+            self.bridge.drop(number)
             with shard.lock:  # a turn under way ends first
                 shard.nodes.clear()
                 shard.store.close()

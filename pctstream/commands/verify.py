@@ -10,10 +10,12 @@ from typing import Any
 import click
 
 from pctstream.commands.context import ask, common_options, configured, worker_urls
+from pctstream.core.block import Source
 from pctstream.deep import verify_pipes
 from pctstream.errors import InputBroken
-from pctstream.settled import wait_applied
-from pctstream.verify import ends_of, partitions_of, verify
+from pctstream.ingested import ends_of, partitions_of
+from pctstream.settled import wait_applied, wait_bridged
+from pctstream.verify import verify
 
 
 @click.command("verify")
@@ -28,8 +30,14 @@ def verify_command(
     cfg = configured(config_file, data_dir)
     urls = worker_urls(cfg, http)
     ingest = f"{cfg.tree.name}.P0"
-    ends = ends_of(cfg, ingest, partitions_of(cfg, ingest))
+    theirs: dict[Source, int] = {}
     broken = None
+    partitions = partitions_of(cfg, ingest)
+    try:
+        theirs = wait_bridged(cfg, urls, sys.stderr)
+    except InputBroken as error:
+        broken = error
+    ends = ends_of(cfg, ingest, partitions)
     try:
         wait_applied(cfg, urls, sys.stderr)
     except InputBroken as error:
@@ -38,7 +46,7 @@ def verify_command(
     def ask_shards() -> Any:
         return ask(cfg, urls, "/v1/shards")["shards"]
 
-    verdict = verify(cfg, ask(cfg, urls, "/v1/tree"), ask_shards, ends)
+    verdict = verify(cfg, ask(cfg, urls, "/v1/tree"), ask_shards, ends, theirs)
     said: dict[str, Any] = verdict.to_json()
     sound = verdict.sound
     if deep:

@@ -96,6 +96,8 @@ class Parcel(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]]
+    time_ms: int = 0
+    """Of the message; 0: now."""
 
 
 Effect = Apply | Send | RouteHeld | Regrow | Reread | Pause | Resume | Dropped | Stop

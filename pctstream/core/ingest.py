@@ -15,6 +15,7 @@ import orjson
 from pctstream.core import formats, kernels
 from pctstream.core.block import ARROW, Block, Origin, Source, concat, encode, read_batch
 from pctstream.core.block import decode as decode_block
+from pctstream.core.bridge import runs
 from pctstream.core.formats import FLOAT32, JSON, SHORT, sniff
 from pctstream.core.unit import DeadLetter, Message, Unit
 from pctstream.errors import RowRefused
@@ -38,6 +39,25 @@ def decode(
     ``assumed`` the format where a message does not say, ``row_bytes`` the content bytes that a row
     may have and still fit into a message of its child's pipe.
     """
+    good: list[Block] = []
+    dead: list[DeadLetter] = []
+    for home, some in runs(source, messages):
+        blocks, refused = _read(home, some, dimension, assumed)
+        dead.extend(refused)
+        keys = {m.offset: m.key for m in some}
+        for block in blocks:
+            kept, refused = validate(block, metric, keys, row_bytes)
+            dead.extend(refused)
+            if len(kept):
+                good.append(kept)
+    time_ms = messages[-1].time_ms if messages else 0
+    return Unit(source, prev, last, concat(good) if good else None, tuple(dead), time_ms)
+
+
+def _read(
+    source: Source, messages: Sequence[Message], dimension: int, assumed: str
+) -> tuple[list[Block], list[DeadLetter]]:
+    """Messages of one partition as blocks, and those that cannot be read."""
     blocks: list[Block] = []
     dead: list[DeadLetter] = []
     plain: list[tuple[Message, str | None]] = []
@@ -51,6 +71,8 @@ def decode(
         if message.pct_type is not None:
             continue
         try:
+            if message.origin is not None:
+                raise RowRefused("schema", f"{message.origin!r} is no place in another topic")
             kind = _kind(message, dimension, assumed)
             if kind == FLOAT32 and len(message.value or b"") == 4 * dimension:
                 plain.append((message, formats.text(message.key)))
@@ -60,15 +82,7 @@ def decode(
         except RowRefused as refused:
             dead.append(_whole(source, message, refused))
     flush()
-    good: list[Block] = []
-    keys = {m.offset: m.key for m in messages}
-    for block in blocks:
-        kept, refused_rows = validate(block, metric, keys, row_bytes)
-        dead.extend(refused_rows)
-        if len(kept):
-            good.append(kept)
-    time_ms = messages[-1].time_ms if messages else 0
-    return Unit(source, prev, last, concat(good) if good else None, tuple(dead), time_ms)
+    return blocks, dead
 
 
 def _kind(message: Message, dimension: int, assumed: str) -> str:

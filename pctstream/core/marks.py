@@ -79,6 +79,10 @@ class Marks:
                 self._counts[source] = int(count)
         return fresh
 
+    def past(self, source: Source, mark: Mark) -> None:
+        """What lies here was refused: it is done with, and is no row."""
+        self._marks[source] = max(self.of(source), mark)
+
     def reached(self, source: Source, mark: Mark) -> bool:
         """Whether the row at ``mark`` of this source was applied."""
         return self.of(source) >= mark

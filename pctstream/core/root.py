@@ -32,10 +32,12 @@ from pctstream.core.effects import (
     Stop,
 )
 from pctstream.core.handing import HandsDown
+from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path
+from pctstream.core.news import News, news
 from pctstream.core.pending import Pending
 from pctstream.core.position import Position
-from pctstream.core.unit import Unit, undone
+from pctstream.core.unit import Unit
 
 
 class Root(HandsDown):
@@ -60,6 +62,9 @@ class Root(HandsDown):
         self.routed_rows = int(counts.get("routed_rows", 0))
         self.dead_rows = int(counts.get("dead_rows", 0))
         self.uncovered = int(counts.get("uncovered", 0))
+        self.marks = Marks.from_json(counts.get("marks", ()))
+        """Of bridged rows: what the position says of the others."""
+        self._marked = self.marks
         self._pending = Pending()
         self._epoch = self.position.epoch
         self._adopting = False
@@ -76,14 +81,30 @@ class Root(HandsDown):
         return self._held.counts
 
     @property
-    def state(self) -> dict[str, Any]:
-        """What the store keeps of the counts."""
+    def counts(self) -> dict[str, int]:
+        """Rows by what became of them."""
         return {
             "stored_rows": self.stored_rows,
             "routed_rows": self.routed_rows,
             "dead_rows": self.dead_rows,
             "uncovered": self.uncovered,
         }
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the store keeps beside the position."""
+        return self.counts | {"marks": self.marks.to_json()}
+
+    def mark(self, marks: Marks) -> None:
+        """Without a store: the bridged rows that were routed (R1)."""
+        self.marks = self._marked = marks
+
+    @property
+    def done(self) -> tuple[int, Marks] | None:
+        """What may be committed: below it all is routed, and of bridged rows up to these marks. None
+        while it stores rows, whose marks are ahead of what is routed."""
+        at = self.position
+        return (at.routed, self.marks) if at.routed >= max(at.stored, 0) else None
 
     def feed(self, unit: Unit) -> list[Effect]:
         """The next rows of the input."""
@@ -94,36 +115,29 @@ class Root(HandsDown):
         if self._full:
             # what was on its way when the input paused is read again when it resumes (R12)
             return [Pause(self.source), Reread(self.source, self.taken + 1)]
-        rows, dead = unit.rows, unit.dead
-        effects: list[Effect] = []
-        if unit.prev < self.taken:
-            dead = undone(unit, self.taken)
-            if rows is not None:
-                fresh = rows.keep(rows.offset > self.taken)
-                effects.append(Dropped(len(rows) - len(fresh), "watermark"))
-                rows = fresh
-        if self.mode == life.SPLITTING:
-            effects += self._route(rows, unit.last, dead)
-        else:
-            effects += self._store(rows, unit.last, dead)
-        self.taken = unit.last
-        return effects
+        fresh = news(unit, self.taken, self._marked)
+        take = self._route if self.mode == life.SPLITTING else self._store
+        effects = take(fresh, unit.last)
+        self.taken, self._marked = unit.last, fresh.marks
+        return [*fresh.dropped, *effects]
 
-    def _store(self, rows: Block | None, last: int, dead: tuple[Any, ...]) -> list[Effect]:
-        self._pending.add(last, ("stored", last, rows, 0, len(dead)))
+    def _store(self, fresh: News, last: int) -> list[Effect]:
+        rows, dead = fresh.rows, fresh.dead
+        self._pending.add(last, ("stored", last, rows, 0, len(dead), fresh.marks))
         self._coming += 0 if rows is None else len(rows)
         if dead:
             return [Send(last, (), dead)]
         return self.delivered(last)
 
-    def _route(self, rows: Block | None, last: int, dead: tuple[Any, ...]) -> list[Effect]:
+    def _route(self, fresh: News, last: int) -> list[Effect]:
+        rows, dead = fresh.rows, fresh.dead
         parcels: tuple[tuple[Path, Block], ...] = ()
         uncovered = count = 0
         if rows is not None and len(rows):
             assert self._router is not None
             child, uncovered = self._router.nearest(rows)
             parcels, count = self._router.parcels(rows, child), len(rows)
-        self._pending.add(last, ("routed", last, count, uncovered, len(dead)))
+        self._pending.add(last, ("routed", last, count, uncovered, len(dead), fresh.marks))
         if parcels or dead:
             return [Send(last, parcels, dead)]
         return self.delivered(last)
@@ -138,8 +152,9 @@ class Root(HandsDown):
         self._pending.finish(ticket)
         effects: list[Effect] = []
         routed = self.position.routed
-        for kind, last, rows, uncovered, dead in self._pending.drain():
+        for kind, last, rows, uncovered, dead, marks in self._pending.drain():
             self.dead_rows += dead
+            self.marks = marks or self.marks
             if kind == "stored":
                 effects.append(self._stored(last, rows))
             else:
@@ -201,7 +216,7 @@ class Root(HandsDown):
         return self.mode == life.SPLITTING
 
     def _handed(self, last: int, rows: int, uncovered: int) -> tuple[Any, ...]:
-        return ("routed", last, rows, uncovered, 0)
+        return ("routed", last, rows, uncovered, 0, None)
 
     def _opened(self) -> list[Effect]:
         self.mode = life.step(life.step(life.COVERING, life.COVER_FOUND), life.LEVEL_OPENED)

@@ -19,8 +19,11 @@ from pctstream.core import life, placement, routing
 from pctstream.core.block import Vectors
 from pctstream.core.cover import Cover, FindCover, auto_epsilon, refine
 from pctstream.core.levels import Levels
+from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path, level
+from pctstream.core.news import news
 from pctstream.core.routing import Routing
+from pctstream.core.unit import Unit
 
 
 class Turns:
@@ -35,12 +38,20 @@ class Turns:
 
     def __init__(self, partitions: Sequence[int], dimension: int) -> None:
         self._rows: dict[int, list[Vectors]] = {p: [] for p in partitions}
+        self._marks = {p: Marks() for p in partitions}
         self._dimension = dimension
 
     def put(self, partition: int, rows: Vectors) -> None:
         """Rows read from a partition, in its order."""
         if len(rows):
             self._rows[partition].append(rows)
+
+    def add(self, unit: Unit) -> None:
+        """The same from a unit of the ingest log; a bridged row that comes again is one row."""
+        fresh = news(unit, unit.prev, self._marks[unit.source.partition])
+        self._marks[unit.source.partition] = fresh.marks
+        if fresh.rows is not None:
+            self.put(unit.source.partition, fresh.rows.vectors)
 
     def take(self, at_end: set[int]) -> Vectors:
         """All rows whose turn has come; a partition without rows holds the rest unless at its end."""

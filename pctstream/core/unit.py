@@ -24,6 +24,8 @@ class Message(NamedTuple):
     pct_type: str | None = None
     time_ms: int = 0
     leader_epoch: int = -1
+    origin: str | None = None
+    """Topic, partition and offset in another topic that this is a copy from (`core.bridge`)."""
 
 
 @dataclass(frozen=True, slots=True)

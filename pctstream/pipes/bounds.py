@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pctstream.core.block import Source
-from pctstream.core.position import Position
 from pctstream.errors import BrokerUnreachable
 
 TIMEOUT_S = 15.0
@@ -46,9 +45,16 @@ def _offsets(admin: AdminClient, sources: list[Source], which: OffsetSpec) -> di
     return out
 
 
-def committed(admin: AdminClient, group: str, sources: Iterable[Source]) -> dict[Source, Position]:
-    """How far the group committed these partitions, where it did: done below the offset, in the
-    epoch that the commit's metadata names (R1)."""
+class Commit(NamedTuple):
+    """How far a partition was committed: everything up to ``offset`` is done, and the note says of
+    what that is true; {} where somebody else committed."""
+
+    offset: int
+    note: dict[str, Any]
+
+
+def committed(admin: AdminClient, group: str, sources: Iterable[Source]) -> dict[Source, Commit]:
+    """What the group committed of these partitions, where it did (R1)."""
     places = [TopicPartition(*s) for s in sources]
     if not places:
         return {}
@@ -59,14 +65,14 @@ def committed(admin: AdminClient, group: str, sources: Iterable[Source]) -> dict
     except KafkaException as error:
         raise BrokerUnreachable(f"cannot ask what {group} committed: {error}") from None
     return {
-        Source(p.topic, p.partition): Position(p.offset - 1, p.offset - 1, _epoch(p.metadata))
+        Source(p.topic, p.partition): Commit(p.offset - 1, _note(p.metadata))
         for p in found
         if p.offset >= 0
     }
 
 
-def _epoch(metadata: str | None) -> int:
-    """Of a commit's metadata; 0 where somebody else committed."""
-    with suppress(orjson.JSONDecodeError, LookupError, TypeError, ValueError):
-        return int(orjson.loads(metadata or "")["epoch"])
-    return 0
+def _note(metadata: str | None) -> dict[str, Any]:
+    with suppress(orjson.JSONDecodeError):
+        note = orjson.loads(metadata or "")
+        return note if isinstance(note, dict) else {}
+    return {}

@@ -6,6 +6,7 @@ from typing import Any
 
 from confluent_kafka import Message as KafkaMessage
 
+from pctstream.core.bridge import ORIGIN
 from pctstream.core.unit import Message
 
 
@@ -22,6 +23,7 @@ def as_message(message: KafkaMessage) -> Message:
         _text(headers.get("pct-type")),
         int(message.timestamp()[1]),
         -1 if epoch is None else int(epoch),
+        _text(headers.get(ORIGIN)),
     )
 
 

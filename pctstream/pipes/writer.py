@@ -56,6 +56,7 @@ class Writer:
                     key=parcel.key,
                     partition=parcel.partition,
                     headers=list(parcel.headers),
+                    timestamp=parcel.time_ms,
                     on_delivery=left.acked,
                 )
                 return

@@ -25,8 +25,9 @@ from pctstream.client import Producer
 from pctstream.config import Config, to_env
 from pctstream.core.block import Source
 from pctstream.core.unit import Message
-from pctstream.settled import wait_applied
-from pctstream.verify import Verdict, ends_of, read_all, verify
+from pctstream.ingested import ends_of, read_all
+from pctstream.settled import wait_applied, wait_bridged
+from pctstream.verify import Verdict, verify
 
 SESSION_TIMEOUT_S = 6.0
 READY_S = 60.0
@@ -168,10 +169,11 @@ class System:
         return root["state"] != "splitting" or root["held"] == 0
 
     def verify(self) -> Verdict:
+        theirs = wait_bridged(self.cfg, self.urls)
         ends = ends_of(self.cfg, f"{self.tree}.P0", range(self.cfg.shards.count))
         self.settle()
         tree = self.get("/v1/tree")
-        return verify(self.cfg, tree, lambda: self.get("/v1/shards")["shards"], ends)
+        return verify(self.cfg, tree, lambda: self.get("/v1/shards")["shards"], ends, theirs)
 
 
 def mixture(rows: int, dimension: int = 16, centres: int = 12, seed: int = 0) -> np.ndarray:

@@ -14,8 +14,9 @@ from confluent_kafka import Producer
 from pctstream.core.block import ARROW, Block, decode, encode
 from pctstream.core.marks import Marks
 from pctstream.deep import verify_pipes
+from pctstream.ingested import ROW, ends_of
 from pctstream.store import RocksKV
-from pctstream.verify import ROW, compare, ends_of, once
+from pctstream.verify import compare, once
 
 Make = Callable[..., System]
 PART = 6000

@@ -137,8 +137,7 @@ class AuthorProcess:
             messages = self._log.messages(source, first, last + 1)
             unit = ingest.decode(source, messages, first - 1, last, DIMENSION, "euclidean")
             self._read[source] = last
-            if unit.rows is not None:
-                self._turns.put(source.partition, unit.rows.vectors)
+            self._turns.add(unit)
         done = {s for s in self._sources if self._read[s] + 1 >= self._log.end(s)}
         rows = self._turns.take({s.partition for s in (done if self._hasty else done & ended)})
         self._sampled.append(rows)

@@ -43,7 +43,8 @@ class Log:
             if parcel is not None:
                 said = {k: v.decode() for k, v in parcel.headers}
                 kind, ours = said.get("content-type"), said.get("pct-type")
-                out.append(Message(offset, parcel.key, parcel.value, kind, ours, offset))
+                home = said.get("pct-origin")
+                out.append(Message(offset, parcel.key, parcel.value, kind, ours, offset, -1, home))
         return out
 
 

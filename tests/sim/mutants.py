@@ -123,6 +123,12 @@ MUTANTS = (
         "        self._wanted |= {n.number: 10**9 for",
     ),
     Mutant(
+        "a bridge's repeats are taken again",
+        "core/root.py",
+        "        self.taken, self._marked = unit.last, fresh.marks",
+        "        self.taken = unit.last",
+    ),
+    Mutant(
         "held rows are forgotten",
         "core/handing.py",
         "        if last <= self.position.routed:\n            return []\n",

@@ -16,7 +16,7 @@ def drain(world: World) -> None:
     for outlet in world.outlets:
         while outlet.queued:
             outlet.land(world.chance.choice(outlet.queued))
-    while world.late_record():
+    while world.late_record() or world.bridge():
         pass
     for _ in range(2000):
         moved = _round(world, set(world.sources)) or _reports(world)

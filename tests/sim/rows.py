@@ -37,11 +37,13 @@ class Maker:
         ]
         self._spread = 40.0 if hard else 0.5
 
-    def make(self, source: Source) -> Parcel | None:
-        """The next message of an ingest partition (None: an offset that no reader sees)."""
+    def make(self, source: Source, ours: bool = True) -> Parcel | None:
+        """The next message of an ingest partition (None: an offset that no reader sees), or of a
+        topic that is not ours."""
         chance = self._chance
+        special = 0.5 if ours else 0.0
         kind = chance.choices(
-            ("float32", "json", "arrow", "bad", "marker", "none"), (8, 3, 5, 2, 0.5, 0.5)
+            ("float32", "json", "arrow", "bad", "marker", "none"), (8, 3, 5, 2, special, special)
         )[0]
         offset = len(self._truth.by_offset[source])
         if kind in ("marker", "none"):

@@ -202,7 +202,8 @@ class Ledger:
         held, bad = self.held[node], self._rules.truth.bad
         for origins in log[first + 1 : stored + 1]:
             for origin in origins:
-                assert origin in held or origin in bad, f"R6: {origin} was lost on its way"
+                again = origin.topic == "theirs" and origin in self._rules.beyond[1]
+                assert origin in held or origin in bad or again, f"R6: {origin} was lost on its way"
 
     def _counts(self, node: str) -> None:
         state = self.store.state(node_path(node))

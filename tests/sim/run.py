@@ -12,6 +12,7 @@ from sim.worker import ROUTING
 from sim.world import World
 
 from pctstream.core import ingest, life
+from pctstream.core.block import Source
 from pctstream.core.effects import Send
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, level
@@ -64,9 +65,14 @@ def at_rest(world: World) -> None:
         root = next(w.shards[number].root for w in world.workers if number in w.shards)
         if root is not None and log.states[ROOT] != life.COVERING:
             assert root.position.taken == world.log.end(root.source) - 1
+            offset, marks = world.bases[number]
             bad, good = (
                 sum(
-                    (o.topic, o.partition) == root.source and o.offset > world.bases[number]
+                    o.offset > offset
+                    if (o.topic, o.partition) == root.source
+                    else o.topic == "theirs"
+                    and o.partition % len(world.sources) == number
+                    and not marks.reached(Source(o.topic, o.partition), (o.offset, o.index))
                     for o in origins
                 )
                 for origins in (world.truth.bad, world.truth.good)

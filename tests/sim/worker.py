@@ -79,7 +79,7 @@ class Worker:
         self.stopped = False
         self.orders: deque[Callable[[], None]] = deque()
         self.wiring: deque[Callable[[], None]] = deque()
-        self._bases: dict[int, int] = {}
+        self._bases: dict[int, tuple[int, Marks]] = {}
         self._followed = 0
         self._sink_rows = sink_rows
         self._folded = folded
@@ -101,7 +101,7 @@ class Worker:
 
     # shards come and go
 
-    def open(self, number: int, kv: MemoryKV, base: int = -1) -> None:
+    def open(self, number: int, kv: MemoryKV, base: tuple[int, Marks]) -> None:
         """Host a shard; where its store is new, N0 begins behind the committed ``base``."""
         self.shards[number] = Shard(number, TREE, Store(kv), self._sink_rows)
         self._bases[number] = base
@@ -131,11 +131,15 @@ class Worker:
             for path in shard.sync(self.routing):
                 source = shard.source(path)
                 if path == ROOT and shard.store.position(source) is None:
-                    shard.begin(Position(*2 * [self._bases[number]]), path)
+                    self._begin(shard)
                 key = (number, path)
                 self.channels[key] = deque()
                 self.inputs[source] = Input(key, source, shard.nodes[path].taken)
             self._adopt(shard)
+
+    def _begin(self, shard: Shard) -> None:
+        offset, marks = self._bases[shard.number]
+        shard.begin(Position(offset, offset), ROOT, marks)
 
     def _adopt(self, shard: Shard) -> None:
         for path, node in sorted(shard.nodes.items()):
@@ -221,7 +225,7 @@ class Worker:
         source = shard.source(path)
         node = shard.restore(path, self.routing)
         if path == ROOT and shard.store.position(source) is None:
-            shard.begin(Position(*2 * [self._bases[number]]), path)
+            self._begin(shard)
         self._adopt(shard)
         self.reread(source, node.taken + 1)
 

@@ -19,13 +19,14 @@ from sim.worker import ROUTING, Crashed, Key, Worker
 
 from pctstream.agents.portions import portion_record
 from pctstream.agents.shard import Shard
-from pctstream.core import life
+from pctstream.core import bridge, life
 from pctstream.core.block import Origin, Source
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
 from pctstream.core.portion import Portion
+from pctstream.core.unit import Message
 from pctstream.errors import StoreFailed
 
 UNIT = 5
@@ -42,6 +43,11 @@ class World:
         self.sources = [Source(INGEST, p) for p in range(chance.randint(1, 3))]
         busy = chance.randint(1, len(self.sources))
         self.busy = self.sources[:busy]
+        self.theirs: dict[Source, list[Parcel]] = {}
+        if chance.random() < 0.4:
+            places = [Source("theirs", p) for p in range(chance.randint(1, 4))]
+            self.theirs = {s: [] for s in places if s.partition % len(self.sources) < busy}
+        self.copied = dict.fromkeys(self.theirs, 0)
         self.hasty = chance.random() < 0.3
         self.settings: dict[str, Any] = {
             "epsilon": chance.choice([4.0, 8.0, 8.0, 16.0]), "gap": chance.randint(3, 9),
@@ -59,8 +65,8 @@ class World:
         self.log = Log(landed=self.rules.landed)
         self.kvs: dict[int, MemoryKV] = {}
         self.ledgers: dict[int, Ledger] = {}
-        self.bases: dict[int, int] = {}
-        self.commits: dict[int, int] = {}
+        self.bases: dict[int, tuple[int, Marks]] = {}
+        self.commits: dict[int, tuple[int, Marks]] = {}
         self.hosts: dict[int, int] = {}
         self.outlets: list[Outlet] = []
         self.zombies: list[Worker] = []
@@ -79,8 +85,8 @@ class World:
 
     def _new_store(self, number: int) -> None:
         self.kvs[number] = kv = MemoryKV()
-        self.bases[number] = base = self.commits.get(number, -1)
-        self.ledgers[number] = Ledger(self.rules, kv, base)
+        self.bases[number] = self.commits.get(number, (-1, Marks()))
+        self.ledgers[number] = Ledger(self.rules, kv, self.bases[number][0])
 
     def _start(self, slot: int) -> Worker:
         crash = ""
@@ -140,6 +146,35 @@ class World:
             source = self.chance.choice(self.busy)
             self.log.append(source, self.maker.make(source))
         return True
+
+    def produce_theirs(self) -> bool:
+        for source, log in self.theirs.items():
+            parcel = self.maker.make(source, ours=False)
+            assert parcel is not None
+            log.append(parcel)
+        return bool(self.theirs)
+
+    def bridge(self) -> bool:
+        """Some bridge copies on, from where it believes to be."""
+        behind = [s for s, log in self.theirs.items() if self.copied[s] < len(log)]
+        if behind:
+            source = self.chance.choice(behind)
+            start = self.copied[source]
+            stop = min(start + self.chance.randint(1, 3), len(self.theirs[source]))
+            for at, told in enumerate(self.theirs[source][start:stop], start):
+                message = Message(at, told.key, told.value)
+                copy = bridge.copies("pct", len(self.sources), source, [message], at - 1, at)
+                place = Source(*copy.parcels[0][:2])
+                self.truth.by_offset[place].append(self.truth.by_offset[source][at])
+                self.log.append(place, copy.parcels[0])
+            self.copied[source] = stop
+        return bool(behind)
+
+    def bridge_again(self) -> bool:
+        """A bridge that died, or a zombie, had not come so far."""
+        for source, at in self.copied.items():
+            self.copied[source] = max(0, at - self.chance.randint(0, 6))
+        return bool(self.copied)
 
     def follow(self) -> bool:
         worker = self.chance.choice(self.running)
@@ -222,14 +257,19 @@ class World:
     def commit(self) -> bool:
         for worker in self.workers:
             for number, shard in worker.shards.items():
-                if shard.root is not None and shard.root.position.routed >= 0:
-                    self.commits[number] = shard.root.position.routed
+                if shard.root is not None and (done := shard.root.done):
+                    self.commits[number] = done
         return True
 
     # faults
 
     def kill(self) -> bool:
-        self.crash(self.chance.choice(self.running))
+        """A process dies, now and then with its disk."""
+        worker = self.chance.choice(self.running)
+        if worker not in self.zombies and self.chance.random() < 0.3:
+            for number in worker.shards:
+                self._new_store(number)
+        self.crash(worker)
         return True
 
     def lose_turn(self) -> bool:
@@ -299,13 +339,14 @@ class World:
         """Whatever is next; then the rules that are about more than one event."""
         usual = (
             (self.produce, 2.5), (self.follow, 3), (self.deliver, 6), (self.turn, 9),
-            (self.land, 6), (self.ack, 6), (self.author, 5), (self.report, 1), (self.commit, 0.3),
-            (self.fatal, 0.3), (self.obey, 1), (self.hurry, 0.3),
+            (self.land, 6), (self.ack, 6), (self.author, 5), (self.report, 1), (self.commit, 1),
+            (self.fatal, 0.3), (self.obey, 1), (self.hurry, 0.3), (self.bridge, 4),
+            (self.produce_theirs, 1.5),
         )  # fmt: skip
         faults = (
             (self.kill, 0.3), (self.lose_turn, 1.4), (self.deliver_twice, 0.4), (self.refuse, 0.8),
             (self.rebalance, 0.3), (self.zombie, 0.2), (self.author_dies, 0.3),
-            (self.late_record, 0.2),
+            (self.late_record, 0.2), (self.bridge_again, 0.5),
         )  # fmt: skip
         actions, weights = zip(*usual, *(faults if self.faults else ()), strict=True)
         for action in self.chance.choices(actions, weights, k=20):
