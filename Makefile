@@ -7,7 +7,6 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null)
-later = @echo "make $@: not built yet: $(1)" >&2; exit 2
 
 # Written by `make setup` where Kafka runs in Docker: names that broker to every target.
 -include .broker.mk
@@ -67,8 +66,21 @@ bench: setup ## measure against a plain confluent-kafka loop, and neighbors agai
 pipes: setup ## what 64 and 500 child pipes cost, and the cap (two minutes)
 	$(PYTHON) benchmarks/pipes.py $(ARGS)
 
-dashboards: setup ## Grafana and Prometheus with the dashboards
-	$(call later,the dashboards)
+dashboards: setup ## Prometheus on what make up runs; without it, all of it in Docker
+	@if command -v prometheus >/dev/null || ! docker info >/dev/null 2>&1; then \
+	  $(PYTHON) dashboards/local.py $(ARGS); \
+	else \
+	  make --no-print-directory secrets/token; \
+	  docker compose up -d --build; \
+	  echo "Grafana on http://127.0.0.1:3000, workers on 8800 and 8801 (the token is in secrets/token)"; \
+	  echo "docker compose down ends it and keeps the volumes"; \
+	fi
+
+# What the workers in docker-compose.yml want to be shown. Readable for the users in the containers,
+# on this machine for nobody else, since the directory is closed.
+secrets/token:
+	@mkdir -p -m 700 secrets
+	@(umask 022; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > $@)
 
 chaos: setup ## the kill tests, more often than in `make test`
 	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py --timeout=1200

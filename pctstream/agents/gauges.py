@@ -100,7 +100,7 @@ class Gauges(Collector):
         limits = Counter(n["limit"] for n in nodes.values() if n["limit"])
         yield gauge("pct_limit_reached", "Nodes that a limit made a sink.", "limit",
                     [((limit,), n) for limit, n in limits.items()])  # fmt: skip
-        deepest = max((level(p) for p in told), default=-1)
+        deepest = max([self._deepest(), *(level(p) for p in told)])
         sizes = [
             sum(level(p) == at or (level(p) < at and n["state"] != life.SPLITTING)
                 for p, n in told.items())
@@ -115,6 +115,11 @@ class Gauges(Collector):
         for at, count in beyond.items():
             family.add_metric([str(at)], count)
         yield family
+
+    def _deepest(self) -> int:
+        """Of the whole tree, -1 without one: a leaf here counts for levels that are elsewhere."""
+        records = self._worker.model.portions().values()
+        return max((level(node_path(n["name"])) for r in records for n in nodes_of(r)), default=-1)
 
     def _known(self) -> dict[Path, dict[str, Any]]:
         """The nodes hosted here."""

@@ -1,0 +1,21 @@
+# A worker, or any other command of pctstream. The versions are those of requirements.lock.
+FROM python:3.11.13-slim-bookworm AS build
+WORKDIR /src
+COPY requirements.lock ./
+RUN python -m venv /opt/pctstream \
+ && /opt/pctstream/bin/pip install --no-cache-dir --constraint requirements.lock hatchling
+COPY pyproject.toml hatch_build.py README.md LICENSE pctstream.example.toml ./
+COPY topics topics
+COPY pctstream pctstream
+RUN /opt/pctstream/bin/pip install --no-cache-dir --no-build-isolation \
+    --constraint requirements.lock .
+
+FROM python:3.11.13-slim-bookworm
+RUN useradd --uid 10001 --create-home pctstream \
+ && install -d -o pctstream -g pctstream /data
+COPY --from=build /opt/pctstream /opt/pctstream
+# Numba keeps what it compiled beside the rows: the code belongs to root.
+ENV PATH=/opt/pctstream/bin:$PATH PYTHONUNBUFFERED=1 PCT_STORE__DIR=/data NUMBA_CACHE_DIR=/data/numba
+USER pctstream
+ENTRYPOINT ["pctstream"]
+CMD ["--help"]
