@@ -20,6 +20,7 @@ from pctstream import topics
 from pctstream.broker import LocalBroker
 from pctstream.commands.context import common_options, configured
 from pctstream.config import Config, to_env
+from pctstream.core.warm import warm
 from pctstream.errors import UsageError
 from pctstream.pipes import client
 
@@ -77,6 +78,7 @@ def up_command(
             click.echo(f"broker {named}")
             cfg = configured(config_file, data_dir, http__bind=http, kafka__broker=named)
         topics.apply(AdminClient(client.common(cfg, "up")), topics.static_specs(cfg))
+        warm()  # else each worker would compile for itself
         children = _children(cfg, workers)
         code = _watch(cfg, children, stop)
     finally:

@@ -9,6 +9,7 @@ import click
 
 from pctstream.commands.context import common_options, configured
 from pctstream.config import to_env
+from pctstream.core.warm import warm
 
 
 @click.command("worker")
@@ -29,6 +30,7 @@ def worker_command(
 
     from pctstream.app import create
 
+    warm()
     worker = faust.Worker(
         create(os.environ), loglevel=loglevel, redirect_stdouts=False, quiet=True
     )  # fmt: skip

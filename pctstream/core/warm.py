@@ -1,0 +1,52 @@
+"""Warming up: every kernel that a turn needs is compiled (or read from the cache) before the first row.
+
+On a machine that never ran them compiling takes half a minute of one core. Inside a turn that would be
+a turn that does not come back, and the monitor ends workers for that.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pctstream.core.block import Block, Source
+from pctstream.core.cover import refine
+from pctstream.core.effects import Apply
+from pctstream.core.find import FindCover
+from pctstream.core.ingest import validate
+from pctstream.core.names import ROOT
+from pctstream.core.node import Gates, Shape
+from pctstream.core.portion import Portion
+from pctstream.core.router import Router
+from pctstream.core.unit import Unit
+
+GAP, ROWS = 4, 64
+
+
+def warm() -> int:
+    """Some rows through all that N0 and a portion do with rows; how many the portion then has.
+
+    >>> warm()
+    64
+    """
+    vectors = np.zeros((ROWS, 2), np.float32)
+    vectors[::2] = 9.0
+    none = np.zeros(ROWS, np.int32)
+    rows, _ = validate(
+        Block((Source("t", 0),), none, np.arange(ROWS), none, vectors + np.float32(1)), "cosine", {}
+    )
+    rows = Block(rows.sources, rows.source, rows.offset, rows.index, vectors)
+    find = FindCover(2, 1.0, GAP, ROWS, "gap", ROWS)
+    find.feed(vectors)
+    cover = refine(vectors[: find.rows], find.prototypes, find.epsilon, 1, GAP)
+    router = Router(ROOT, cover)
+    router.parcels(rows, router.nearest(rows)[0])
+    pipe, shape = Source("t.0", 0), Shape(2, GAP, ROWS, max_level=2)
+    portion = Portion((0, 0), pipe, cover.centroids[0], 1, shape, 9)
+    portion.adopt(Gates(2, {1: 1.0}, (0.0, 0.0)))
+    for effect in portion.feed(Unit(pipe, -1, ROWS - 1, rows)):
+        if isinstance(effect, Apply) and effect.rows is not None and effect.leaves is not None:
+            portion.begin_pass()
+            portion.revisit(ROWS - 1, effect.rows, effect.leaves)
+            portion.end_pass()
+    portion.feed(Unit(pipe, ROWS - 1, 2 * ROWS - 1, rows))
+    return portion.rows
