@@ -113,6 +113,7 @@ class Bridge:
             self._add(fresh, shards, ids)
 
     def _add(self, fresh: list[Source], shards: Mapping[int, Shard], ids: dict[str, str]) -> None:
+        reader = self._reader  # there before anybody is told of a partition
         logs = bounds(self._admin, fresh)
         told = committed(self._admin, self._group, fresh)
         for source in fresh:
@@ -129,7 +130,7 @@ class Bridge:
             epoch = was.leader_epoch if was else -1
             self._write(at)
             copies = partial(bridge.copies, self._cfg.tree.name, count, source)
-            self._reader.add(source, at.done, copies, self._copy, epoch)
+            reader.add(source, at.done, copies, self._copy, epoch)
 
     def drop(self, shard: int) -> None:
         """It is somebody else's now."""
