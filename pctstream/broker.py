@@ -229,8 +229,9 @@ class LocalBroker:
         )
 
     def _last_words(self) -> str:
-        lines = self._log_path.read_text(errors="replace").splitlines()[-12:]
-        return f"{self._log_path} ends with:\n" + "\n".join(lines)
+        lines = self._log_path.read_text(errors="replace").splitlines()[-40:] or ["nothing"]
+        causes = [line for line in lines if "Exception: " in line]
+        return f"{self._log_path} ends with: {(causes or lines)[-1].strip()[:500]}"
 
 
 def _answers(bootstrap: str) -> bool:

@@ -12,6 +12,7 @@ import click
 from pctstream.commands.context import ask, common_options, configured, worker_urls
 from pctstream.deep import verify_pipes
 from pctstream.errors import InputBroken
+from pctstream.reach import reach
 from pctstream.settled import wait_applied
 from pctstream.verify import ends_of, partitions_of, verify
 
@@ -26,6 +27,7 @@ def verify_command(
 ) -> None:
     """Read the ingest log to its end, ask every shard, compare; exit 5 on a lost or doubled row."""
     cfg = configured(config_file, data_dir)
+    reach(cfg, "verify")
     urls = worker_urls(cfg, http)
     ingest = f"{cfg.tree.name}.P0"
     ends = ends_of(cfg, ingest, partitions_of(cfg, ingest))
