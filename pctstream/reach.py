@@ -21,7 +21,8 @@ from pctstream.pipes import client
 from pctstream.refusal import REFUSED
 
 PATIENCE_S = 10.0
-TRY_S = 1.0
+FIRST_TRY_S = 0.25
+"""Each try waits twice as long as the one before: a refusal is told soon, a slow broker is waited for."""
 
 
 def reach(cfg: Config, role: str, patience_s: float = PATIENCE_S) -> AdminClient:
@@ -33,16 +34,18 @@ def reach(cfg: Config, role: str, patience_s: float = PATIENCE_S) -> AdminClient
     settings: Any = {**client.common(cfg, role), "log_level": 0, "error_cb": heard.append}
     admin = AdminClient(settings)
     deadline = time.monotonic() + patience_s
+    wait = FIRST_TRY_S
     while True:
         left = deadline - time.monotonic()
         try:
-            admin.list_topics(timeout=max(0.1, min(TRY_S, left)))
+            admin.list_topics(timeout=max(0.1, min(wait, left)))
             return admin
         except KafkaException as error:
             admin.poll(0)
             told = why_not(cfg.kafka.broker, [*heard, error.args[0]], patience_s)
-        if isinstance(told, Refused) or left <= TRY_S:
+        if isinstance(told, Refused) or left <= wait:
             raise told
+        wait *= 2
 
 
 def why_not(broker: str, heard: Sequence[KafkaError], patience_s: float) -> PctError:

@@ -70,5 +70,5 @@ def guarded(name: str, check: Check) -> Iterator[Finding]:
     try:
         found = check()
         yield from [found] if isinstance(found, Finding) else found
-    except (PctError, OSError, KafkaException, ValueError, LookupError) as error:
-        yield fail(name, f"could not be looked at ({error})", "see the lines above")
+    except (PctError, OSError, KafkaException, ValueError, LookupError, ImportError) as error:
+        yield fail(name, f"could not be looked at ({error})", "mend that and ask again")

@@ -13,6 +13,7 @@ from pctstream.allowed import split_address
 from pctstream.config import Config
 from pctstream.doctor.finding import Finding, fail, ok
 from pctstream.doctor.outlast import Rows
+from pctstream.running import alive
 from pctstream.token import headers
 
 ASK_S = 1.0
@@ -23,7 +24,7 @@ def known_workers(cfg: Config) -> dict[str, int]:
     try:
         known = json.loads((Path(cfg.store.dir) / "workers.json").read_text())
         pairs = zip(known["workers"], known["pids"], strict=True)
-        return {url: pid for url, pid in pairs if pid and Path(f"/proc/{pid}").exists()}
+        return {url: pid for url, pid in pairs if pid and alive(pid)}
     except (OSError, ValueError, LookupError, TypeError):
         return {}
 
