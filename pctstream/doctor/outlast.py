@@ -78,7 +78,7 @@ def outlast(first: Look, last: Look, rows: Rows, broker_here: bool) -> Finding:
         left = last.free / growth
         said += f"; at the {growth / 1e6:,.2f} MB/s seen in {seconds:.1f} s it lasts {span(left)}"
     else:
-        said += f", which did not grow in {seconds:.1f} s"
+        said += f"; it did not grow in {seconds:.1f} s"
     if last.free < LEAST_FREE:
         return fail("disk", said, FIX)
     if left < LEAST_S:
