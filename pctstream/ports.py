@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 LISTEN = "0A"
@@ -29,12 +31,17 @@ def holder(port: int) -> str:
     """Who listens on this port, as "pid 17 (nginx)"; "another process" where that cannot be seen."""
     inodes = {f"socket:[{inode}]" for inode in _listening(port)}
     for process in Path("/proc").glob("[0-9]*") if inodes else ():
-        try:
-            if any(str(fd.readlink()) in inodes for fd in (process / "fd").iterdir()):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            if inodes & set(_files(process)):
                 return f"pid {process.name} ({(process / 'comm').read_text().strip()})"
-        except OSError:  # it has ended, or is somebody else's
-            continue
     return "another process"
+
+
+def _files(process: Path) -> Iterator[str]:
+    """What a process has open; a file that it closes meanwhile is left out, not the process."""
+    for number in (process / "fd").iterdir():
+        with suppress(OSError):
+            yield str(number.readlink())
 
 
 def _listening(port: int) -> set[str]:

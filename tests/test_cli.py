@@ -150,7 +150,10 @@ def test_a_taken_port_is_said_before_anything_starts(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PCT_BROKER", NOBODY)
+    gap = open(os.devnull)  # noqa: PTH123, SIM115
     with socket.socket() as other:
+        # whoever lists our files takes the number that is free now, before that of the socket
+        gap.close()
         other.bind(("127.0.0.1", 0))
         other.listen()
         bind = f"127.0.0.1:{other.getsockname()[1]}"
