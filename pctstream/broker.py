@@ -22,6 +22,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from pctstream import ports
 from pctstream.errors import BrokerUnreachable
 from pctstream.jars import fetch_jars, jars_dir
 
@@ -229,8 +230,9 @@ class LocalBroker:
         )
 
     def _last_words(self) -> str:
-        lines = self._log_path.read_text(errors="replace").splitlines()[-12:]
-        return f"{self._log_path} ends with:\n" + "\n".join(lines)
+        lines = self._log_path.read_text(errors="replace").splitlines()[-40:] or ["nothing"]
+        causes = [line for line in lines if "Exception: " in line]
+        return f"{self._log_path} ends with: {(causes or lines)[-1].strip()[:500]}"
 
 
 def _answers(bootstrap: str) -> bool:
@@ -248,14 +250,7 @@ def _listens(port: int) -> bool:
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on this port of 127.0.0.1 now."""
-    with socket.socket() as probe:
-        # As the broker does: connections that linger after a kill do not hold the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+    return ports.is_free("127.0.0.1", port)
 
 
 def _free_port(*taken: int) -> int:

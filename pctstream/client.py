@@ -34,6 +34,7 @@ from pctstream.errors import (
     RowRefused,
     UsageError,
 )
+from pctstream.refusal import REFUSED
 
 Format = Literal["block", "json", "float32"]
 
@@ -58,12 +59,6 @@ _FIXED: dict[str, Any] = {
     # what may wait here: the next produce blocks until there is room
     "queue.buffering.max.kbytes": 65_536,
     "queue.buffering.max.messages": 100_000,
-}
-_REFUSED = {
-    KafkaError._AUTHENTICATION,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
 }
 
 
@@ -244,7 +239,7 @@ class Producer:
         self._kafka.poll(0)
 
     def _error(self, error: KafkaError) -> None:
-        if error.code() in _REFUSED:
+        if error.code() in REFUSED:
             self._fail(Refused(f"the broker refused us: {error.str()}; check kafka.client"))
         elif error.fatal():
             self._fail(DeliveryFailed(f"the producer failed for good: {error.str()}"))

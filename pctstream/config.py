@@ -19,7 +19,7 @@ from pctstream.allowed import is_loopback, split_address
 from pctstream.errors import ConfigError
 from pctstream.settings import SECTIONS, SETTINGS, Config, Setting
 
-__all__ = ["SETTINGS", "Config", "Setting", "load", "sources", "to_env", "to_toml"]
+__all__ = ["SETTINGS", "Config", "Setting", "load", "sources", "to_env", "to_toml", "toml_value"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -73,14 +73,16 @@ def to_toml(config: Config) -> str:
     for section in SECTIONS:
         part = getattr(config, section)
         lines.append(f"[{section}]")
-        lines += [f"{item.name} = {_toml(getattr(part, item.name))}" for item in fields(part)]
+        lines += [f"{item.name} = {toml_value(getattr(part, item.name))}" for item in fields(part)]
         lines.append("")
     return "\n".join(lines)
 
 
 def to_env(config: Config) -> dict[str, str]:
     """The whole configuration as variables for a child process; `load(None, ...)` reads it."""
-    return {f"PCT_{key.replace('.', '__').upper()}": _toml(_value(config, key)) for key in SETTINGS}
+    return {
+        f"PCT_{key.replace('.', '__').upper()}": toml_value(_value(config, key)) for key in SETTINGS
+    }
 
 
 def _value(config: Config, key: str) -> object:
@@ -209,7 +211,7 @@ def _check_together(config: Config) -> None:
             raise ConfigError(f"{key} = {value!r} must be {must_be}")
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """A value of a setting as TOML; None (no path) is the empty string."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -219,6 +221,6 @@ def _toml(value: Any) -> str:
         quoted = json.dumps("" if value is None else str(value), ensure_ascii=False)
         return quoted.replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
-        pairs = (f"{_toml(str(key))} = {_toml(item)}" for key, item in value.items())
+        pairs = (f"{toml_value(str(key))} = {toml_value(item)}" for key, item in value.items())
         return "{" + ", ".join(pairs) + "}"
-    return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return "[" + ", ".join(toml_value(item) for item in value) + "]"

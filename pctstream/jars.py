@@ -24,6 +24,11 @@ def jars_dir() -> Path:
     return Path(given) if given else Path.home() / ".cache" / "pctstream" / f"kafka-{KAFKA}"
 
 
+def present() -> bool:
+    """Whether the jars are there already."""
+    return _complete(jars_dir())
+
+
 def fetch_jars() -> Path:
     """Fetch the jars with Maven unless they are there; gives their directory.
 
@@ -61,8 +66,12 @@ def _copy_dependencies(folder: Path) -> None:
         check=False,
     )
     if done.returncode or not _complete(folder):
-        last = (done.stdout + done.stderr).strip()[-2000:]
-        raise JarsMissing(f"Maven could not fetch Kafka {KAFKA}: is the net there? {last}")
+        said = (done.stdout + done.stderr).strip().splitlines() or ["it said nothing"]
+        first = next((line for line in said if "ERROR" in line), said[-1])
+        raise JarsMissing(
+            f"Maven could not fetch Kafka {KAFKA}: {first.removeprefix('[ERROR]').strip()[:500]}; is"
+            " the net there?"
+        )
 
 
 def _complete(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The portions a tree already has, read from `.routing` before anything is started."""
+"""What a tree has already, read from `.routing` before anything is started."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ PATIENCE_S = 5.0
 
 def known_portions(cfg: Config) -> list[Path]:
     """Paths of the portions; none if the tree is new or the broker does not answer in time."""
+    return sorted(history(cfg).owners)
+
+
+def history(cfg: Config) -> Routing:
+    """What `.routing` holds now, as far as it could be read within `PATIENCE_S` seconds."""
     consumer = Consumer(client.consumer(cfg, "known"))
     log = Routing()
     place = TopicPartition(f"{cfg.tree.name}.routing", 0, 0)
@@ -29,11 +34,12 @@ def known_portions(cfg: Config) -> list[Path]:
             for message in consumer.consume(256, 0.1):
                 error = message.error()
                 if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                    return sorted(log.owners)
+                    return log
                 if error is None:
-                    log.fold(readable(message.value()), int(message.offset() or 0), 0)
+                    time_s = message.timestamp()[1] / 1000.0
+                    log.fold(readable(message.value()), int(message.offset() or 0), time_s)
     except KafkaException:
         pass
     finally:
         consumer.close()
-    return sorted(log.owners)
+    return log

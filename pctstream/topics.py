@@ -28,20 +28,14 @@ from confluent_kafka.admin import (
 
 from pctstream import packed
 from pctstream.config import Config
-from pctstream.errors import BrokerUnreachable, ConfigError, PctError, Refused, UsageError
+from pctstream.errors import BrokerUnreachable, ConfigError, UsageError
+from pctstream.refusal import error_of
 
 STATIC = ("ingest", "shards", "control", "routing", "state", "dlq")
 TABLES = ("nodes", "portions", "metrics")
 """Faust's tables (`tables.NAMES`): each has its changelog."""
 REQUEST_TIMEOUT_S = 15.0
 VISIBLE_TIMEOUT_S = 30.0
-
-_REFUSED = {
-    KafkaError._AUTHENTICATION,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +58,28 @@ class Change:
     partitions: int
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a topic is not as it should be: `partitions` it has, or `config` entries to be set."""
+
+    spec: TopicSpec
+    kind: Literal["missing", "partitions", "config"]
+    partitions: int = 0
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        name = self.spec.name
+        if self.kind == "missing":
+            return f"the topic {name} is missing"
+        if self.kind == "config":
+            wanted = ", ".join(f"{k}={v}" for k, v in self.config.items())
+            return f"the topic {name} is not set to {wanted}"
+        return (
+            f"the topic {name} has {self.partitions} partitions, wanted {self.spec.partitions}"
+            " (shards.count): it cannot be changed later, name another tree"
+        )
+
+
 def static_specs(cfg: Config) -> list[TopicSpec]:
     """The topics that a tree has before its first row."""
     changelogs = [_spec("changelog", cfg, table) for table in TABLES]
@@ -78,27 +94,48 @@ def pipe_spec(cfg: Config, topic_name: str) -> TopicSpec:
     return _spec("pipe", cfg, path)
 
 
+def existing_pipes(admin: AdminClient, cfg: Config) -> list[TopicSpec]:
+    """Of every child pipe that the broker has, what it should be."""
+    prefix = re.escape(f"{cfg.tree.name}.P0.")
+    names = sorted(n for n in _leaders(admin) if re.fullmatch(rf"{prefix}\d+(\.\d+)*", n))
+    return [pipe_spec(cfg, name) for name in names]
+
+
+def compare(
+    admin: AdminClient, specs: Sequence[TopicSpec], *, configs: bool = True
+) -> list[Difference]:
+    """Every topic that is not as it should be, in the order of the specs; changes nothing."""
+    there = {name: len(leaders) for name, leaders in _leaders(admin).items()}
+    differing = _differing(admin, [s for s in specs if s.name in there]) if configs else {}
+    found = []
+    for spec in specs:
+        if spec.name not in there:
+            found.append(Difference(spec, "missing", config=spec.config))
+        elif there[spec.name] != spec.partitions:
+            found.append(Difference(spec, "partitions", partitions=there[spec.name]))
+        elif differing.get(spec.name):
+            found.append(Difference(spec, "config", config=differing[spec.name]))
+    return found
+
+
 def plan(admin: AdminClient, specs: Sequence[TopicSpec]) -> list[Change]:
     """What is missing or differs, in the order of the specs; changes nothing.
 
     Raises ConfigError for a topic that has another number of partitions.
     """
-    there = {name: len(leaders) for name, leaders in _leaders(admin).items()}
-    for spec in specs:
-        if there.get(spec.name, spec.partitions) != spec.partitions:
-            raise ConfigError(
-                f"the topic {spec.name} has {there[spec.name]} partitions, wanted {spec.partitions}"
-                " (shards.count): it cannot be changed later, name another tree"
-            )
-    present = [spec for spec in specs if spec.name in there]
-    differing = _differing(admin, present)
-    changes = []
-    for spec in specs:
-        if spec.name not in there:
-            changes.append(Change(spec.name, "create", spec.config, spec.partitions))
-        elif differing[spec.name]:
-            changes.append(Change(spec.name, "configure", differing[spec.name], spec.partitions))
-    return changes
+    found = compare(admin, specs)
+    for different in found:
+        if different.kind == "partitions":
+            raise ConfigError(str(different))
+    return [
+        Change(
+            d.spec.name,
+            "create" if d.kind == "missing" else "configure",
+            d.config,
+            d.spec.partitions,
+        )
+        for d in found
+    ]
 
 
 def apply(admin: AdminClient, specs: Sequence[TopicSpec]) -> list[Change]:
@@ -190,7 +227,7 @@ def _leaders(admin: AdminClient) -> dict[str, list[int]]:
     try:
         listed = admin.list_topics(timeout=REQUEST_TIMEOUT_S)
     except KafkaException as error:
-        raise _translated(error, "list the topics") from error
+        raise error_of(error.args[0], "list the topics") from error
     return {
         name: [part.leader for part in topic.partitions.values()]
         for name, topic in listed.topics.items()
@@ -256,13 +293,4 @@ def _done(future: Any, what: str, tolerated: int | None = None) -> Any:
     except KafkaException as error:
         if error.args[0].code() == tolerated:
             return None
-        raise _translated(error, what) from error
-
-
-def _translated(error: KafkaException, what: str) -> PctError:
-    reason: KafkaError = error.args[0]
-    if reason.code() in _REFUSED:
-        return Refused(f"the broker does not let us {what}: {reason.str()}; check kafka.client")
-    if reason.retriable() or reason.code() < 0 or reason.code() == KafkaError.REQUEST_TIMED_OUT:
-        return BrokerUnreachable(f"could not {what}: {reason.str()}; is the broker running?")
-    return ConfigError(f"the broker refused to {what}: {reason.str()}")
+        raise error_of(error.args[0], what) from error

@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
-from confluent_kafka.admin import AdminClient
 
 from pctstream import topics
 from pctstream.commands.context import common_options, configured
-from pctstream.pipes import client
+from pctstream.reach import reach
 
 
 @click.command("topics")
 @click.argument("action", type=click.Choice(["plan", "apply", "export"]))
 @common_options
-def topics_command(action: str, config_file: Path | None, data_dir: Path | None) -> None:
-    """Compare the tree's topics with the broker's, make them, or print them."""
+@click.option("--json", "as_json", is_flag=True, help="The changes, or the topics, as JSON.")
+def topics_command(
+    action: str, config_file: Path | None, data_dir: Path | None, as_json: bool
+) -> None:
+    """Compare the tree's topics with the broker's, make them, or print them.
+
+    The pipes that the tree has grown are compared and set too, never made.
+    """
     cfg = configured(config_file, data_dir, need_broker=action != "export")
     specs = topics.static_specs(cfg)
     if action == "export":
-        for spec in specs:
-            body = {"topicName": spec.name, "partitions": spec.partitions,
-                    "replicas": spec.replication, "config": dict(spec.config)}  # fmt: skip
-            document = {"apiVersion": "kafka.strimzi.io/v1", "kind": "KafkaTopic",
-                        "metadata": {"name": spec.name.lower()}, "spec": body}  # fmt: skip
+        documents = [_document(spec) for spec in specs]
+        if as_json:
+            click.echo(json.dumps(documents))
+            return
+        for document in documents:
             click.echo("---\n" + yaml.safe_dump(document, sort_keys=False), nl=False)
         return
-    admin = AdminClient(client.common(cfg, "topics"))
+    admin = reach(cfg, "topics")
     act = topics.plan if action == "plan" else topics.apply
-    changes = act(admin, specs)
+    changes = act(admin, [*specs, *topics.existing_pipes(admin, cfg)])
+    if as_json:
+        click.echo(json.dumps({"changes": [asdict(c) for c in changes]}))
+        return
     for change in changes:
-        click.echo(str(change))
+        settings = ", ".join(f"{key}={value}" for key, value in change.config.items())
+        click.echo(f"{change.action} {change.topic}, {change.partitions} partitions, {settings}")
     if not changes:
         click.echo("nothing to change")
+
+
+def _document(spec: topics.TopicSpec) -> dict[str, Any]:
+    """The topic as a Strimzi resource."""
+    body = {"topicName": spec.name, "partitions": spec.partitions, "replicas": spec.replication,
+            "config": dict(spec.config)}  # fmt: skip
+    return {"apiVersion": "kafka.strimzi.io/v1", "kind": "KafkaTopic",
+            "metadata": {"name": spec.name.lower()}, "spec": body}  # fmt: skip

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import click
 import httpx
-from confluent_kafka.admin import AdminClient
 
-from pctstream import topics
+from pctstream import ports, topics
+from pctstream.allowed import split_address
 from pctstream.broker import LocalBroker
 from pctstream.commands.context import common_options, configured
 from pctstream.config import Config, to_env
 from pctstream.core.warm import warm
 from pctstream.errors import UsageError
-from pctstream.pipes import client
+from pctstream.reach import reach
 
 BACK_OFF_S = (1.0, 30.0)
 STEADY_S = 60.0
@@ -63,6 +63,7 @@ def up_command(
 ) -> None:
     """Run the whole system here until Ctrl-C."""
     cfg = configured(config_file, data_dir, need_broker=False, http__bind=http)
+    _check_ports(cfg, workers)
     Path(cfg.store.dir).mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -77,7 +78,7 @@ def up_command(
             named = broker.start()
             click.echo(f"broker {named}")
             cfg = configured(config_file, data_dir, http__bind=http, kafka__broker=named)
-        topics.apply(AdminClient(client.common(cfg, "up")), topics.static_specs(cfg))
+        topics.apply(reach(cfg, "up"), topics.static_specs(cfg))
         warm()  # else each worker would compile for itself
         children = _children(cfg, workers)
         code = _watch(cfg, children, stop)
@@ -89,10 +90,21 @@ def up_command(
     sys.exit(code)
 
 
+def _check_ports(cfg: Config, workers: int) -> None:
+    """Refuse to start where a worker could not listen: it would die and be started for ever."""
+    host, first = split_address(cfg.http.bind)
+    if first + workers > 65536:
+        raise UsageError(f"http.bind {cfg.http.bind} leaves no ports for {workers} workers")
+    for port in range(first, first + workers):
+        if first and not ports.is_free(host, port):
+            raise UsageError(
+                f"port {port} of {host} is taken by {ports.holder(port)}: end it, or name others with "
+                "--http HOST:PORT"
+            )
+
+
 def _children(cfg: Config, workers: int) -> list[Child]:
     host, _, port = cfg.http.bind.rpartition(":")
-    if int(port) + workers > 65536:
-        raise UsageError(f"http.bind {cfg.http.bind} leaves no ports for {workers} workers")
     children = []
     for i in range(workers):
         bind = f"{host}:{int(port) + i}"

@@ -14,6 +14,7 @@ from pctstream.core.block import Source
 from pctstream.deep import verify_pipes
 from pctstream.errors import InputBroken
 from pctstream.ingested import ends_of, partitions_of
+from pctstream.reach import reach
 from pctstream.settled import wait_applied, wait_bridged
 from pctstream.verify import verify
 
@@ -28,6 +29,7 @@ def verify_command(
 ) -> None:
     """Read the ingest log to its end, ask every shard, compare; exit 5 on a lost or doubled row."""
     cfg = configured(config_file, data_dir)
+    reach(cfg, "verify")
     urls = worker_urls(cfg, http)
     ingest = f"{cfg.tree.name}.P0"
     theirs: dict[Source, int] = {}

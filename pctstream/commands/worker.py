@@ -7,9 +7,13 @@ from pathlib import Path
 
 import click
 
+from pctstream import ports
+from pctstream.allowed import split_address
 from pctstream.commands.context import common_options, configured
 from pctstream.config import to_env
 from pctstream.core.warm import warm
+from pctstream.errors import NotReady
+from pctstream.reach import check_topics, reach
 
 
 @click.command("worker")
@@ -23,6 +27,13 @@ def worker_command(
 ) -> None:  # fmt: skip
     """Run one worker: it joins the group and hosts the shards it is given."""
     cfg = configured(config_file, data_dir, http__bind=http)
+    host, port = split_address(cfg.http.bind)
+    if not ports.is_free(host, port):
+        raise NotReady(
+            f"http.bind {cfg.http.bind} is taken by {ports.holder(port)}: end it, or name another "
+            "with --http"
+        )
+    check_topics(reach(cfg, "worker"), cfg)
     os.environ.update(to_env(cfg))
     if name:
         os.environ["PCT_WORKER"] = name

@@ -1,0 +1,1 @@
+"""What `pctstream doctor` looks at, one file per place."""
