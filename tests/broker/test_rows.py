@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import orjson
 import pytest
-from broker.system import System, mixture, produce, records, wait_for
+from broker.system import System, mixture, produce, raw_messages, records, wait_for
 
 from pctstream.core.routing import Routing
 from pctstream.settled import wait_applied
@@ -195,26 +195,6 @@ def produce_raw(one: System, partition: int, value: bytes, content: str | None =
     headers = [] if content is None else [("content-type", content.encode())]
     producer.produce(f"{one.tree}.P0", value=value, partition=partition, headers=headers)
     assert producer.flush(10) == 0
-
-
-def raw_messages(one: System, kind: str) -> list[Any]:
-    """Messages of partition 0 of a topic, with their headers."""
-    from confluent_kafka import Consumer, TopicPartition
-
-    consumer = Consumer({"bootstrap.servers": one.broker, "group.id": "t",
-                         "enable.auto.commit": False})  # fmt: skip
-    place = TopicPartition(f"{one.tree}.{kind}", 0, 0)
-    _, end = consumer.get_watermark_offsets(place, timeout=10)
-    consumer.assign([place])
-    out: list[Any] = []
-
-    def read() -> bool:
-        out.extend(consumer.consume(100, 0.2))
-        return len(out) >= end
-
-    wait_for(f"{end} messages of {kind}", read)
-    consumer.close()
-    return out
 
 
 def test_a_config_that_contradicts_record_0_is_refused(system: Make, tmp_path: Any) -> None:
