@@ -23,7 +23,7 @@ import pyarrow as pa
 from pctstream.core import fields, given
 from pctstream.core.block import Block, Longs, Source, Vectors, matrix
 from pctstream.core.fields import Bad
-from pctstream.core.frames import walk
+from pctstream.core.frames import EXPANDED_BYTES, walk
 from pctstream.core.unit import Message
 from pctstream.errors import RowRefused
 
@@ -52,9 +52,17 @@ def read(source: Source, message: Message, dimension: int) -> Rows:
     found = batches(message.value or b"")
     firsts = list(accumulate((batch.num_rows for batch in found), initial=0))
 
-    def original(row: int) -> bytes:
+    left = EXPANDED_BYTES
+
+    def original(row: int) -> bytes | None:
+        nonlocal left
+        if left <= 0:
+            # each carries the schema and dictionaries of all: together they could be very large
+            return None
         at = bisect_right(firsts, row) - 1
-        return given.encode(found[at].slice(row - firsts[at], 1))
+        value = given.encode(found[at].slice(row - firsts[at], 1))
+        left -= len(value)
+        return value
 
     rows = Rows([], [], original)
     for first, batch in zip(firsts, found, strict=False):

@@ -106,12 +106,14 @@ class _Found:
             self._objects.append((message, row))
         else:
             found = batches.read(self._source, message, self._dimension)
+            letters = [
+                _letter(self._source, message, refusal, found.original(refusal.row))
+                for refusal in found.refused
+            ]
             self.flush()
             self.blocks += found.blocks
             self.originals[message.offset] = found.original
-            for refusal in found.refused:
-                value = found.original(refusal.row)
-                self.dead.append(_letter(self._source, message, refusal, value))
+            self.dead += letters
 
     def flush(self) -> None:
         """End the run: its rows as one block."""

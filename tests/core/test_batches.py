@@ -165,3 +165,13 @@ def test_payload_columns_whose_values_take_no_bytes_are_refused() -> None:
     empty = pa.array([[{}], []], pa.list_(pa.struct([])))
     for column in (endless, empty):
         assert refused(stream({"vector": V, "c": column})) == [(0, "schema")]
+
+
+def test_the_dead_letters_of_a_block_are_not_much_larger_than_it() -> None:
+    """Each row as a stream of its own would carry the whole dictionary."""
+    count = 2000
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int16()), ["a", "b" * 500_000])
+    unit = unit_of(stream({"vector": fixed([[np.nan, 1]] * count, 2), "note": words}))
+    assert len(unit.dead) == count
+    assert unit.dead[0].value is not None
+    assert sum(len(d.value or b"") for d in unit.dead) < 20_000_000
