@@ -41,7 +41,8 @@ class Partition:
             self.sent.append(kind.sent)
 
     def produce(self, one: System) -> None:
-        producer = Producer({"bootstrap.servers": one.broker, "linger.ms": 20})
+        producer = Producer({"bootstrap.servers": one.broker, "linger.ms": 20,
+                             "message.max.bytes": 1_048_588})  # fmt: skip
         for i, sent in enumerate(self.sent):
             headers = [("Content-Type", sent.content_type.encode())] if sent.content_type else []
             producer.produce(f"{one.tree}.P0", sent.value, sent.key, partition=self.number,
@@ -96,6 +97,8 @@ def test_every_bad_row_is_one_dead_letter_and_every_good_one_is_stored(system: M
     among(parts[FLOAT32], kinds.FLOAT32_KINDS, [Sent(v.tobytes()) for v in vectors[:ROWS]])
     objects = vectors[ROWS : 2 * ROWS].astype(np.float64).tolist()
     among(parts[JSON], kinds.JSON_KINDS, [Sent(kinds.said(vector=v)) for v in objects])
+    # as large as a message may be: there is no room for it and for the reason
+    parts[JSON].bad([kinds.Kind("large", "decode", Sent(b"x" * 1_048_400))])
     parts[ARROW].bad(kinds.ARROW_KINDS)
     blocks(parts[ARROW], vectors[2 * ROWS : 3 * ROWS])
     parts[ARROW].bad(kinds.ARROW_KINDS)
