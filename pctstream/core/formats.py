@@ -35,8 +35,8 @@ class Format(NamedTuple):
     fields: dict[str, Any] | None = None
 
 
-_FLOAT32, _ARROW = Format(FLOAT32), Format(ARROW)
-_SAID = {FLOAT32: _FLOAT32, ARROW: _ARROW}
+SAID_FLOAT32, _ARROW = Format(FLOAT32), Format(ARROW)
+_SAID = {FLOAT32: SAID_FLOAT32, ARROW: _ARROW}
 
 
 def recognise(message: Message, dimension: int, assumed: str = "auto") -> Format:
@@ -66,7 +66,7 @@ def recognise(message: Message, dimension: int, assumed: str = "auto") -> Format
     if value[:4] == MAGIC and size != 4 * dimension:
         return _ARROW
     if fits:
-        return _FLOAT32
+        return SAID_FLOAT32
     raise RowRefused("decode", _nothing(value, dimension))
 
 
