@@ -21,7 +21,7 @@ import orjson
 from confluent_kafka.admin import AdminClient
 
 from pctstream.agents.inputs import made_again
-from pctstream.agents.perform import crash_points, dead_letter
+from pctstream.agents.perform import Limits, crash_points, dead_letter
 from pctstream.agents.shard import Shard
 from pctstream.config import Config
 from pctstream.core import bridge
@@ -167,7 +167,8 @@ class Bridge:
         if at is None:
             self._reader.release(unit.source, len(unit))
             return
-        letters = [dead_letter(f"{self._cfg.tree.name}.dlq", d) for d in unit.dead]
+        topic, most = f"{self._cfg.tree.name}.dlq", Limits().message_bytes
+        letters = [dead_letter(topic, d, most) for d in unit.dead]
         for letter in unit.dead:
             self._metrics.dead(letter.code)
         self._metrics.stage("bridged", len(unit.parcels))

@@ -32,7 +32,7 @@ def warm() -> int:
     vectors[::2] = 9.0
     none = np.zeros(ROWS, np.int32)
     rows, _ = validate(
-        Block((Source("t", 0),), none, np.arange(ROWS), none, vectors + np.float32(1)), "cosine", {}
+        Block((Source("t", 0),), none, np.arange(ROWS), none, vectors + np.float32(1)), "cosine"
     )
     rows = Block(rows.sources, rows.source, rows.offset, rows.index, vectors)
     find = FindCover(2, 1.0, GAP, ROWS, "gap", ROWS)

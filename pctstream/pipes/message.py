@@ -14,7 +14,8 @@ def as_message(message: KafkaMessage) -> Message:
     """Offset, key, value and the headers that say what it is."""
     pairs: Any = message.headers() or []
     epoch = message.leader_epoch()
-    headers = {str(k): v for k, v in pairs}
+    # some clients write Content-Type
+    headers = {str(k).lower(): v for k, v in pairs}
     return Message(
         int(message.offset() or 0),
         _bytes(message.key()),
