@@ -73,6 +73,8 @@ class PctApp(faust.App):
             key_serializer="raw",
             table_standby_replicas=0,
             broker_session_timeout=cfg.kafka.session_timeout_s,
+            # Faust refuses to start with a longer session than this
+            broker_request_timeout=max(90.0, cfg.kafka.session_timeout_s),
             broker_heartbeat_interval=cfg.kafka.heartbeat_s,
             broker_rebalance_timeout=cfg.kafka.session_timeout_s,
             stream_wait_empty=False,
