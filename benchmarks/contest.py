@@ -155,7 +155,9 @@ class Contest:
         one = Contender("system", cfg, processes, lambda: sum(applied(http, u) for u in urls),
                         0.05, urls)  # fmt: skip
         self._all.append(one)
-        self._until("the workers are ready", lambda: all(answers(http, f"{u}/readyz") for u in urls))
+        self._until(
+            "the workers are ready", lambda: all(answers(http, f"{u}/readyz") for u in urls)
+        )
         self._warm(one)
         grown = http.get(f"{urls[0]}/v1/tree").json()["levels"]
         assert grown[1]["nodes"] == traffic.PIPES, f"not {traffic.PIPES} prototypes: {grown}"

@@ -53,14 +53,18 @@ def compare(
     hops: dict[str, list[int]] = {}
     for run in range(runs):
         for one, rows in contenders:
-            weighed = run == runs - 1 and kind == "blocks" and one.cfg.tree.dimension == BAR_DIMENSION
+            weighed = (
+                run == runs - 1 and kind == "blocks" and one.cfg.tree.dimension == BAR_DIMENSION
+            )
             before = [contest.ends(s) for s in (one.ingest, one.pipes)] if weighed else []
             rates[one.name].append(contest.turn(one, kind, rows))
             if weighed:
                 hops[one.name] = [contest.bytes(ends) for ends in before]
     medians = {name: statistics.median(of_one) for name, of_one in rates.items()}
     told = ", ".join(f"{name} {rate:,.0f}" for name, rate in medians.items())
-    print(f"d={contenders[0][0].cfg.tree.dimension:<4}{kind:8} rows/s: {told}", file=say, flush=True)
+    print(
+        f"d={contenders[0][0].cfg.tree.dimension:<4}{kind:8} rows/s: {told}", file=say, flush=True
+    )
     return {
         "kind": kind, "dimension": contenders[0][0].cfg.tree.dimension, "median": medians,
         "rows_per_second": {n: [round(x) for x in r] for n, r in rates.items()}, "bytes": hops,
@@ -142,7 +146,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     say = sys.stderr if asked.json else sys.stdout
     folder = Path(tempfile.mkdtemp(prefix="pct-bench-"))
-    print(machine("confluent-kafka", "faust-streaming", "pyarrow", "rocksdict"), file=say, flush=True)
+    print(
+        machine("confluent-kafka", "faust-streaming", "pyarrow", "rocksdict"), file=say, flush=True
+    )
     try:
         with Contest(folder) as contest:
             found = measure(contest, asked, say)

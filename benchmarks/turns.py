@@ -20,14 +20,17 @@ def one_blas_thread() -> None:
 
 
 def seconds(contenders: Mapping[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """The median seconds of each contender; they take turns, after one turn that does not count."""
+    """The median CPU seconds of each contender, on one thread: what else the machine does counts less.
+
+    They take turns, after one turn that does not count.
+    """
     took: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(runs + 1):
         for name, run in contenders.items():
-            start = time.perf_counter()
+            start = time.thread_time()
             run()
             if turn:
-                took[name].append(time.perf_counter() - start)
+                took[name].append(time.thread_time() - start)
     return {name: statistics.median(times) for name, times in took.items()}
 
 
