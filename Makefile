@@ -60,9 +60,16 @@ lint: $(VENV)/.locked ## ruff, formatting, who may import whom
 types: $(VENV)/.locked ## mypy --strict
 	$(VENV)/bin/mypy
 
-bench: setup ## measure against a plain confluent-kafka loop, and neighbors against brute force
-	$(PYTHON) benchmarks/end_to_end.py $(ARGS)
-	$(PYTHON) benchmarks/neighbors.py
+$(VENV)-bench/.locked: requirements-bench.lock | $(VENV)/.locked
+	@echo "installing the peers of the benchmark into $(VENV)-bench ..."
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install -q --disable-pip-version-check -r requirements-bench.lock
+	@touch $@
+
+bench: setup $(VENV)-bench/.locked ## the ratios that must hold, against floors and peers (ten minutes)
+	@failed=0; for one in "kernels.py" "codecs.py --dimensions 128" "neighbors.py" \
+	  "end_to_end.py $(ARGS)" "latency.py"; do echo "== $$one"; \
+	  $(PYTHON) benchmarks/$$one || failed=1; done; exit $$failed
 
 pipes: setup ## what 64 and 500 child pipes cost, and the cap (two minutes)
 	$(PYTHON) benchmarks/pipes.py $(ARGS)
@@ -84,5 +91,5 @@ down: ## end the broker that setup started in Docker
 	else echo "nothing to end: what make up started ends with it (Ctrl-C)"; fi
 
 clean: ## remove what make made (not data directories, not the jars in the user's cache)
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-bench build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
