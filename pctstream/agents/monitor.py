@@ -118,6 +118,7 @@ class Watch:
 
     def _tick(self, now: float) -> None:
         worker = self._worker
+        worker.fence.beat()
         shards = dict(worker.shards)
         busy = worker.agents.in_hand()
         quiet = self._quiet(shards, busy, now)

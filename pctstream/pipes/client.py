@@ -27,7 +27,9 @@ def consumer(cfg: Config, role: str, group: str = "") -> dict[str, Any]:
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
         "fetch.wait.max.ms": 50,
-        "queued.max.messages.kbytes": 65536,
+        # what librdkafka holds before anybody asked for it: a second of a busy worker's rows
+        "queued.max.messages.kbytes": 16384,
+        "fetch.max.bytes": 8_388_608,
         "fetch.queue.backoff.ms": 5,
     }
 
@@ -50,6 +52,7 @@ def producer(cfg: Config, role: str) -> dict[str, Any]:
         "message.max.bytes": 2_097_152,
         "linger.ms": 2,
         "batch.size": 1_000_000,
-        "queue.buffering.max.kbytes": 131072,
+        # rows handed down at a split are produced in one go: then this bounds what is not acked
+        "queue.buffering.max.kbytes": max(4096, cfg.limits.bytes_in_flight // 1024),
         "queue.buffering.max.messages": 500000,
     }
