@@ -191,6 +191,11 @@ class Run:
     def lag(self) -> int:
         return int(self._acked.value) - self.rows
 
+    def metric(self, url: str, name: str) -> float:
+        """A number that a worker tells."""
+        text = self._http.get(f"{url}/metrics").text
+        return float(next(line.split()[-1] for line in text.splitlines() if line.startswith(name)))
+
     def through(self) -> None:
         """Until every row that was asked for is applied."""
         self.until("all applied", lambda: self.rows >= self._wanted.value)
@@ -255,6 +260,7 @@ class Run:
         quarters = [self.sampler.most(start + seconds * i / 4, start + seconds * (i + 1) / 4)
                     for i in range(4)]  # fmt: skip
         return {"produced_per_second": round(produced / seconds), "quarters": quarters,
+                "restarts": sum(self.metric(u, "pct_node_restarts_total") for u in self.urls),
                 "lag": lag, "caught_up_s": round(time.monotonic() - end, 1),
                 "catching_up": self.sampler.most(end)}  # fmt: skip
 

@@ -67,7 +67,9 @@ class Gauges(Collector):
         yield from self._nodes()
 
     def _room(self) -> Iterator[Metric]:
-        room = self._worker.room
+        room, caches = self._worker.room, self._worker.hosting.caches
+        yield gauge("pct_store_cache_bytes", "Blocks read and rows not flushed, of store.cache_bytes.",
+                    "", [((), caches.blocks.get_usage())])  # fmt: skip
         yield gauge("pct_in_flight_rows", "Read and not yet applied or acked.", "",
                     [((), room.rows)])  # fmt: skip
         yield gauge("pct_in_flight_bytes", "The same, in bytes of messages.", "",

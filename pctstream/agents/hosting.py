@@ -22,7 +22,7 @@ class Hosting:
 
     def __init__(self, cfg: Config) -> None:
         self._folder = Path(cfg.store.dir) / "shards"
-        self._caches = Caches(cfg.store.cache_bytes)
+        self.caches = Caches(cfg.store.cache_bytes)
         self._patience_s = cfg.kafka.session_timeout_s
         self._tried: dict[int, float] = {}
 
@@ -31,14 +31,14 @@ class Hosting:
         first = self._tried.setdefault(shard, time.monotonic())
         current = self._current(shard)
         try:
-            store = Store(RocksKV(current, self._caches))
+            store = Store(RocksKV(current, self.caches))
         except StoreFailed as error:
             if "lock" not in str(error).lower():
                 raise
             if time.monotonic() - first < self._patience_s:
                 return None
             current = self._next(shard, current)
-            store = Store(RocksKV(current, self._caches))
+            store = Store(RocksKV(current, self.caches))
         self._tried.pop(shard, None)
         self._marker(shard).write_text(current.name)
         self._remove_others(shard, current)

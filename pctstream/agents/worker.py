@@ -70,7 +70,7 @@ class Worker:
         self.agents = agents
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._hosting = Hosting(cfg)
+        self.hosting = Hosting(cfg)
         self._assigned: set[int] | None = None
         self.monitor = Watch(self)
         kafka = cfg.kafka
@@ -116,6 +116,7 @@ class Worker:
         self.writer.close()
         for log in self._logs:
             log.close()
+        self.agents.unbind()
         self._pool.shutdown(wait=True)
         for shard in self.shards.values():
             shard.store.close()
@@ -226,7 +227,7 @@ class Worker:
         """Open the shards that are to be here and whose stores nobody else holds."""
         missing = sorted((self._assigned or set()) - set(self.shards))
         for number in missing:
-            store = self._hosting.open(number)
+            store = self.hosting.open(number)
             if store is not None:
                 tree = self.cfg.tree
                 self.shards[number] = Shard(number, tree.name, store, tree.sink_rows)
