@@ -148,6 +148,11 @@ class Reader:
         entry = self._inputs.get(source)
         return entry is not None and entry.asked
 
+    def unread(self, source: Source, taken: int) -> bool:
+        """Whether a node that has taken up to this offset was given nothing more yet."""
+        entry = self._inputs.get(source)
+        return entry is not None and not entry.waiting and entry.delivered <= taken
+
     def held(self) -> dict[str, int]:
         """Inputs paused now, by who holds them: "node" or "channel"."""
         holds = [entry.hold for entry in list(self._inputs.values()) if entry.paused]
