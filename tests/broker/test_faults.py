@@ -165,6 +165,9 @@ def test_the_broker_goes_away_under_load(own: LocalBroker, tree_name: str, tmp_p
         assert verdict.sound
         assert verdict.applied == PART + feeding.rows
         one.wait_ready()
+    except BaseException:
+        print(*(one.log(n) for n in one.workers), sep="\n")
+        raise
     finally:
         one.stop()
 
