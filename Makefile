@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench pipes dashboards chaos mutants up down clean
+.PHONY: help setup jars demo test lint types bench memory pipes dashboards chaos mutants up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -71,14 +71,19 @@ bench: setup $(VENV)-bench/.locked ## the ratios that must hold, against floors 
 	  "end_to_end.py $(ARGS)" "latency.py"; do echo "== $$one"; \
 	  $(PYTHON) benchmarks/$$one || failed=1; done; exit $$failed
 
+memory: setup ## what a worker takes of memory, also when it is overrun (half an hour)
+	$(PYTHON) benchmarks/memory.py $(ARGS)
+
 pipes: setup ## what 64 and 500 child pipes cost, and the cap (two minutes)
 	$(PYTHON) benchmarks/pipes.py $(ARGS)
 
 dashboards: setup ## Grafana and Prometheus with the dashboards
 	$(call later,the dashboards)
 
-chaos: setup ## the kill tests, more often than in `make test`
+chaos: setup ## the kill tests, more often than in `make test`, and a broker that comes and goes
 	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py --timeout=1200
+	PCT_OUTAGES="kill:0 stop:20 kill:20 stop:3 kill:5 stop:20" $(VENV)/bin/pytest tests/broker/test_faults.py \
+	  -k goes_away --timeout=1200
 
 mutants: setup ## break the product in known ways: the tests must notice
 	@cd tests && PYTHONPATH=. ../$(PYTHON) -m sim.mutants

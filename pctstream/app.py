@@ -19,7 +19,7 @@ from typing import Any, cast
 import faust
 from faust.types import TP, StreamT
 
-from pctstream import config
+from pctstream import config, heap
 from pctstream.agents.node import NodeAgents
 from pctstream.agents.state import declare_state
 from pctstream.agents.tree import TreeAuthor
@@ -163,6 +163,7 @@ class PctApp(faust.App):
 
 def create(env: Mapping[str, str]) -> PctApp:
     """The app of the worker that this environment describes."""
+    heap.bound()
     return PctApp(configured(env), env.get("PCT_WORKER", "worker-0"))
 
 

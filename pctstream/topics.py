@@ -241,6 +241,8 @@ def _done(future: Any, what: str, tolerated: int | None = None) -> Any:
         if error.args[0].code() == tolerated:
             return None
         raise _translated(error, what) from error
+    except TimeoutError:
+        raise BrokerUnreachable(f"could not {what} in time; is the broker running?") from None
 
 
 def _translated(error: KafkaException, what: str) -> PctError:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -40,6 +41,7 @@ from pctstream.core.portion import Portion
 from pctstream.core.position import UNKNOWN, LogIdentity
 from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
+from pctstream.pipes.room import Room
 
 HELD_MESSAGES = 16
 """Held rows are routed so many messages' worth at a time (a unit's, as shipped)."""
@@ -115,6 +117,7 @@ class Performer:
         limits: Limits,
         crash: CrashPoints | None = None,
         identity: Callable[[Source], LogIdentity] | None = None,
+        room: Room | None = None,
     ) -> None:
         self._outlet = outlet
         self._inlet = inlet
@@ -124,6 +127,7 @@ class Performer:
         self._limits = limits
         self._crash = crash or CrashPoints()
         self._identity = identity or (lambda _: UNKNOWN)
+        self._room = room or Room(sys.maxsize, sys.maxsize)
 
     def take(self, turn: Turn) -> None:
         """One turn of a node: decide, then act."""
@@ -229,7 +233,12 @@ class Performer:
             parcels.append(dead_letter(f"{shard.tree}.dlq", letter))
             self._counters.dead(letter.code)
 
+        rows = sum(len(block) for _, block in effect.parcels)
+        load = self._room.load(rows, sum(len(p.value or b"") for p in parcels))
+
         def done(reason: str | None) -> None:
+            load.leave()
+
             # ``delivered`` changes the node, so it takes its turn in the node's channel
             def call() -> list[Effect]:
                 if reason is None:

@@ -44,6 +44,7 @@ from pctstream.errors import DeliveryFailed, PctError, StoreFailed
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
 from pctstream.pipes.log import Follower
+from pctstream.pipes.room import Room
 from pctstream.pipes.writer import Writer
 from pctstream.tables import ReadModel, Record, readable, told
 
@@ -69,11 +70,11 @@ class Worker:
         self.agents = agents
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._hosting = Hosting(cfg)
+        self.hosting = Hosting(cfg)
         self._assigned: set[int] | None = None
         self.monitor = Watch(self)
         kafka = cfg.kafka
-        self._fence = Fence(
+        self.fence = Fence(
             kafka.session_timeout_s, kafka.heartbeat_s, lambda: self.generation()
         )  # fmt: skip
 
@@ -84,12 +85,14 @@ class Worker:
         self._loop = loop
         cfg = self.cfg
         self.writer = Writer(client.producer(cfg, self.name), self.fatal)
+        self.room = Room(cfg.limits.rows_in_flight, cfg.limits.bytes_in_flight, self.tell)
         self.inputs = Inputs(
-            cfg, self.routing, self.metrics, self.enqueue, self.fatal, self.name
+            cfg, self.routing, self.metrics, self.enqueue, self.fatal, self.name, self.room
         )  # fmt: skip
         self._performer = Performer(
             self.writer, self.inputs.reader, self.metrics, self.enqueue, self.fatal,
             Limits(cfg.blocks.rows, cfg.blocks.bytes), crash_points(), self.inputs.identity,
+            self.room,
         )  # fmt: skip
         self.reporter = Reporter(self)
         self.metrics.registry.register(Gauges(self))
@@ -113,6 +116,7 @@ class Worker:
         self.writer.close()
         for log in self._logs:
             log.close()
+        self.agents.unbind()
         self._pool.shutdown(wait=True)
         for shard in self.shards.values():
             shard.store.close()
@@ -121,18 +125,22 @@ class Worker:
         """End this process: nothing after this moment may count as done (R2)."""
         if self._closing.is_set():
             return
-        os.write(2, f"pctstream worker {self.name}: {reason}\n".encode())
+        self.tell(reason)
         os._exit(code)
+
+    def tell(self, what: str) -> None:
+        """One line on stderr."""
+        os.write(2, f"pctstream worker {self.name}: {what}\n".encode())
 
     def assign(self, shards: set[int]) -> None:
         """These shards are this worker's now, and no others."""
-        self._fence.fall()
+        self.fence.fall()
         self._order(partial(self._assign, shards))
 
     @property
     def fenced(self) -> bool:
         """It stood still so long that others may do its work."""
-        return self._fence.up
+        return self.fence.up
 
     @property
     def ready(self) -> str | None:
@@ -161,7 +169,7 @@ class Worker:
 
     def take(self, turn: Turn) -> None:
         """What a node agent does with a turn, in a thread."""
-        self._wait_while_fenced()
+        self.fence.wait(self._closing)
         try:
             with self.metrics.apply_seconds.time(), turn.shard.lock:
                 self._performer.take(turn)
@@ -171,8 +179,8 @@ class Worker:
             self.monitor.raised(turn.shard, turn.node.path)
             raise
         finally:
-            if turn.unit is not None:
-                self.inputs.reader.release(turn.unit.source, len(turn.unit))
+            if turn.load is not None:
+                turn.load.leave()
 
     # wiring, on one thread
 
@@ -185,6 +193,7 @@ class Worker:
             (COMMIT_S, lambda: self.inputs.commit(self.shards.values())),
             (TICK_S, self.reporter.tick),
             (TICK_S, self._open),
+            (TICK_S, self.inputs.read),
         ]
         due = [0.0] * len(tasks)
         try:
@@ -192,7 +201,6 @@ class Worker:
                 log.wait(CATCH_UP_S)
             self.routing.check(settings(self.cfg))
             while not self._closing.is_set():
-                self._fence.beat()
                 with contextlib.suppress(queue.Empty):
                     self._orders.get(timeout=TICK_S)()
                 now = time.monotonic()
@@ -204,10 +212,6 @@ class Worker:
             self.fatal(str(error), error.exit_code)
         except Exception as error:
             self.fatal(f"wiring failed: {error!r}")
-
-    def _wait_while_fenced(self) -> None:
-        while self._fence.up and not self._closing.is_set():
-            time.sleep(TICK_S)
 
     def _assign(self, shards: set[int]) -> None:
         self._assigned = shards
@@ -223,7 +227,7 @@ class Worker:
         """Open the shards that are to be here and whose stores nobody else holds."""
         missing = sorted((self._assigned or set()) - set(self.shards))
         for number in missing:
-            store = self._hosting.open(number)
+            store = self.hosting.open(number)
             if store is not None:
                 tree = self.cfg.tree
                 self.shards[number] = Shard(number, tree.name, store, tree.sink_rows)
@@ -238,8 +242,7 @@ class Worker:
             asyncio.run_coroutine_threadsafe(start, self._loop).result(START_S)
         for shard in self.shards.values():
             self._adopt(shard)
-        if fresh:
-            self.inputs.add(fresh)
+        self.inputs.add(fresh)
 
     def restore(self, shard: Shard, path: Path) -> None:
         """Have a node restored from its store and its input read again, from any thread."""
