@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -167,7 +168,7 @@ def test_a_refused_message_stops_the_worker_and_counts_nothing() -> None:
 
 def test_a_dead_letter_says_where_and_why() -> None:
     letter = DeadLetter(Origin("pct.P0", 3, 17, 2), "norm", "too long", b"key", b"v", time_ms=1500)
-    parcel = dead_letter("pct.dlq", letter)
+    parcel = dead_letter("pct.dlq", letter, 1000)
     assert (parcel.topic, parcel.partition, parcel.key, parcel.value) == (
         "pct.dlq", 0, b"pct.P0/3/17/2", b"v",
     )  # fmt: skip
@@ -176,6 +177,18 @@ def test_a_dead_letter_says_where_and_why() -> None:
         "pct.error.partition": b"3", "pct.error.offset": b"17", "pct.error.index": b"2",
         "pct.error.stage": b"ingest", "pct.error.time": b"1.5",
     }  # fmt: skip
+
+
+def test_a_dead_letter_fits_into_a_message_whatever_it_is_about() -> None:
+    """One that the broker refuses for its size would end the worker, again after each start."""
+    where = Origin("pct.P0", 0, 1, 0)
+    long = DeadLetter(where, "id", "\ud800" + "i" * 5_000_000, None, b"v" * 1001)
+    parcel = dead_letter("pct.dlq", long, 1000)
+    assert parcel.value is None
+    why = dict(parcel.headers)["pct.error.message"]
+    assert len(why) < 1100
+    assert b"1001 bytes" in why
+    assert dead_letter("pct.dlq", replace(long, value=b"v" * 1000), 1000).value == b"v" * 1000
 
 
 def test_a_send_of_nothing_is_never_asked_for() -> None:

@@ -43,6 +43,9 @@ from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
 from pctstream.pipes.room import Room
 
+WHY = 1000
+"""Characters of a dead letter's reason: it may quote what someone sent."""
+
 HELD_MESSAGES = 16
 """Held rows are routed so many messages' worth at a time (a unit's, as shipped)."""
 
@@ -230,7 +233,7 @@ class Performer:
                 parcels += self._encoded(topic, piece)
             self._counters.stage("routed", len(block))
         for letter in effect.dead:
-            parcels.append(dead_letter(f"{shard.tree}.dlq", letter))
+            parcels.append(dead_letter(f"{shard.tree}.dlq", letter, self._limits.message_bytes))
             self._counters.dead(letter.code)
 
         rows = sum(len(block) for _, block in effect.parcels)
@@ -274,12 +277,21 @@ class Limits(NamedTuple):
     message_bytes: int = 1_000_000
 
 
-def dead_letter(topic: str, letter: DeadLetter) -> Parcel:
-    """CONTRACT: one message a row, key = origin, why in the headers."""
+def dead_letter(topic: str, letter: DeadLetter, message_bytes: int) -> Parcel:
+    """CONTRACT: one message a row, key = origin, why in the headers.
+
+    A message that the broker refused for its size would end the worker, again after each start: of a
+    value larger than ``message_bytes`` only the origin is told, by which it is found.
+    """
     origin = letter.origin
+    value: bytes | None = letter.value
+    why = letter.message if len(letter.message) <= WHY else letter.message[:WHY] + " .."
+    if value is not None and len(value) > message_bytes:
+        why += f" (its {len(value)} bytes are too many for a dead letter)"
+        value = None
     headers = {
         "code": letter.code,
-        "message": letter.message,
+        "message": why,
         "topic": origin.topic,
         "partition": origin.partition,
         "offset": origin.offset,
@@ -291,6 +303,6 @@ def dead_letter(topic: str, letter: DeadLetter) -> Parcel:
         topic,
         0,
         str(origin).encode(),
-        letter.value,
-        [(f"pct.error.{name}", str(value).encode()) for name, value in headers.items()],
+        value,
+        [(f"pct.error.{n}", str(v).encode(errors="replace")) for n, v in headers.items()],
     )

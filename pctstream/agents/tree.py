@@ -142,19 +142,17 @@ class TreeAuthor:
             return self._cfg.tree.dimension
         sampler = Sampler(self._cfg, 0, "euclidean")
         try:
-            messages: list[Message] = []
-            rows = 0
+            widths: list[int] = []
             idle_since = time.monotonic()
             while not self._stopping.is_set():
                 found = sampler.messages()
-                messages += [m for _, m in found]
-                rows += sum(ingest.rows_shown(m) for _, m in found)
+                for _, message in found:
+                    widths += ingest.widths(message, self._cfg.blocks.row_bytes)
                 now = time.monotonic()
                 idle_since = now if found else idle_since
                 idle = now - idle_since >= self._cfg.tree.level_idle_s
-                enough = rows >= SAMPLE_ROWS or (messages and idle)
-                if enough and (width := ingest.majority_dimension(messages, SAMPLE_ROWS)):
-                    return width
+                if len(widths) >= SAMPLE_ROWS or (widths and idle):
+                    return ingest.majority(widths[:SAMPLE_ROWS])
         finally:
             sampler.close()
         raise InterruptedError("stopped before the dimension was known")
@@ -197,6 +195,7 @@ class Sampler:
             unit = ingest.decode(
                 source, [message], message.offset - 1, message.offset,
                 self._dimension, self._metric, self._cfg.ingest.format,
+                self._cfg.blocks.row_bytes,
             )  # fmt: skip
             if unit.rows is not None:
                 self._turns.put(partition, unit.rows.vectors)

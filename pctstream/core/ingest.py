@@ -6,20 +6,23 @@ when it was written: there a message is a block of ours, or it is a dead letter 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
+import pyarrow.compute as pc
 
-from pctstream.core import formats, kernels
-from pctstream.core.block import ARROW, Block, Origin, Source, concat, encode, read_batch
+from pctstream.core import batches, formats, kernels, objects
+from pctstream.core.batches import Refusal
+from pctstream.core.block import ARROW, Block, Origin, Source, concat
 from pctstream.core.block import decode as decode_block
-from pctstream.core.formats import FLOAT32, JSON, SHORT, sniff
+from pctstream.core.formats import FLOAT32
 from pctstream.core.unit import DeadLetter, Message, Unit
 from pctstream.errors import RowRefused
 
 ROW_BYTES = 900_000
+ID_BYTES = 4096
+"""A longer id is refused: it is asked for in an address."""
 
 
 def decode(
@@ -38,68 +41,111 @@ def decode(
     ``assumed`` the format where a message does not say, ``row_bytes`` the content bytes that a row
     may have and still fit into a message of its child's pipe.
     """
-    blocks: list[Block] = []
-    dead: list[DeadLetter] = []
-    plain: list[tuple[Message, str | None]] = []
-
-    def flush() -> None:
-        if plain:
-            blocks.append(formats.float32_rows(source, plain, dimension))
-            plain.clear()
-
+    found = _Found(source, dimension)
     for message in messages:
         if message.pct_type is not None:
             continue
         try:
-            kind = _kind(message, dimension, assumed)
-            if kind == FLOAT32 and len(message.value or b"") == 4 * dimension:
-                plain.append((message, formats.text(message.key)))
-                continue
-            flush()
-            blocks.append(formats.read(kind, source, message, dimension))
+            found.take(message, assumed)
         except RowRefused as refused:
-            dead.append(_whole(source, message, refused))
-    flush()
-    good: list[Block] = []
-    keys = {m.offset: m.key for m in messages}
-    for block in blocks:
-        kept, refused_rows = validate(block, metric, keys, row_bytes)
-        dead.extend(refused_rows)
-        if len(kept):
-            good.append(kept)
+            found.dead.append(_whole(source, message, refused.code, str(refused)))
+        except MemoryError:
+            raise
+        except Exception as error:
+            # the core alone decides here: the same bytes fail again, at whoever reads them (R6)
+            why = f"the message cannot be read: {error!r}"
+            found.dead.append(_whole(source, message, "decode", why))
+    found.flush()
+    dead, rows = found.dead, None
+    if found.blocks:
+        block = concat(found.blocks)
+        rows, refusals = validate(block, metric, row_bytes)
+        by_offset = {m.offset: m for m in messages} if refusals else {}
+        for place, code, why in refusals:
+            row = int(block.index[place])
+            message = by_offset[int(block.offset[place])]
+            original = found.originals.get(message.offset)
+            value = original(row) if original else message.value
+            # one too large for a pipe may be too large for a dead letter: its origin finds it
+            value = None if code == "too-large" else value
+            dead.append(_letter(source, message, Refusal(row, code, why), value))
     time_ms = messages[-1].time_ms if messages else 0
-    return Unit(source, prev, last, concat(good) if good else None, tuple(dead), time_ms)
+    return Unit(source, prev, last, rows if rows else None, tuple(dead), time_ms)
 
 
-def _kind(message: Message, dimension: int, assumed: str) -> str:
-    if message.value is None:
-        raise RowRefused("schema", "a null value deletes an id; deletes are not taken yet")
-    if message.content_type is None and assumed != "auto":
-        return SHORT[assumed]
-    return sniff(message, dimension)
+Original = Callable[[int], bytes | None]
 
 
-def validate(
-    block: Block, metric: str, keys: dict[int, bytes | None], row_bytes: int = ROW_BYTES
-) -> tuple[Block, list[DeadLetter]]:
-    """The rows that may enter the tree (normalised under cosine), and the rest as dead letters."""
+class _Found:
+    """The blocks of a unit in the order of its messages; those of one row each, in runs of a format."""
+
+    def __init__(self, source: Source, dimension: int) -> None:
+        self.blocks: list[Block] = []
+        self.originals: dict[int, Original] = {}
+        self.dead: list[DeadLetter] = []
+        self._source, self._dimension = source, dimension
+        self._floats: list[tuple[Message, str | None]] = []
+        self._objects: list[tuple[Message, objects.ObjectRow]] = []
+
+    def take(self, message: Message, assumed: str) -> None:
+        """The rows of one message; RowRefused leaves everything as it was."""
+        if message.value is None:
+            raise RowRefused("schema", "a null value deletes an id; deletes are not taken yet")
+        kind, fields = formats.recognise(message, self._dimension, assumed)
+        if kind == FLOAT32:
+            if len(message.value) != 4 * self._dimension:
+                raise formats.wrong_length(message, self._dimension)
+            named = (message, message.name)
+            if self._objects:
+                self.flush()
+            self._floats.append(named)
+        elif fields is not None:
+            row = objects.read(fields, message, self._dimension)
+            if self._floats:
+                self.flush()
+            self._objects.append((message, row))
+        else:
+            found = batches.read(self._source, message, self._dimension)
+            letters = [
+                _letter(self._source, message, refusal, found.original(refusal.row))
+                for refusal in found.refused
+            ]
+            self.flush()
+            self.blocks += found.blocks
+            self.originals[message.offset] = found.original
+            self.dead += letters
+
+    def flush(self) -> None:
+        """End the run: its rows as one block."""
+        if self._floats:
+            rows = formats.float32_rows(self._source, self._floats, self._dimension)
+            self.blocks.append(rows)
+            self._floats = []
+        if self._objects:
+            self.blocks.append(objects.block(self._source, self._objects))
+            self._objects = []
+
+
+def validate(block: Block, metric: str, row_bytes: int = ROW_BYTES) -> tuple[Block, list[Refusal]]:
+    """The rows that may enter the tree (normalised under cosine), and the others, each with the
+    first reason against it; a Refusal counts the rows of ``block``."""
     norms = kernels.norms(block.vectors)
-    large = block.row_sizes() > row_bytes
-    finite = kernels.finite(block.vectors) & ~large
+    finite = kernels.finite(block.vectors)
     limit = float(np.finfo(np.float32).max)
     fits = np.where(finite, norms, 0.0) ** 2 < limit
     checks: list[tuple[str, str, Any]] = [
-        ("too-large", f"the row has more than {row_bytes} bytes (blocks.row_bytes)", large),
-        ("not-finite", "the vector has a NaN or an infinity", ~finite & ~large),
-        ("norm", "the squared norm overflows float32: scale the vectors down", finite & ~fits),
-    ]
+        ("too-large", f"the row has more than {row_bytes} bytes (blocks.row_bytes)",
+         block.row_sizes() > row_bytes),
+        ("id", f"the id is empty or longer than {ID_BYTES} bytes", _bad_ids(block)),
+        ("not-finite", "the vector has a NaN or an infinity", ~finite),
+        ("norm", "the squared norm overflows float32: scale the vectors down", ~fits),
+    ]  # fmt: skip
     if metric == "cosine":
-        checks.append(("zero-vector", "a zero vector has no direction", finite & (norms == 0.0)))
+        checks.append(("zero-vector", "a zero vector has no direction", norms == 0.0))
     bad = np.zeros(len(block), np.bool_)
-    dead: list[DeadLetter] = []
+    refused: list[Refusal] = []
     for code, why, mask in checks:
-        for row in np.flatnonzero(mask):
-            dead.append(_one_row(block.slice(int(row), int(row) + 1), code, why, keys))
+        refused += [Refusal(int(row), code, why) for row in np.flatnonzero(mask & ~bad)]
         bad |= mask
     good = block.keep(~bad)
     if metric == "cosine" and len(good):
@@ -107,21 +153,25 @@ def validate(
             good.sources, good.source, good.offset, good.index, kernels.normalise(good.vectors),
             good.ids, good.times, good.payloads,
         )  # fmt: skip
-    return good, dead
+    return good, refused
 
 
-def _one_row(row: Block, code: str, why: str, keys: dict[int, bytes | None]) -> DeadLetter:
-    origin = row.origins()[0]
-    # a row too large for a pipe may be too large for the dead-letter topic: its origin finds it
-    value = None if code == "too-large" else encode(row)
-    return DeadLetter(origin, code, why, keys.get(origin.offset), value)
+def _bad_ids(block: Block) -> Any:
+    if block.ids is None:
+        return np.zeros(len(block), np.bool_)
+    lengths = np.asarray(pc.fill_null(pc.binary_length(block.ids), 1))
+    return (lengths == 0) | (lengths > ID_BYTES)
 
 
-def _whole(source: Source, message: Message, refused: RowRefused) -> DeadLetter:
-    origin = Origin(source.topic, source.partition, message.offset, 0)
+def _letter(source: Source, message: Message, refusal: Refusal, value: bytes | None) -> DeadLetter:
+    origin = Origin(source.topic, source.partition, message.offset, refusal.row)
     return DeadLetter(
-        origin, refused.code, str(refused), message.key, message.value, time_ms=message.time_ms
+        origin, refusal.code, refusal.why, message.key, value, time_ms=message.time_ms
     )
+
+
+def _whole(source: Source, message: Message, code: str, why: str) -> DeadLetter:
+    return _letter(source, message, Refusal(0, code, why), message.value)
 
 
 def decode_pipe(
@@ -158,41 +208,35 @@ def _unreadable(source: Source, message: Message, refused: RowRefused) -> DeadLe
     )
 
 
-def majority_dimension(messages: Sequence[Message], rows: int = 100) -> int:
-    """The dimension most of the first ``rows`` rows have; 0 if none of them shows one.
+def widths(message: Message, row_bytes: int = ROW_BYTES) -> list[int]:
+    """The dimension that each row of a message shows, of those that show one that fits.
 
-    JSON and Arrow rows carry theirs; raw float32 rows have length / 4. Ties go to the dimension
-    seen first.
+    JSON and Arrow rows carry theirs; raw float32 rows have length / 4.
+    """
+    if message.value is None or message.pct_type is not None:
+        return []
+    try:
+        kind, fields = formats.recognise(message, 0)
+        if kind == ARROW:
+            shown = batches.widths(message.value)
+        elif fields is not None:
+            shown = [len(objects.vector_of(fields) or ())]
+        else:
+            shown = [len(message.value) // 4]
+    except MemoryError:
+        raise
+    except Exception:  # whatever is wrong with it, `decode` says it
+        return []
+    return [width for width in shown if 0 < 4 * width <= row_bytes]
+
+
+def majority(shown: Sequence[int]) -> int:
+    """The dimension that most rows have, 0 without any; of equals the one seen first.
+
+    >>> majority([3, 2, 2, 3, 7])
+    3
     """
     votes: dict[int, int] = {}
-    seen = 0
-    for message in messages:
-        if seen >= rows or message.value is None or message.pct_type is not None:
-            continue
-        width, count = _shape(message)
-        count = min(count, rows - seen)
-        seen += count
-        if width > 0:
-            votes[width] = votes.get(width, 0) + count
-    return max(votes, key=lambda d: votes[d]) if votes else 0
-
-
-def rows_shown(message: Message) -> int:
-    """Rows that a message has, as far as it can be read."""
-    return _shape(message)[1] if message.value is not None and message.pct_type is None else 0
-
-
-def _shape(message: Message) -> tuple[int, int]:
-    """(dimension, rows) that a message shows; (0, 1) for one that cannot be read."""
-    value = message.value or b""
-    try:
-        kind = sniff(message, 0)
-        if kind == ARROW:
-            batch = read_batch(value)
-            return int(batch["vector"].type.list_size), int(batch.num_rows)
-        if kind == JSON:
-            fields = orjson.loads(value)
-            return len(next(fields[k] for k in ("vector", "embedding", "values") if k in fields)), 1
-    except (RowRefused, KeyError, AttributeError, StopIteration, TypeError, ValueError):
-        return 0, 1
-    return len(value) // 4, 1
+    for width in shown:
+        votes[width] = votes.get(width, 0) + 1
+    return max(votes, key=lambda width: votes[width]) if votes else 0

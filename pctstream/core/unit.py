@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pctstream.core.block import Block, Origin, Source
+from pctstream.errors import RowRefused
 
 
 class Message(NamedTuple):
@@ -24,6 +25,16 @@ class Message(NamedTuple):
     pct_type: str | None = None
     time_ms: int = 0
     leader_epoch: int = -1
+
+    @property
+    def name(self) -> str | None:
+        """The key as an id, None without one; RowRefused("id") where it cannot be one."""
+        if not self.key:
+            return None
+        try:
+            return self.key.decode()
+        except UnicodeDecodeError:
+            raise RowRefused("id", "the key is not UTF-8: it cannot be an id") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ def as_message(message: KafkaMessage) -> Message:
     pairs: Any = message.headers()
     # once for every row of those who send one row a message: no dict, no calls where none are needed
     for name, value in pairs or ():
+        name = str(name).lower()  # some clients write Content-Type
         if name == "content-type":
             content_type = KNOWN.get(value) or _text(value)
         elif name == "pct-type":

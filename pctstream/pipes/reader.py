@@ -30,7 +30,8 @@ from pctstream.pipes.input import Collect, Decode, Input, Sink
 from pctstream.pipes.message import as_message
 from pctstream.pipes.room import Room
 
-POLL_MESSAGES = 64
+POLL_MESSAGES, POLL_BYTES = range(64, 1025), 4 << 20
+"""A look at all inputs costs as much as reading some messages: small ones are asked for by the thousand."""
 IDLE_S = 0.05
 LOOK_S = 0.5
 LOST = frozenset(
@@ -69,6 +70,7 @@ class Reader:
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closing = False
         self._look_at = 0.0
+        self._ask_for = POLL_MESSAGES.start
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
         self._thread.start()
 
@@ -194,8 +196,8 @@ class Reader:
             while not self._closing:
                 self._obey()
                 if self._room.wait(IDLE_S, sum(e.weight for e in self._inputs.values())):
-                    for message in self._consumer.consume(POLL_MESSAGES, self._patience()):
-                        self._take(message)
+                    messages = self._consumer.consume(self._ask_for, self._patience())
+                    self._take(messages)
                 now = time.monotonic()
                 for entry in list(self._inputs.values()):
                     if self._due(entry, now):
@@ -217,18 +219,24 @@ class Reader:
         left = [(e.since - now) % idle for e in self._inputs.values() if e.messages]
         return max(0.001, min(left, default=idle))
 
-    def _take(self, message: KafkaMessage) -> None:
-        source = Source(str(message.topic()), int(message.partition() or 0))
-        entry = self._inputs.get(source)
-        if entry is None:
-            return
-        error = message.error()
-        if error is not None:
-            self._on_error(entry, error, int(message.offset() or 0))
-            return
-        entry.take(as_message(message), time.monotonic())
-        if entry.bytes >= self._collect.bytes:
-            self._deliver(entry)
+    def _take(self, messages: Sequence[KafkaMessage]) -> None:
+        now, size = time.monotonic(), 0
+        for message in messages:
+            place: Any = message.topic(), message.partition()
+            entry = self._inputs.get(place)
+            if entry is None:
+                continue
+            error = message.error()
+            if error is not None:
+                self._on_error(entry, error, int(message.offset() or 0))
+                continue
+            size += len(message)
+            entry.take(as_message(message), now)
+            if entry.bytes >= self._collect.bytes:
+                self._deliver(entry)
+        if messages:
+            wanted = POLL_BYTES * len(messages) // max(1, size)
+            self._ask_for = max(POLL_MESSAGES.start, min(wanted, POLL_MESSAGES.stop - 1))
 
     def _on_error(self, entry: Input, error: KafkaError, offset: int) -> None:
         if error.code() == KafkaError._PARTITION_EOF:

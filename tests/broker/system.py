@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import Producer as KafkaProducer
 from confluent_kafka.admin import AdminClient
 
@@ -200,3 +201,21 @@ def produce(one: System, rows: np.ndarray, partition: np.ndarray) -> None:
         if i % 1000 == 0:
             producer.poll(0)
     assert producer.flush(30) == 0
+
+
+def raw_messages(one: System, kind: str) -> list[Any]:
+    """Messages of partition 0 of a topic, with their headers."""
+    consumer = Consumer({"bootstrap.servers": one.broker, "group.id": "t",
+                         "enable.auto.commit": False})  # fmt: skip
+    place = TopicPartition(f"{one.tree}.{kind}", 0, 0)
+    _, end = consumer.get_watermark_offsets(place, timeout=10)
+    consumer.assign([place])
+    out: list[Any] = []
+
+    def read() -> bool:
+        out.extend(consumer.consume(100, 0.2))
+        return len(out) >= end
+
+    wait_for(f"{end} messages of {kind}", read)
+    consumer.close()
+    return out

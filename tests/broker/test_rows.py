@@ -171,52 +171,6 @@ def test_one_busy_partition_and_seven_idle_ones(system: Make) -> None:
     assert one.verify().applied == 5000
 
 
-def test_bad_rows_are_dead_letters_and_their_neighbours_go_on(system: Make) -> None:
-    one = system(shards__count=2, tree__epsilon=8.0, tree__gap=300, tree__dimension=16)
-    one.start(0)
-    rows = mixture(3000)
-    rows[[0, 1500, 2999], 3] = np.nan
-    produce(one, rows, np.arange(3000) % 2)
-    produce_raw(one, 0, b"no format of ours")
-    produce_raw(one, 0, b"x" * 1_040_000)
-    produce_raw(one, 1, orjson.dumps({"vector": [1.0] * 16, "payload": {"a": "y" * 950_000}}))
-    produce_raw(one, 1, np.zeros(15, np.float32).tobytes(), "application/octet-stream")
-    verdict = one.verify()
-    assert verdict.sound
-    assert (verdict.applied, verdict.dead_lettered, verdict.ingested) == (2997, 7, 3004)
-    codes = sorted(dict(m.headers())["pct.error.code"].decode() for m in raw_messages(one, "dlq"))
-    assert codes == ["decode", "decode", "dimension", *["not-finite"] * 3, "too-large"]
-
-
-def produce_raw(one: System, partition: int, value: bytes, content: str | None = None) -> None:
-    from confluent_kafka import Producer
-
-    producer = Producer({"bootstrap.servers": one.broker, "message.max.bytes": 1_048_588})
-    headers = [] if content is None else [("content-type", content.encode())]
-    producer.produce(f"{one.tree}.P0", value=value, partition=partition, headers=headers)
-    assert producer.flush(10) == 0
-
-
-def raw_messages(one: System, kind: str) -> list[Any]:
-    """Messages of partition 0 of a topic, with their headers."""
-    from confluent_kafka import Consumer, TopicPartition
-
-    consumer = Consumer({"bootstrap.servers": one.broker, "group.id": "t",
-                         "enable.auto.commit": False})  # fmt: skip
-    place = TopicPartition(f"{one.tree}.{kind}", 0, 0)
-    _, end = consumer.get_watermark_offsets(place, timeout=10)
-    consumer.assign([place])
-    out: list[Any] = []
-
-    def read() -> bool:
-        out.extend(consumer.consume(100, 0.2))
-        return len(out) >= end
-
-    wait_for(f"{end} messages of {kind}", read)
-    consumer.close()
-    return out
-
-
 def test_a_config_that_contradicts_record_0_is_refused(system: Make, tmp_path: Any) -> None:
     one = system(shards__count=2, tree__epsilon=8.0, tree__gap=300)
     one.start(0)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pctstream.core.block import encode
-from pctstream.core.ingest import decode, decode_pipe, majority_dimension
+from pctstream.core.ingest import decode, decode_pipe, majority, widths
 from pctstream.core.unit import Message, Unit
 from pctstream.errors import DEAD_LETTER_CODES
 
@@ -110,7 +110,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("truths", json_message(vector=[True, False]), "schema"),
     ("null in it", json_message(vector=[None, 1.0]), "schema"),
     ("ragged", json_message(vector=[[1], [2, 3]]), "schema"),
-    ("nested", json_message(vector=[[1, 2]]), "dimension"),
+    ("nested", json_message(vector=[[1, 2]]), "schema"),
     ("three", json_message(vector=[1, 2, 3]), "dimension"),
     ("payload a list", json_message(vector=[1, 2], payload=[1]), "schema"),
     ("time a list", json_message(vector=[1, 2], time=[1]), "schema"),
@@ -126,13 +126,10 @@ BAD: list[tuple[str, Any, str]] = [
     ("norm", floats(3e38, 3e38), "norm"),
     ("arrow wide", arrow(vector=[[1, 2, 3]]), "dimension"),
     ("arrow no vector", arrow(id=["a"]), "schema"),
-    ("arrow doubles", arrow(vector=pa.array([[1.0, 2.0]], pa.list_(pa.float64(), 2))), "schema"),
-    ("arrow lists", arrow(vector=pa.array([[1.0, 2.0]])), "schema"),
     ("arrow null row", arrow(vector=pa.array([None], pa.list_(pa.float32(), 2))), "schema"),
     ("arrow null number", arrow(vector=pa.array([[1, None]], pa.list_(pa.float32(), 2))), "schema"),
     ("arrow id real", arrow(vector=[[1, 2]], id=[1.5]), "id"),
     ("arrow time text", arrow(vector=[[1, 2]], time=["x"]), "schema"),
-    ("arrow time too exact", arrow(vector=[[1, 2]], time=[2**60 + 1]), "schema"),
     ("arrow deleted", arrow(vector=[[1, 2]], deleted=[True]), "schema"),
     ("arrow deleted text", arrow(vector=[[1, 2]], deleted=["x"]), "schema"),
     ("arrow payload bytes", arrow(vector=[[1, 2]], blob=[b"\x00"]), "schema"),
@@ -166,8 +163,13 @@ def test_a_bad_row_of_a_block_goes_alone() -> None:
     assert refused(unit) == [(0, 1, "not-finite"), (0, 3, "norm")]
     assert [r[2] for r in plain(unit.rows)] == ["1", "3", "5"]
     assert {d.key for d in unit.dead} == {b"key"}
-    whole = decode_pipe(T0, [Message(0, None, d.value) for d in unit.dead], -1, 1)
-    assert [r[2] for r in plain(whole.rows)] == ["2", "4"], "a dead row keeps its id"
+    again = [pa.ipc.open_stream(d.value).read_all().to_pylist() for d in unit.dead]
+    assert [row["id"] for (row,) in again] == [2, 4], "a dead letter is the row as it came"
+    assert again[1][0]["vector"] == block_row(3e38, 3e38)
+
+
+def block_row(*values: float) -> list[float]:
+    return [float(np.float32(v)) for v in values]
 
 
 def test_cosine_normalises_and_refuses_the_zero_vector() -> None:
@@ -227,7 +229,8 @@ def test_no_bytes_whatsoever_raise(values: list[bytes], random: Any) -> None:
 def test_the_majority_of_the_first_rows_fixes_the_dimension(
     values: list[bytes], width: int
 ) -> None:
-    assert majority_dimension([Message(i, None, v) for i, v in enumerate(values)]) == width
+    shown = [w for i, v in enumerate(values) for w in widths(Message(i, None, v))]
+    assert majority(shown[:100]) == width
 
 
 def test_a_pipe_gives_the_blocks_in_order_and_names_what_cannot_be_read() -> None:
