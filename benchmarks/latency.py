@@ -125,8 +125,10 @@ def measure(
     contest: Contest, one: Contender, look: Look, kind: str, asked: argparse.Namespace
 ) -> dict[str, Any]:
     """The rate that can be had, and the latencies at half of it."""
-    rates = [contest.turn(one, kind, TURN_ROWS[kind]) for _ in range(asked.runs)]
-    rate = statistics.median(rates) / 2
+    rate = asked.rate
+    if not rate:
+        rates = [contest.turn(one, kind, TURN_ROWS[kind]) for _ in range(asked.runs)]
+        rate = statistics.median(rates) / 2
     watch = Watch(contest, one, look)
     command = [sys.executable, __file__, "--feed", kind, str(rate), str(asked.seconds)]
     env = os.environ | config.to_env(one.cfg)
@@ -157,6 +159,7 @@ def main() -> int:
     parser.add_argument("--formats", nargs="*", choices=list(TURN_ROWS), default=list(TURN_ROWS))
     parser.add_argument("--seconds", type=float, default=15.0, help="of feeding at half load")
     parser.add_argument("--runs", type=int, default=5, help="turns that say what rate can be had")
+    parser.add_argument("--rate", type=float, default=0.0, help="rows/s instead of half the most")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     parser.add_argument("--feed", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()

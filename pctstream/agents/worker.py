@@ -24,13 +24,14 @@ from functools import partial
 
 from confluent_kafka import Message as KafkaMessage
 
+from pctstream.agents.crash import crash_points
 from pctstream.agents.fence import Fence
 from pctstream.agents.gauges import Gauges
 from pctstream.agents.hosting import Hosting
 from pctstream.agents.inputs import Inputs
 from pctstream.agents.monitor import Watch
 from pctstream.agents.node import NodeAgents
-from pctstream.agents.perform import Limits, Performer, crash_points
+from pctstream.agents.perform import Limits, Performer
 from pctstream.agents.report import Reporter
 from pctstream.agents.shard import Shard, Turn
 from pctstream.agents.tree import settings

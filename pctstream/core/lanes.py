@@ -47,8 +47,8 @@ _SAME_LANE = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
 def compiled(function: Kernel) -> Kernel:
     """How every kernel is compiled: strict arithmetic, no GIL, machine code kept beside the source.
 
-    The cache of a kernel sees only its own file change: after an edit of this file, touch the
-    files that use its tiles.
+    The cache of a kernel sees only its own file change: after an edit of this file, of nearest.py or
+    distance.py, remove the cache of the files that use them (`__pycache__/*.nb*`).
     """
     return cast(Kernel, njit(cache=True, nogil=True, error_model="numpy")(function))
 
