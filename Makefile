@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench pipes dashboards chaos mutants up down clean
+.PHONY: help setup jars demo test lint types bench memory pipes dashboards chaos mutants up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -59,9 +59,19 @@ lint: $(VENV)/.locked ## ruff, formatting, who may import whom
 types: $(VENV)/.locked ## mypy --strict
 	$(VENV)/bin/mypy
 
-bench: setup ## measure against a plain confluent-kafka loop, and neighbors against brute force
-	$(PYTHON) benchmarks/end_to_end.py $(ARGS)
-	$(PYTHON) benchmarks/neighbors.py
+$(VENV)-bench/.locked: requirements-bench.lock | $(VENV)/.locked
+	@echo "installing the peers of the benchmark into $(VENV)-bench ..."
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install -q --disable-pip-version-check -r requirements-bench.lock
+	@touch $@
+
+bench: setup $(VENV)-bench/.locked ## the ratios that must hold, against floors and peers (ten minutes)
+	@failed=0; for one in "kernels.py" "codecs.py --dimensions 128" "neighbors.py" \
+	  "end_to_end.py $(ARGS)" "latency.py"; do echo "== $$one"; \
+	  $(PYTHON) benchmarks/$$one || failed=1; done; exit $$failed
+
+memory: setup ## what a worker takes of memory, also when it is overrun (half an hour)
+	$(PYTHON) benchmarks/memory.py $(ARGS)
 
 pipes: setup ## what 64 and 500 child pipes cost, and the cap (two minutes)
 	$(PYTHON) benchmarks/pipes.py $(ARGS)
@@ -82,8 +92,10 @@ secrets/token:
 	@mkdir -p -m 700 secrets
 	@(umask 022; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > $@)
 
-chaos: setup ## the kill tests, more often than in `make test`
+chaos: setup ## the kill tests, more often than in `make test`, and a broker that comes and goes
 	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py --timeout=1200
+	PCT_OUTAGES="kill:0 stop:20 kill:20 stop:3 kill:5 stop:20" $(VENV)/bin/pytest tests/broker/test_faults.py \
+	  -k goes_away --timeout=1200
 
 mutants: setup ## break the product in known ways: the tests must notice
 	@cd tests && PYTHONPATH=. ../$(PYTHON) -m sim.mutants
@@ -96,5 +108,5 @@ down: ## end the broker that setup started in Docker
 	else echo "nothing to end: what make up started ends with it (Ctrl-C)"; fi
 
 clean: ## remove what make made (not data directories, not the jars in the user's cache)
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-bench build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

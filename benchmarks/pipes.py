@@ -36,17 +36,18 @@ import httpx
 import numpy as np
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
-from end_to_end import ARROW_HEADER, alive, answers, applied, until
+from contest import answers, applied, until
 
 from pctstream import config, topics
 from pctstream.broker import LocalBroker
 from pctstream.config import to_env
 from pctstream.core import given
-from pctstream.core.block import Source
+from pctstream.core.block import ARROW, Source
 from pctstream.pipes import client
 from pctstream.pipes.bounds import bounds
 
 DIMENSION, BLOCK_ROWS, SHARDS, WORKERS, GAP = 16, 512, 4, 2, 3000
+HEADER = [("content-type", ARROW.encode())]
 VIEWS = ("/v1/portions", "/v1/nodes", "/v1/tree", "/v1/nodes/N0", "/v1/levels/1/cover")
 POLL_S = 0.1
 
@@ -136,7 +137,7 @@ class Grown:
 
     def until(self, what: str, condition: Any, poll_s: float = POLL_S) -> None:
         def held() -> bool:
-            if not all(alive(w) for w in self._workers):
+            if not all(w.poll() is None for w in self._workers):
                 raise SystemExit(f"a worker ended by itself: {self.stderr()}")
             return bool(condition())
 
@@ -153,7 +154,7 @@ class Grown:
         for i, at in enumerate(range(0, len(rows), BLOCK_ROWS)):
             value = given.encode(given.batch(rows[at : at + BLOCK_ROWS]))
             producer.produce(f"{self.cfg.tree.name}.P0", value=value, partition=i % SHARDS,
-                             headers=ARROW_HEADER)  # fmt: skip
+                             headers=HEADER)  # fmt: skip
         if producer.flush(60.0):
             raise SystemExit("the feed failed")
 

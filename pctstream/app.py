@@ -19,7 +19,7 @@ from typing import Any, cast
 import faust
 from faust.types import TP, StreamT
 
-from pctstream import config
+from pctstream import config, heap
 from pctstream.agents.node import NodeAgents
 from pctstream.agents.state import declare_state
 from pctstream.agents.tree import TreeAuthor
@@ -73,6 +73,8 @@ class PctApp(faust.App):
             key_serializer="raw",
             table_standby_replicas=0,
             broker_session_timeout=cfg.kafka.session_timeout_s,
+            # Faust refuses to start with a longer session than this
+            broker_request_timeout=max(90.0, cfg.kafka.session_timeout_s),
             broker_heartbeat_interval=cfg.kafka.heartbeat_s,
             broker_rebalance_timeout=cfg.kafka.session_timeout_s,
             stream_wait_empty=False,
@@ -161,6 +163,7 @@ class PctApp(faust.App):
 
 def create(env: Mapping[str, str]) -> PctApp:
     """The app of the worker that this environment describes."""
+    heap.bound()
     return PctApp(configured(env), env.get("PCT_WORKER", "worker-0"))
 
 

@@ -172,7 +172,7 @@ class StoreSettings:
 
     dir: Path = _set(Path("data"), "path", "data directory: one per machine, relative to the config file", allowed.folder_or_file(empty=False))
     standby: int = _set(0, "copies", "warm copies of each shard on other workers", allowed.whole(0, 4))
-    cache_bytes: int = _set(268_435_456, "bytes", "block cache that a worker's shards share", allowed.whole(1 << 20, 1 << 40))
+    cache_bytes: int = _set(268_435_456, "bytes", "cache that a worker's shards share: blocks read, and rows not flushed yet", allowed.whole(1 << 20, 1 << 40))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +188,7 @@ class LimitsSettings:
 
     channel_blocks: int = _set(16, "blocks", "waiting for one node agent before its reader pauses", allowed.whole(1, 10_000))
     rows_in_flight: int = _set(200_000, "rows", "read by a worker and not yet applied or acked", allowed.whole(1, 10**9))
+    bytes_in_flight: int = _set(67_108_864, "bytes", "the same, of messages read and of messages not yet acked", allowed.whole(1 << 20, 1 << 40))
     prototypes: int = _set(4096, "prototypes per node", "a larger cover makes the node a sink", allowed.whole(1, 1_000_000))
     nodes: int = _set(100_000, "nodes", "the tree grows no further", allowed.whole(2, 10**7))
     topics: int = _set(2000, "topics", "portions that get a pipe of their own", allowed.whole(1, 10**6))

@@ -202,22 +202,38 @@ def _open() -> Iterator[None]:
         raise NotReady("the shard is moving to another worker: ask again") from None
 
 
+class Caches:
+    """What the databases of a process share: one cache of ``size`` bytes for blocks read, in which
+    the rows not flushed yet (memtables) count too, with a quarter of it at most."""
+
+    def __init__(self, size: int) -> None:
+        from rocksdict import Cache, WriteBufferManager
+
+        self.blocks = Cache(size)
+        self.writes = WriteBufferManager.new_write_buffer_manager_with_cache(
+            size // 4, False, self.blocks
+        )
+
+
 class RocksKV:
     """``KV`` over one RocksDB database; its LOCK fences other processes on this machine."""
 
-    def __init__(self, path: FilePath, cache_bytes: int) -> None:
-        from rocksdict import BlockBasedOptions, Cache, Options, Rdict
+    def __init__(self, path: FilePath, caches: Caches | int) -> None:
+        from rocksdict import BlockBasedOptions, Options, Rdict
 
+        if isinstance(caches, int):
+            caches = Caches(caches)
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_max_background_jobs(2)
         options.set_write_buffer_size(16 << 20)
+        options.set_write_buffer_manager(caches.writes)
         options.set_max_write_buffer_number(3)
         options.set_max_open_files(256)
         options.set_enable_blob_files(True)
         options.set_min_blob_size(4096)
         table = BlockBasedOptions()
-        table.set_block_cache(Cache(cache_bytes))
+        table.set_block_cache(caches.blocks)
         options.set_block_based_table_factory(table)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

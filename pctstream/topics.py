@@ -294,3 +294,5 @@ def _done(future: Any, what: str, tolerated: int | None = None) -> Any:
         if error.args[0].code() == tolerated:
             return None
         raise error_of(error.args[0], what) from error
+    except TimeoutError:
+        raise BrokerUnreachable(f"could not {what} in time; is the broker running?") from None

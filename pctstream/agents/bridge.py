@@ -20,8 +20,9 @@ from typing import Any
 import orjson
 from confluent_kafka.admin import AdminClient
 
+from pctstream.agents.crash import crash_points
 from pctstream.agents.inputs import made_again
-from pctstream.agents.perform import Limits, crash_points, dead_letter
+from pctstream.agents.perform import Limits, dead_letter
 from pctstream.agents.shard import Shard
 from pctstream.config import Config
 from pctstream.core import bridge
@@ -30,15 +31,16 @@ from pctstream.core.bridge import Copies
 from pctstream.core.pending import Pending
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.core.unit import Unit
-from pctstream.errors import InputBroken
+from pctstream.errors import BrokerUnreachable, InputBroken
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
 from pctstream.pipes.bounds import Commit, bounds, committed
 from pctstream.pipes.input import Collect
 from pctstream.pipes.reader import Reader
+from pctstream.pipes.room import Load, Room
 from pctstream.pipes.writer import Writer
 from pctstream.store import Store
-from pctstream.topics import described
+from pctstream.topics import Described, described
 
 NODE = "bridge"
 """Where a view names the node that an input feeds."""
@@ -60,7 +62,7 @@ class Bridge:
 
     def __init__(
         self, cfg: Config, writer: Writer, metrics: Metrics, wait: Callable[[], None],
-        fatal: Callable[[str], None], name: str,
+        fatal: Callable[[str], None], name: str, room: Room,
     ) -> None:  # fmt: skip
         self.broken: dict[Source, InputBroken] = {}
         self._cfg = cfg
@@ -69,6 +71,7 @@ class Bridge:
         self._wait = wait
         self._fatal = fatal
         self._name = name
+        self._room = room
         self._group = f"{cfg.tree.name}.pipes"
         self._admin = AdminClient(client.common(cfg, "bridge"))
         self._copying: dict[Source, Copying] = {}
@@ -83,7 +86,7 @@ class Bridge:
         return Reader(
             client.consumer(cfg, f"{self._name}-bridge", self._group),
             collect=Collect(cfg.blocks.linger_ms / 1000.0, limits.unit_rows, limits.unit_bytes),
-            rows_in_flight=limits.rows_in_flight,
+            room=self._room,
             channel_blocks=limits.channel_blocks,
             broken=self._stop,
             fatal=self._fatal,
@@ -93,12 +96,21 @@ class Bridge:
         """Copy every partition that goes to one of these shards, and no other."""
         if not self._cfg.ingest.topics:
             return
-        found = described(self._admin, self._cfg.ingest.topics)
-        self._tell_missing(set(self._cfg.ingest.topics) - set(found))
+        try:
+            self._look(described(self._admin, self._cfg.ingest.topics), shards)
+        except BrokerUnreachable:
+            return  # asked again soon
+
+    def _look(self, found: Mapping[str, Described], shards: Mapping[int, Shard]) -> None:
+        missing = set(self._cfg.ingest.topics) - set(found)
         ids = {topic: there.topic_id for topic, there in found.items()}
         for source, at in list(self._copying.items()):
-            if source not in self.broken and ids.get(source.topic) != at.topic_id:
+            # a broker that starts may not know a topic yet: gone is what is missing twice
+            gone = source.topic in missing & self._missing
+            other = ids.get(source.topic, at.topic_id) != at.topic_id
+            if source not in self.broken and (gone or other):
                 self._stop(source, made_again(source))
+        self._tell_missing(missing)
         count = self._cfg.shards.count
         wanted = {
             Source(topic, p)
@@ -106,8 +118,8 @@ class Bridge:
             for p in range(there.partitions)
             if p % count in shards
         }
-        for source in set(self._copying) - wanted:
-            if source not in self.broken:
+        for source in set(self._copying) - wanted - set(self.broken):
+            if source.topic not in missing:
                 self._drop(source)
         if fresh := sorted(wanted - set(self._copying)):
             self._add(fresh, shards, ids)
@@ -160,12 +172,12 @@ class Bridge:
 
     # copying, on the reader's thread; acks come on the writer's
 
-    def _copy(self, unit: Unit) -> None:
+    def _copy(self, unit: Unit, load: Load) -> None:
         assert isinstance(unit, Copies)
         self._wait()
         at = self._copying.get(unit.source)
         if at is None:
-            self._reader.release(unit.source, len(unit))
+            load.leave()
             return
         topic, most = f"{self._cfg.tree.name}.dlq", Limits().message_bytes
         letters = [dead_letter(topic, d, most) for d in unit.dead]
@@ -176,11 +188,11 @@ class Bridge:
             at.pending.add(unit.last, unit.last)
         self._crash.passing("before-copied")
         if parcels := [*unit.parcels, *letters]:
-            self._writer.send(parcels, partial(self._acked, at, unit))
+            self._writer.send(parcels, partial(self._acked, at, unit, load))
         else:
-            self._acked(at, unit, None)
+            self._acked(at, unit, load, None)
 
-    def _acked(self, at: Copying, unit: Unit, reason: str | None) -> None:
+    def _acked(self, at: Copying, unit: Unit, load: Load, reason: str | None) -> None:
         if reason is not None:
             self._fatal(f"the bridge could not copy: {reason}")
             return
@@ -188,7 +200,7 @@ class Bridge:
         with self._lock:
             at.pending.finish(unit.last)
             at.done = max([at.done, *at.pending.drain()])
-        self._reader.release(unit.source, len(unit))
+        load.leave()
 
     # what others may know
 

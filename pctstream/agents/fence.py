@@ -8,8 +8,11 @@ slept, say).
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+
+TICK_S = 0.25
 
 
 class Fence:
@@ -32,6 +35,11 @@ class Fence:
     def fall(self) -> None:
         """The group has assigned this worker its shards."""
         self._raised = None
+
+    def wait(self, closing: threading.Event) -> None:
+        """Until it has fallen, or the worker closes."""
+        while self.up and not closing.wait(TICK_S):
+            pass
 
     @property
     def up(self) -> bool:

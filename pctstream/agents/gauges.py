@@ -63,8 +63,24 @@ class Gauges(Collector):
             names["other"] = float(len(stalled) - len(names))
         yield gauge("pct_node_stalled", "Nodes that stand still, by name.", "node",
                     [((n,), value) for n, value in names.items()])  # fmt: skip
+        yield from self._room()
         yield from self._shards()
         yield from self._nodes()
+
+    def _room(self) -> Iterator[Metric]:
+        room, caches = self._worker.room, self._worker.hosting.caches
+        yield gauge("pct_store_cache_bytes", "Blocks read and rows not flushed, of store.cache_bytes.",
+                    "", [((), caches.blocks.get_usage())])  # fmt: skip
+        yield gauge("pct_in_flight_rows", "Read and not yet applied or acked.", "",
+                    [((), room.rows)])  # fmt: skip
+        yield gauge("pct_in_flight_bytes", "The same, in bytes of messages.", "",
+                    [((), room.bytes)])  # fmt: skip
+        family = CounterMetricFamily(
+            "pct_read_waits_seconds", "Nothing was read, by the limit reached.", labels=["limit"]
+        )
+        for limit, seconds in room.waited.items():
+            family.add_metric([limit], seconds)
+        yield family
 
     def _shards(self) -> Iterator[Metric]:
         records = list(self._worker.reporter.shards().values())

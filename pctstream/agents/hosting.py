@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pctstream.config import Config
 from pctstream.errors import StoreFailed
-from pctstream.store import RocksKV, Store
+from pctstream.store import Caches, RocksKV, Store
 
 
 class Hosting:
@@ -22,7 +22,7 @@ class Hosting:
 
     def __init__(self, cfg: Config) -> None:
         self._folder = Path(cfg.store.dir) / "shards"
-        self._cache = max(1 << 20, cfg.store.cache_bytes // cfg.shards.count)
+        self.caches = Caches(cfg.store.cache_bytes)
         self._patience_s = cfg.kafka.session_timeout_s
         self._tried: dict[int, float] = {}
 
@@ -31,14 +31,14 @@ class Hosting:
         first = self._tried.setdefault(shard, time.monotonic())
         current = self._current(shard)
         try:
-            store = Store(RocksKV(current, self._cache))
+            store = Store(RocksKV(current, self.caches))
         except StoreFailed as error:
             if "lock" not in str(error).lower():
                 raise
             if time.monotonic() - first < self._patience_s:
                 return None
             current = self._next(shard, current)
-            store = Store(RocksKV(current, self._cache))
+            store = Store(RocksKV(current, self.caches))
         self._tried.pop(shard, None)
         self._marker(shard).write_text(current.name)
         self._remove_others(shard, current)

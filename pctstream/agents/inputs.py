@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -25,12 +26,13 @@ from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Message, Unit
-from pctstream.errors import InputBroken
+from pctstream.errors import BrokerUnreachable, InputBroken
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
 from pctstream.pipes.bounds import Commit, bounds, committed
 from pctstream.pipes.input import Collect
 from pctstream.pipes.reader import Reader
+from pctstream.pipes.room import Load, Room
 from pctstream.topics import topic_ids
 
 Enqueue = Callable[[Turn], None]
@@ -43,11 +45,13 @@ class Inputs:
 
     def __init__(
         self, cfg: Config, log: Routing, metrics: Metrics, enqueue: Enqueue,
-        fatal: Callable[[str], None], name: str,
+        fatal: Callable[[str], None], name: str, room: Room,
     ) -> None:  # fmt: skip
         self.broken: dict[Source, InputBroken] = {}
         self.topic_ids: dict[str, str] = {}
         self._bases: dict[Source, tuple[Position, Marks]] = {}
+        self._unread: list[tuple[Shard, Path]] = []
+        self._gone: set[str] = set()
         self._cfg = cfg
         self._log = log
         self._metrics = metrics
@@ -60,14 +64,27 @@ class Inputs:
             collect=Collect(
                 cfg.blocks.linger_ms / 1000.0, cfg.limits.unit_rows, cfg.limits.unit_bytes
             ),
-            rows_in_flight=cfg.limits.rows_in_flight,
+            room=room,
             channel_blocks=cfg.limits.channel_blocks,
             broken=self.stop,
             fatal=fatal,
         )
 
     def add(self, fresh: Sequence[tuple[Shard, Path]]) -> None:
-        """Read these nodes' inputs."""
+        """Read these nodes' inputs, as soon as the broker says how far they go."""
+        self._unread += fresh
+        self.read()
+
+    def read(self) -> None:
+        """Begin with those that wait for the broker; asked again if it does not answer."""
+        fresh = [(s, p) for s, p in self._unread if p in s.nodes]
+        with suppress(BrokerUnreachable):
+            self._begin_reading(fresh)
+            self._unread = []
+
+    def _begin_reading(self, fresh: Sequence[tuple[Shard, Path]]) -> None:
+        if not fresh:
+            return
         sources = {s.source(p) for s, p in fresh}
         self.topic_ids.update(topic_ids(self._admin, {s.topic for s in sources}))
         logs = bounds(self._admin, sources)
@@ -138,11 +155,16 @@ class Inputs:
         sources = {s.source(p) for s in shards for p in s.nodes}
         if not sources:
             return
-        now = topic_ids(self._admin, {s.topic for s in sources})
-        for source in sources:
-            if source not in self.broken and now.get(source.topic) != self.topic_ids.get(
-                source.topic
-            ):
+        try:
+            now = topic_ids(self._admin, {s.topic for s in sources})
+        except BrokerUnreachable:
+            return  # asked again soon: a broker that is away has not lost a topic
+        gone, self._gone = self._gone, {s.topic for s in sources if s.topic not in now}
+        for source in sources - set(self.broken):
+            # a broker that starts may not know a topic yet: gone is what is missing twice
+            if source.topic not in now and source.topic not in gone:
+                continue
+            if now.get(source.topic) != self.topic_ids.get(source.topic):
                 self.stop(source, made_again(source))
 
     def commit(self, shards: Iterable[Shard]) -> None:
@@ -178,13 +200,10 @@ class Inputs:
 
         return decode
 
-    def _feed(self, shard: Shard, path: Path, unit: Unit) -> None:
-        node = shard.nodes.get(path)
-        if node is None:
-            self.reader.release(unit.source, len(unit))
-            return
-        self._metrics.stage("read", len(unit))
-        self._enqueue(Turn(shard, node, partial(node.feed, unit), unit))
+    def _feed(self, shard: Shard, path: Path, unit: Unit, load: Load) -> None:
+        if node := shard.nodes.get(path):
+            self._metrics.stage("read", len(unit))
+            self._enqueue(Turn(shard, node, partial(node.feed, unit), unit, load))
 
 
 def made_again(source: Source) -> InputBroken:

@@ -118,10 +118,11 @@ class Watch:
 
     def _tick(self, now: float) -> None:
         worker = self._worker
+        worker.fence.beat()
         shards = dict(worker.shards)
         busy = worker.agents.in_hand()
         quiet = self._quiet(shards, busy, now)
-        ends = worker.inputs.reader.ends()
+        ends, full = worker.inputs.reader.ends(), worker.room.full()
         with self._lock:
             self._monitor.tick(now)
             self._monitor.host(set(shards))
@@ -135,6 +136,8 @@ class Watch:
                         lag = 0 if quiet_s < WORKING_S else max(1, lag)
                     # a shard that grows a portion is at work, though nothing is taken meanwhile
                     lag = 0 if shard.growing else lag
+                    # nor does one wait in vain for what a full worker has not read yet
+                    lag = 0 if full and worker.inputs.reader.unread(source, node.taken) else lag
                     held = self._held(source, (shard.number, path), busy, now)
                     sight = Sight((at.stored, at.routed), lag, held)
                     self._look(shard.number, node_name(path), sight)

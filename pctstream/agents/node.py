@@ -72,6 +72,10 @@ class NodeAgents:
         """Who takes the turns, and the threads they run in."""
         self._take, self._pool = take, pool
 
+    def unbind(self) -> None:
+        """Nobody takes turns any more."""
+        self._take = self._pool = None
+
     def declare(self, path: Path) -> Any:
         """The agent of this node."""
         if path in self._agents:
@@ -79,12 +83,12 @@ class NodeAgents:
         channel = PipeChannel(self._app, topic=pipe_topic(self._tree, path))
 
         async def node(turns: AsyncIterator[Turn | Anew]) -> None:
-            assert self._pool is not None
-            assert self._take is not None
             loop = asyncio.get_running_loop()
             async for turn in turns:
                 if isinstance(turn, Anew):
                     raise turn
+                if self._pool is None or self._take is None:
+                    continue  # the worker ends: what waits is read again by the next one
                 self._in_hand[path] = turn.shard.number, time.monotonic()
                 try:
                     await loop.run_in_executor(self._pool, self._take, turn)

@@ -12,12 +12,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from pctstream.agents.crash import CrashPoints
 from pctstream.agents.shard import Node, Shard, Turn
 from pctstream.core.block import ARROW, Block, Source, concat, encode
 from pctstream.core.effects import (
@@ -40,6 +39,7 @@ from pctstream.core.portion import Portion
 from pctstream.core.position import UNKNOWN, LogIdentity
 from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
+from pctstream.pipes.room import Room
 
 WHY = 1000
 """Characters of a dead letter's reason: it may quote what someone sent."""
@@ -74,37 +74,6 @@ class Counters(Protocol):
     def stage(self, stage: str, rows: int) -> None: ...
 
 
-class CrashPoints:
-    """``PCT_CRASH_AT=point[:n]``: die by SIGKILL the nth time the point is passed."""
-
-    def __init__(self, text: str = "", die: Callable[[], None] | None = None) -> None:
-        self._point, _, nth = text.partition(":")
-        self._left = int(nth or 1)
-        self._die = die or (lambda: os.kill(os.getpid(), signal.SIGKILL))
-
-    def passing(self, point: str) -> None:
-        if point != self._point:
-            return
-        self._left -= 1
-        if self._left == 0:
-            self._die()
-
-
-def crash_points() -> CrashPoints:
-    """What the environment asks for: a worker that dies, a node agent that raises, or one that hangs."""
-
-    def raise_once() -> None:
-        raise RuntimeError("PCT_RAISE_AT: a node agent raises with a block in hand")
-
-    def hang() -> None:
-        threading.Event().wait()
-
-    for name, die in (("PCT_RAISE_AT", raise_once), ("PCT_HANG_AT", hang)):
-        if text := os.environ.get(name):
-            return CrashPoints(text, die)
-    return CrashPoints(os.environ.get("PCT_CRASH_AT", ""))
-
-
 class Performer:
     """Carries out the effects of the nodes of one worker."""
 
@@ -118,6 +87,7 @@ class Performer:
         limits: Limits,
         crash: CrashPoints | None = None,
         identity: Callable[[Source], LogIdentity] | None = None,
+        room: Room | None = None,
     ) -> None:
         self._outlet = outlet
         self._inlet = inlet
@@ -127,6 +97,7 @@ class Performer:
         self._limits = limits
         self._crash = crash or CrashPoints()
         self._identity = identity or (lambda _: UNKNOWN)
+        self._room = room or Room(sys.maxsize, sys.maxsize)
 
     def take(self, turn: Turn) -> None:
         """One turn of a node: decide, then act."""
@@ -232,7 +203,12 @@ class Performer:
             parcels.append(dead_letter(f"{shard.tree}.dlq", letter, self._limits.message_bytes))
             self._counters.dead(letter.code)
 
+        rows = sum(len(block) for _, block in effect.parcels)
+        load = self._room.load(rows, sum(len(p.value or b"") for p in parcels))
+
         def done(reason: str | None) -> None:
+            load.leave()
+
             # ``delivered`` changes the node, so it takes its turn in the node's channel
             def call() -> list[Effect]:
                 if reason is None:

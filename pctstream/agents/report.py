@@ -18,6 +18,7 @@ import orjson
 
 from pctstream.agents.portions import Covers, portion_record
 from pctstream.agents.shard import Shard, Turn
+from pctstream.agents.tree import sink_message
 from pctstream.core.block import Source
 from pctstream.core.effects import Parcel
 from pctstream.core.names import node_name
@@ -42,6 +43,7 @@ class Reporter:
         self._times: deque[float] = deque([-math.inf] * 2, maxlen=2)
         self._seen = (-1, 0.0)
         self._told = -1
+        self._limits: set[str] = set()
         self._covers = Covers(worker.name, worker.model)
 
     def tick(self) -> None:
@@ -87,12 +89,26 @@ class Reporter:
                 record = self._portion(shard, portion, now)
                 if record is not None:
                     self._sent[key] = state
+                    self._name_limits(record)
                     records += [record, *self._covers.of(shard, portion)]
             records.append(self.shard(shard, ends, now))
         tree = worker.cfg.tree.name
         parcels = [self._parcel(f"{tree}.state", r) for r in records]
         if parcels:
             worker.writer.send(parcels, worker.monitor.told())
+
+    def _name_limits(self, record: Record) -> None:
+        """The first node here that each limit makes a sink is named; `pct_limit_reached` counts all.
+
+        Those above the cut are named by the tree's author.
+        """
+        columns = record["nodes"]
+        for path, rows, limit in zip(*(columns[c] for c in ("path", "rows", "limit")), strict=True):
+            if limit and not record["trunk"] and limit not in self._limits:
+                self._limits.add(limit)
+                name = ",".join(filter(None, (record["portion"], path)))
+                first = sink_message({"node": name, "rows": rows, "limit": limit})
+                self._worker.tell(f"{first} (the first one here; pct_limit_reached counts them)")
 
     def _hurry(self, shard: Shard, portion: Portion) -> None:
         """No row comes to it: what it put off is done now."""

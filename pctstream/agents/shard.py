@@ -22,6 +22,7 @@ from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.trunk import Trunk
 from pctstream.core.unit import Unit
+from pctstream.pipes.room import Load
 from pctstream.store import Store
 
 Node = Root | Portion
@@ -36,6 +37,7 @@ class Turn:
     node: Node
     call: Callable[[], list[Effect]]
     unit: Unit | None = None
+    load: Load | None = None
 
     @property
     def stale(self) -> bool:

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -28,6 +29,7 @@ from pctstream.core.names import ROOT, Path, pipe_topic
 from pctstream.core.routing import Routing
 from pctstream.core.tree import Author, Turns
 from pctstream.core.unit import Message
+from pctstream.errors import BrokerUnreachable
 from pctstream.pipes import client
 from pctstream.pipes.message import as_message
 from pctstream.pipes.writer import Writer
@@ -60,6 +62,17 @@ class TreeAuthor:
         self._thread.join(10.0)
 
     def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                # a step that the broker did not answer is taken again: it is away, or starts
+                with suppress(BrokerUnreachable):
+                    self._write()
+                self._stopping.wait(0.5)
+        except Exception as error:
+            if not self._stopping.is_set():
+                self._fatal(f"the tree agent failed: {error}")
+
+    def _write(self) -> None:
         name = uuid.uuid4().hex
         cfg = self._cfg
         capacities = {s: float(cfg.shards.capacity.get(s, 1.0)) for s in range(cfg.shards.active)}
@@ -87,9 +100,6 @@ class TreeAuthor:
                             self._stopping.wait(0.25)
                     case _:
                         self._stopping.wait(0.5)
-        except Exception as error:
-            if not self._stopping.is_set():
-                self._fatal(f"the tree agent failed: {error}")
         finally:
             if sampler is not None:
                 sampler.close()

@@ -25,13 +25,14 @@ from functools import partial
 from confluent_kafka import Message as KafkaMessage
 
 from pctstream.agents.bridge import Bridge
+from pctstream.agents.crash import crash_points
 from pctstream.agents.fence import Fence
 from pctstream.agents.gauges import Gauges
 from pctstream.agents.hosting import Hosting
 from pctstream.agents.inputs import Inputs
 from pctstream.agents.monitor import Watch
 from pctstream.agents.node import NodeAgents
-from pctstream.agents.perform import Limits, Performer, crash_points
+from pctstream.agents.perform import Limits, Performer
 from pctstream.agents.report import Reporter
 from pctstream.agents.shard import Shard, Turn
 from pctstream.agents.tree import settings
@@ -45,6 +46,7 @@ from pctstream.errors import DeliveryFailed, PctError, StoreFailed
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
 from pctstream.pipes.log import Follower
+from pctstream.pipes.room import Room
 from pctstream.pipes.writer import Writer
 from pctstream.tables import ReadModel, Record, readable, told
 
@@ -70,29 +72,27 @@ class Worker:
         self.agents = agents
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._hosting = Hosting(cfg)
+        self.hosting = Hosting(cfg)
         self._assigned: set[int] | None = None
         self.monitor = Watch(self)
-        kafka = cfg.kafka
-        self._fence = Fence(kafka.session_timeout_s, kafka.heartbeat_s, lambda: self.generation())
+        times = cfg.kafka.session_timeout_s, cfg.kafka.heartbeat_s
+        self.fence = Fence(*times, lambda: self.generation())
 
     # life
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin following the logs; shards come by `assign`."""
         self._loop = loop
-        cfg = self.cfg
+        cfg, name = self.cfg, self.name
         self.writer = Writer(client.producer(cfg, self.name), self.fatal)
-        self.inputs = Inputs(
-            cfg, self.routing, self.metrics, self.enqueue, self.fatal, self.name
-        )  # fmt: skip
+        self.room = room = Room(cfg.limits.rows_in_flight, cfg.limits.bytes_in_flight, self.tell)
+        self.inputs = Inputs(cfg, self.routing, self.metrics, self.enqueue, self.fatal, name, room)
         self._performer = Performer(
             self.writer, self.inputs.reader, self.metrics, self.enqueue, self.fatal,
-            Limits(cfg.blocks.rows, cfg.blocks.bytes), crash_points(), self.inputs.identity,
+            Limits(cfg.blocks.rows, cfg.blocks.bytes), crash_points(), self.inputs.identity, room,
         )  # fmt: skip
-        self.bridge = Bridge(
-            cfg, self.writer, self.metrics, self._wait_while_fenced, self.fatal, self.name
-        )
+        wait = partial(self.fence.wait, self._closing)
+        self.bridge = Bridge(cfg, self.writer, self.metrics, wait, self.fatal, name, room)
         self.reporter = Reporter(self)
         self.metrics.registry.register(Gauges(self))
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="turn")
@@ -116,6 +116,7 @@ class Worker:
         self.writer.close()
         for log in self._logs:
             log.close()
+        self.agents.unbind()
         self._pool.shutdown(wait=True)
         for shard in self.shards.values():
             shard.store.close()
@@ -124,18 +125,22 @@ class Worker:
         """End this process: nothing after this moment may count as done (R2)."""
         if self._closing.is_set():
             return
-        os.write(2, f"pctstream worker {self.name}: {reason}\n".encode())
+        self.tell(reason)
         os._exit(code)
+
+    def tell(self, what: str) -> None:
+        """One line on stderr."""
+        os.write(2, f"pctstream worker {self.name}: {what}\n".encode())
 
     def assign(self, shards: set[int]) -> None:
         """These shards are this worker's now, and no others."""
-        self._fence.fall()
+        self.fence.fall()
         self._order(partial(self._assign, shards))
 
     @property
     def fenced(self) -> bool:
         """Others may do its work by now."""
-        return self._fence.up
+        return self.fence.up
 
     @property
     def ready(self) -> str | None:
@@ -164,7 +169,7 @@ class Worker:
 
     def take(self, turn: Turn) -> None:
         """What a node agent does with a turn, in a thread."""
-        self._wait_while_fenced()
+        self.fence.wait(self._closing)
         try:
             with self.metrics.apply_seconds.time(), turn.shard.lock:
                 self._performer.take(turn)
@@ -174,8 +179,8 @@ class Worker:
             self.monitor.raised(turn.shard, turn.node.path)
             raise
         finally:
-            if turn.unit is not None:
-                self.inputs.reader.release(turn.unit.source, len(turn.unit))
+            if turn.load is not None:
+                turn.load.leave()
 
     # wiring, on one thread
 
@@ -190,6 +195,7 @@ class Worker:
             (COMMIT_S, self.bridge.commit),
             (TICK_S, self.reporter.tick),
             (TICK_S, self._open),
+            (TICK_S, self.inputs.read),
         ]
         due = [0.0] * len(tasks)
         try:
@@ -197,7 +203,6 @@ class Worker:
                 log.wait(CATCH_UP_S)
             self.routing.check(settings(self.cfg))
             while not self._closing.is_set():
-                self._fence.beat()
                 with contextlib.suppress(queue.Empty):
                     self._orders.get(timeout=TICK_S)()
                 now = time.monotonic()
@@ -209,10 +214,6 @@ class Worker:
             self.fatal(str(error), error.exit_code)
         except Exception as error:
             self.fatal(f"wiring failed: {error!r}")
-
-    def _wait_while_fenced(self) -> None:
-        while self._fence.up and not self._closing.is_set():
-            time.sleep(TICK_S)
 
     def _assign(self, shards: set[int]) -> None:
         self._assigned = shards
@@ -229,7 +230,7 @@ class Worker:
         """Open the shards that are to be here and whose stores nobody else holds."""
         missing = sorted((self._assigned or set()) - set(self.shards))
         for number in missing:
-            store = self._hosting.open(number)
+            store = self.hosting.open(number)
             if store is not None:
                 tree = self.cfg.tree
                 self.shards[number] = Shard(number, tree.name, store, tree.sink_rows)
@@ -244,8 +245,7 @@ class Worker:
             asyncio.run_coroutine_threadsafe(start, self._loop).result(START_S)
         for shard in self.shards.values():
             self._adopt(shard)
-        if fresh:
-            self.inputs.add(fresh)
+        self.inputs.add(fresh)
 
     def restore(self, shard: Shard, path: Path) -> None:
         """Have a node restored from its store and its input read again, from any thread."""

@@ -181,14 +181,14 @@ def refine(rows: Float32, prototypes: Float32, epsilon: float, iterations: int, 
     """The cover of the scanned rows f32[n, d]: `iterations` Lloyd steps from the prototypes."""
     centroids = np.ascontiguousarray(prototypes, np.float32)
     k = len(centroids)
-    index, _ = kernels.nearest(rows, transpose(centroids), k)
+    index = kernels.nearest(rows, transpose(centroids), k)
     before = _entropy_ratio(np.bincount(index, minlength=k))
     for _ in range(iterations):
         sums, counts = kernels.lloyd_sums(rows, index, k)
         full = counts > 0
         centroids = centroids.copy()
         centroids[full] = (sums[full] / counts[full, None]).astype(np.float32)
-        index, _ = kernels.nearest(rows, transpose(centroids), k)
+        index = kernels.nearest(rows, transpose(centroids), k)
     weights: Any = np.bincount(index, minlength=k).astype(np.int64)
     return Cover(
         prototypes, centroids, weights, _radii(rows, index, centroids), float(epsilon),

@@ -1,7 +1,8 @@
 """The numeric kernels: plain loops, compiled, strict, the same bits on any CPU (R10).
 
-No fastmath, no fused operations, no threads, no BLAS: every sum is taken in the order written here.
-Rows are float32; sums that are kept (means, norms, radii) are float64. All release the GIL.
+No fastmath, no fused operations, no threads, no BLAS: every sum that decides is taken in the order
+written here (`nearest` and `scan` say where faster sums save taking it). Rows are float32; sums that
+are kept (means, norms, radii) are float64. All release the GIL.
 """
 
 from __future__ import annotations
@@ -12,15 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pctstream.core.lanes import (
-    LANES,
-    ROWS,
-    compiled,
-    expect_rows,
-    squared_of_many,
-    squared_of_one,
-    transpose,
-)
+from pctstream.core.distance import distances_of
+from pctstream.core.lanes import LANES, compiled, expect_rows, transpose
+from pctstream.core.nearest import MANY, nearest_of, room
 from pctstream.core.scan import beyond, scan
 
 __all__ = [
@@ -43,54 +38,31 @@ Int64 = npt.NDArray[np.int64]
 
 
 @compiled
-def nearest_of(
-    rows: Any, first: int, taken: int, table: Any, low: int, high: int, tile: Any, best: Any,
-    index: Any,
-) -> None:  # fmt: skip
-    """Of ``taken`` rows (ROWS or 1) the nearest column of the tiles [low, high), counted from low.
-
-    Squared distances go to best[:taken], columns to index[:taken]; ties go to the lowest.
-    """
-    best[:taken], index[:taken] = np.inf, 0
-    for t in range(low, high):
-        if taken == ROWS:
-            squared_of_many(rows, first, table, t, tile)
-        else:
-            squared_of_one(rows, first, table, t, tile)
-        for r in range(taken):
-            least, at = best[r], index[r]
-            for lane in range(LANES):
-                if tile[r, lane] < least:
-                    least, at = tile[r, lane], np.int32((t - low) * LANES + lane)
-            best[r], index[r] = least, at
-
-
-@compiled
 def _nearest(rows: Any, table: Any) -> Any:
     n = rows.shape[0]
     index = np.empty(n, np.int32)
-    least = np.empty(n, np.float32)
-    tile = np.empty((ROWS, LANES), np.float32)
+    order = np.arange(n)
+    work = room(table.shape[0])
     first = 0
     while first < n:
-        taken = ROWS if n - first >= ROWS else 1
-        nearest_of(rows, first, taken, table, 0, table.shape[0], tile, least[first:], index[first:])
+        taken = MANY if n - first >= MANY else 1
+        nearest_of(rows, order, first, taken, table, 0, table.shape[0], work, index[first:])
         first += taken
-    return index, least
+    return index
 
 
-def nearest(rows: Float32, table: Float32, k: int) -> tuple[npt.NDArray[np.int32], Float32]:
-    """The nearest of k centroids to each row, and the squared distance; ties go to the lowest.
+def nearest(rows: Float32, table: Float32, k: int) -> npt.NDArray[np.int32]:
+    """The nearest of k centroids to each row int32[n]; ties go to the lowest.
 
-    rows f32[n, d]; table from `transpose`; answers int32[n] and f32[n].
+    rows f32[n, d]; table from `transpose`.
 
     >>> nearest(np.array([[2, 0]], np.float32), transpose(np.eye(2, dtype=np.float32)), 2)
-    (array([0], dtype=int32), array([1.], dtype=float32))
+    array([0], dtype=int32)
     """
     expect_rows(rows, table.shape[1])
     if not 0 < k <= table.shape[0] * LANES:
         raise ValueError(f"the table has {table.shape[0] * LANES} columns, not {k}")
-    found: tuple[npt.NDArray[np.int32], Float32] = _nearest(rows, table)
+    found: npt.NDArray[np.int32] = _nearest(rows, table)
     return found
 
 
@@ -138,20 +110,15 @@ def lloyd_sums(rows: Float32, index: npt.NDArray[np.int32], k: int) -> tuple[Flo
 
 
 @compiled
-def distance(row: Any, centroid: Any) -> Any:
-    """The distance of one row to one centroid, summed in float64."""
-    total = 0.0
-    for j in range(row.shape[0]):
-        difference = np.float64(row[j]) - np.float64(centroid[j])
-        total += difference * difference
-    return math.sqrt(total)
-
-
-@compiled
 def _distances(rows: Any, index: Any, centroids: Any) -> Any:
-    out = np.empty(rows.shape[0], np.float64)
-    for i in range(rows.shape[0]):
-        out[i] = distance(rows[i], centroids[index[i]])
+    n = rows.shape[0]
+    out = np.empty(n, np.float64)
+    order, places = np.arange(n), index.astype(np.int64)
+    first = 0
+    while first < n:
+        taken = MANY if n - first >= MANY else 1
+        distances_of(rows, order, first, taken, centroids, places[first:], out[first:])
+        first += taken
     return out
 
 

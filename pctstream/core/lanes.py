@@ -1,4 +1,4 @@
-"""Squared distances of a few rows to eight centroids at once: the one inner loop of the product.
+"""Squared distances of a few rows to eight centroids at once: the strict inner loop of the product.
 
 Theory
 ------
@@ -47,19 +47,28 @@ _SAME_LANE = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
 def compiled(function: Kernel) -> Kernel:
     """How every kernel is compiled: strict arithmetic, no GIL, machine code kept beside the source.
 
-    The cache of a kernel sees only its own file change: after an edit of this file, touch the
-    files that use its tiles.
+    The cache of a kernel sees only its own file change: after an edit of this file, of nearest.py or
+    distance.py, remove the cache of the files that use them (`__pycache__/*.nb*`).
     """
     return cast(Kernel, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
-def _broadcast(builder: Any, number: Any) -> Any:
+def inlined(function: Kernel) -> Kernel:
+    """A part of a kernel, compiled into whoever calls it: an array is seven arguments to a call."""
+    return cast(
+        Kernel, njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function)
+    )
+
+
+def broadcast(builder: Any, number: Any) -> Any:
+    """One number in every lane."""
     empty = ir.Constant(_LANES, ir.Undefined)
     first = builder.insert_element(empty, number, ir.IntType(32)(0))
     return builder.shuffle_vector(first, empty, _SAME_LANE)
 
 
-def _vector_at(builder: Any, data: Any, offset: Any) -> Any:
+def vector_at(builder: Any, data: Any, offset: Any) -> Any:
+    """A pointer to the lanes that begin so many numbers behind ``data``."""
     return builder.bitcast(builder.gep(data, [offset]), _LANES.as_pointer())
 
 
@@ -73,12 +82,12 @@ def _emit(builder: Any, rows: Any, table: Any, out: Any, dimension: Any, count: 
     at = builder.phi(_WORD)
     at.add_incoming(_WORD(0), before)
     sums = [builder.phi(_LANES) for _ in starts]
-    centroids = builder.load(_vector_at(builder, table, builder.mul(at, _WORD(LANES))), align=4)
+    centroids = builder.load(vector_at(builder, table, builder.mul(at, _WORD(LANES))), align=4)
     totals = []
     for total, start in zip(sums, starts, strict=True):
         total.add_incoming(ir.Constant(_LANES, [0.0] * LANES), before)
         number = builder.load(builder.gep(start, [at]))
-        difference = builder.fsub(_broadcast(builder, number), centroids)
+        difference = builder.fsub(broadcast(builder, number), centroids)
         totals.append(builder.fadd(total, builder.fmul(difference, difference)))
         total.add_incoming(totals[-1], loop)
     following = builder.add(at, _WORD(1))
@@ -86,7 +95,7 @@ def _emit(builder: Any, rows: Any, table: Any, out: Any, dimension: Any, count: 
     builder.cbranch(builder.icmp_signed("<", following, dimension), loop, done)
     builder.position_at_end(done)
     for r, total in enumerate(totals):
-        builder.store(total, _vector_at(builder, out, _WORD(r * LANES)), align=4)
+        builder.store(total, vector_at(builder, out, _WORD(r * LANES)), align=4)
 
 
 def _squared(count: int) -> Callable[..., Any]:

@@ -133,6 +133,9 @@ class Monitor:
             own.not_before = 0.0
         if moved or own.sight.lag <= 0:
             own.since = self._clock
+        if own.sight.held and not sight.held:
+            # what it waited for is there again: as long as before to get on by itself
+            own.not_before = max(own.not_before, self._clock + self._patience_s)
         own.sight = sight._replace(at=farthest)
 
     def raised(self, shard: int, node: str) -> float:

@@ -20,7 +20,7 @@ class Router:
 
     def nearest(self, rows: Block) -> tuple[Int32, int]:
         """The child int32[n] of each row, and how many rows lie beyond epsilon."""
-        child, _ = kernels.nearest(rows.vectors, self._table, self.k)
+        child = kernels.nearest(rows.vectors, self._table, self.k)
         cover = self.cover
         return child, kernels.beyond(rows.vectors, child, cover.prototypes, cover.epsilon)
 

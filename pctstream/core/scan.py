@@ -23,6 +23,7 @@ from pctstream.core.lanes import (
     Float32,
     compiled,
     expect_rows,
+    inlined,
     squared_of_many,
     squared_of_one,
 )
@@ -155,20 +156,20 @@ def scan(
     )
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc"})
-def _squared(row: Any, prototype: Any) -> Any:
+@njit(cache=True, nogil=True, fastmath={"reassoc"}, forceinline=True)
+def _squared(rows: Any, i: int, prototypes: Any, p: int) -> Any:
     """Some float32 sum of squares, in whatever order is fast: the band allows for every order."""
     total = np.float32(0.0)
-    for j in range(row.shape[0]):
-        difference = row[j] - prototype[j]
+    for j in range(rows.shape[1]):
+        difference = rows[i, j] - prototypes[p, j]
         total += difference * difference
     return total
 
 
-@compiled
+@inlined
 def _covers(rows: Any, i: int, prototypes: Any, p: int, band: Any) -> bool:
     square, low, high = band
-    near = _squared(rows[i], prototypes[p])
+    near = _squared(rows, i, prototypes, p)
     if near <= low:
         return True
     if near > high and near != np.inf:
@@ -176,7 +177,7 @@ def _covers(rows: Any, i: int, prototypes: Any, p: int, band: Any) -> bool:
     return _within(rows, i, prototypes, p, p + 1, square)
 
 
-@compiled
+@inlined
 def covered(rows: Any, i: int, hint: int, prototypes: Any, low: int, high: int, band: Any) -> bool:
     """Whether row i lies within epsilon of a prototype in [low, high); `hint` is tried first."""
     if _covers(rows, i, prototypes, hint, band):

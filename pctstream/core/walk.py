@@ -1,8 +1,8 @@
 """The walk: from a portion's root down to each row's leaf, all levels in one compiled pass.
 
-At every level the rows that still move are put in the order of their nodes (a stable counting sort
-and one gather), so that the rows of a node lie side by side and six of them go through a tile of its
-centroids together (see `lanes`). Within a node they keep their order: each count, sum and maximum of
+At every level the rows that still move are put in the order of their nodes (a stable sort of their
+numbers; the rows stay where they are), so that four of a node go through the tiles of its centroids
+together (see `nearest`). Within a node they keep their order: each count, sum and maximum of
 a node is taken over its rows in the order they came, however they were cut into units (R0, R10).
 """
 
@@ -16,59 +16,70 @@ import numpy as np
 import numpy.typing as npt
 
 from pctstream.core.cover import Cover
-from pctstream.core.kernels import Float64, Int64, distance, groups, nearest_of
-from pctstream.core.lanes import LANES, ROWS, Float32, compiled, expect_rows, transpose
+from pctstream.core.distance import distance, distances_of
+from pctstream.core.kernels import Float64, Int64, groups
+from pctstream.core.lanes import LANES, Float32, compiled, expect_rows, inlined, transpose
+from pctstream.core.nearest import MANY, nearest_of, room
 from pctstream.core.scan import band_of, covered
 
 Int32 = npt.NDArray[np.int32]
 
+FEW = 4
+"""Nodes for each row, above which rows are sorted instead of counted into nodes."""
 
-@compiled
-def _count(row: Any, centroid: Any, node: int, rows: Any, total: Any, radius: Any) -> None:
-    away = distance(row, centroid)
+
+@inlined
+def _count(away: float, node: int, rows: Any, total: Any, radius: Any) -> None:
     rows[node] += 1
     total[node] += away
     radius[node] = max(radius[node], away)
 
 
 @compiled
+def _ordered(at: Any, first: Any) -> Any:
+    """The rows that are not at a leaf, those of a node side by side, in the order they came."""
+    moving = np.empty(at.shape[0], np.int64)
+    m = 0
+    for i in range(at.shape[0]):
+        if first[at[i]] >= 0:
+            moving[m] = i
+            m += 1
+    moving = moving[:m]
+    if first.shape[0] > FEW * m:
+        # far fewer rows than nodes: do not look at every node
+        return moving[np.argsort(at[moving], kind="mergesort")]
+    return moving[groups(at[moving], first.shape[0])[0]]
+
+
+@compiled
 def _walk(
     rows: Any, at: Any, first: Any, tiles: Any, places: Any, epsilon: Any, table: Any,
-    centroids: Any, prototypes: Any, count: Any, total: Any, radius: Any, uncovered: Any,
+    centroids: Any, prototypes: Any, count: Any, total: Any, radius: Any, uncovered: Any, widest: int,
 ) -> None:  # fmt: skip
-    n = rows.shape[0]
-    moving = np.empty(n, np.int64)
-    buffer = np.empty_like(rows)
-    tile = np.empty((ROWS, LANES), np.float32)
-    best, index = np.empty(ROWS, np.float32), np.empty(ROWS, np.int32)
+    index, own, away = np.empty(MANY, np.int32), np.empty(MANY, np.int64), np.empty(MANY)
+    work = room(widest)
     while True:
-        m = 0
-        for i in range(n):
-            if first[at[i]] >= 0:
-                moving[m] = i
-                m += 1
-        if m == 0:
+        order = _ordered(at, first)
+        if order.shape[0] == 0:
             return
-        order, starts = groups(at[moving[:m]], first.shape[0])
-        for j in range(m):
-            order[j] = moving[order[j]]
-            buffer[j] = rows[order[j]]
-        for node in range(first.shape[0]):
-            j, end = starts[node], starts[node + 1]
-            if j == end:
-                continue
+        j = 0
+        while j < order.shape[0]:
+            node, taken = at[order[j]], 1
+            if j + MANY <= order.shape[0] and at[order[j + MANY - 1]] == node:
+                taken = MANY
             low, high = places[node], places[node + 1]
+            nearest_of(rows, order, j, taken, table, tiles[node], tiles[node + 1], work, index)
+            for r in range(taken):
+                own[r] = low + index[r]
+            distances_of(rows, order, j, taken, centroids, own, away)
             band = band_of(epsilon[node], rows.shape[1])
-            while j < end:
-                taken = ROWS if end - j >= ROWS else 1
-                nearest_of(buffer, j, taken, table, tiles[node], tiles[node + 1], tile, best, index)
-                for r in range(taken):
-                    child, place = first[node] + index[r], low + index[r]
-                    at[order[j + r]] = child
-                    _count(buffer[j + r], centroids[place], child, count, total, radius)
-                    if not covered(buffer, j + r, place, prototypes, low, high, band):
-                        uncovered[node] += 1
-                j += taken
+            for r in range(taken):
+                row, child = order[j + r], first[node] + index[r]
+                at[row] = child
+                _count(away[r], child, count, total, radius)
+                if not covered(rows, row, own[r], prototypes, low, high, band):
+                    uncovered[node] += 1
+            j += taken
 
 
 @dataclass(slots=True)
@@ -111,6 +122,8 @@ class Map:
     table: Float32 = field(default_factory=lambda: np.zeros((0, 1, LANES), np.float32))
     centroids: Float32 = field(default_factory=lambda: np.zeros((0, 1), np.float32))
     prototypes: Float32 = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+    widest: int = 0
+    """Tiles of the node that has most."""
 
     @classmethod
     def of(cls, dimension: int, nodes: int, split: dict[int, tuple[int, Cover]]) -> Map:
@@ -129,6 +142,7 @@ class Map:
             np.concatenate(tables),
             np.concatenate([none, *(c[1].centroids for c in covers if c)]),
             np.concatenate([none, *(c[1].prototypes for c in covers if c)]),
+            max(tile_counts, default=0),
         )
 
     def walk(self, rows: Float32, at: Int32, counts: Counts) -> None:
@@ -141,17 +155,17 @@ class Map:
         _walk(
             rows, at, self.first, self.tiles, self.places, self.epsilon, self.table,
             self.centroids, self.prototypes, counts.rows, counts.distance, counts.radius,
-            counts.uncovered,
+            counts.uncovered, self.widest,
         )  # fmt: skip
 
 
 @compiled
 def _arrive(rows: Any, centroid: Any, count: Any, total: Any, radius: Any) -> None:
     for i in range(rows.shape[0]):
-        _count(rows[i], centroid, 0, count, total, radius)
+        _count(distance(rows, i, centroid, 0), 0, count, total, radius)
 
 
 def arrive(rows: Float32, centroid: Float32, counts: Counts) -> None:
     """Count rows f32[n, d] at the subtree's own root, whose centroid f32[d] its parent gave."""
     expect_rows(rows, len(centroid))
-    _arrive(rows, centroid, counts.rows, counts.distance, counts.radius)
+    _arrive(rows, centroid.reshape(1, -1), counts.rows, counts.distance, counts.radius)

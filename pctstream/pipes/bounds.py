@@ -11,13 +11,20 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pctstream.core.block import Source
 from pctstream.errors import BrokerUnreachable
 
 TIMEOUT_S = 15.0
+ABSENT = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
 
 
 def bounds(admin: AdminClient, sources: Iterable[Source]) -> dict[Source, tuple[int, int]]:
@@ -38,10 +45,12 @@ def _offsets(admin: AdminClient, sources: list[Source], which: OffsetSpec) -> di
         try:
             out[Source(place.topic, place.partition)] = int(future.result(TIMEOUT_S).offset)
         except KafkaException as error:
-            if error.args[0].retriable():
+            if error.args[0].retriable() or error.args[0].code() not in ABSENT:
                 raise BrokerUnreachable(
                     f"cannot ask for the ends of {place.topic}: {error}"
                 ) from None
+        except TimeoutError:
+            raise BrokerUnreachable(f"nobody says where {place.topic} ends") from None
     return out
 
 
@@ -62,8 +71,8 @@ def committed(admin: AdminClient, group: str, sources: Iterable[Source]) -> dict
     future = admin.list_consumer_group_offsets(asked, request_timeout=TIMEOUT_S)[group]
     try:
         found = future.result(TIMEOUT_S).topic_partitions
-    except KafkaException as error:
-        raise BrokerUnreachable(f"cannot ask what {group} committed: {error}") from None
+    except (KafkaException, TimeoutError) as error:
+        raise BrokerUnreachable(f"cannot ask what {group} committed: {error!r}") from None
     return {
         Source(p.topic, p.partition): Commit(p.offset - 1, _note(p.metadata))
         for p in found

@@ -27,10 +27,16 @@ from typing import Literal, NamedTuple
 
 from pctstream.core.block import Source
 from pctstream.core.unit import Message, Unit
+from pctstream.pipes.room import Load
 
 Decode = Callable[[Sequence[Message], int, int], Unit]
+Sink = Callable[[Unit, Load], None]
 BEHIND = 25
 """Lingers that an input behind its log's end waits for a fuller unit."""
+
+
+MESSAGE_BYTES = 300
+"""What a collected message takes besides its value: the objects it is made of."""
 
 
 class Collect(NamedTuple):
@@ -47,7 +53,7 @@ class Input:
 
     source: Source
     decode: Decode
-    sink: Callable[[Unit], None]
+    sink: Sink
     delivered: int
     channel_blocks: int
     leader_epoch: int = -1
@@ -91,8 +97,13 @@ class Input:
         return unit
 
     def taken(self) -> None:
-        """The node has taken a unit. One of before a restart may be told too: never below none."""
-        self.waiting = max(0, self.waiting - 1)
+        """The node has taken a unit, or it was lost."""
+        self.waiting -= 1
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that the messages collected take."""
+        return self.bytes + MESSAGE_BYTES * len(self.messages)
 
     def rewind(self, offset: int) -> None:
         """Collect again from this offset on."""

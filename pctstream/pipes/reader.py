@@ -5,12 +5,11 @@ offset behind its store's watermark (2 ms for 256 partitions, nobody is rebalanc
 epoch of the last message the store took: a broker whose log was cut behind it says so (R1). What is
 collected of each, and when it becomes a unit, is `input.py`'s.
 
-Back-pressure (R12): the rows handed out and not yet taken back by ``release`` are bounded; above the
-bound the thread does not poll, and librdkafka's own queue (bounded in kbytes) fills, then stops
-fetching. An input whose node falls behind is paused alone. Orders from other threads (assign, seek,
-pause) are queued and carried out by the reader's thread between two polls: a consumer's position may
-have only one writer, and confluent-kafka 2.16 does not answer any other thread while one is polling
-(seen: `get_watermark_offsets` never returned).
+Back-pressure (R12): while the worker has no `room` the thread does not poll, and librdkafka's own
+queue (bounded in kbytes) fills, then stops fetching. An input whose node falls behind is paused alone.
+Orders from other threads (assign, seek, pause) are queued and carried out by the reader's thread
+between two polls: a consumer's position may have only one writer, and confluent-kafka 2.16 does not
+answer any other thread while one is polling (seen: `get_watermark_offsets` never returned).
 """
 
 from __future__ import annotations
@@ -19,18 +18,20 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from pctstream.core.block import Source
-from pctstream.core.unit import Unit
 from pctstream.errors import InputBroken
-from pctstream.pipes.input import Collect, Decode, Input
+from pctstream.pipes.input import Collect, Decode, Input, Sink
 from pctstream.pipes.message import as_message
+from pctstream.pipes.room import Room
 
-POLL_MESSAGES = 64
+POLL_MESSAGES, POLL_BYTES = range(64, 1025), 4 << 20
+"""A look at all inputs costs as much as reading some messages: small ones are asked for by the thousand."""
 IDLE_S = 0.05
 LOOK_S = 0.5
 LOST = frozenset(
@@ -54,23 +55,22 @@ class Reader:
         settings: dict[str, Any],
         *,
         collect: Collect,
-        rows_in_flight: int,
+        room: Room,
         channel_blocks: int,
         broken: Callable[[Source, InputBroken], None],
         fatal: Callable[[str], None],
     ) -> None:
         self._consumer = Consumer(settings)
         self._collect = collect
-        self._rows_in_flight = rows_in_flight
+        self._room = room
         self._channel_blocks = channel_blocks
         self._broken = broken
         self._fatal = fatal
         self._inputs: dict[Source, Input] = {}
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._out = 0
-        self._room = threading.Condition()
         self._closing = False
         self._look_at = 0.0
+        self._ask_for = POLL_MESSAGES.start
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
         self._thread.start()
 
@@ -79,7 +79,7 @@ class Reader:
         source: Source,
         after: int,
         decode: Decode,
-        sink: Callable[[Unit], None],
+        sink: Sink,
         leader_epoch: int = -1,
     ) -> None:
         """Read an input from the offset behind ``after``, whose leader epoch may be known."""
@@ -132,18 +132,11 @@ class Reader:
             entry.asked = pause
             self._hold(entry)
 
-    def release(self, source: Source, rows: int) -> None:
-        """A unit of this input was taken: there is room again."""
-
-        def order() -> None:
-            if entry := self._inputs.get(source):
-                entry.taken()
-                self._hold(entry)
-
-        self._order(order)
-        with self._room:
-            self._out -= rows
-            self._room.notify()
+    def _left(self, entry: Input) -> None:
+        """A unit of this input was taken, or is lost."""
+        entry.taken()
+        if self._inputs.get(entry.source) is entry:
+            self._hold(entry)
 
     def _hold(self, entry: Input) -> None:
         wanted = bool(entry.hold)
@@ -156,6 +149,11 @@ class Reader:
         """Whether the node wants nothing of this input for now."""
         entry = self._inputs.get(source)
         return entry is not None and entry.asked
+
+    def unread(self, source: Source, taken: int) -> bool:
+        """Whether a node that has taken up to this offset was given nothing more yet."""
+        entry = self._inputs.get(source)
+        return entry is not None and not entry.waiting and entry.delivered <= taken
 
     def held(self) -> dict[str, int]:
         """Inputs paused now, by who holds them: "node" or "channel"."""
@@ -187,8 +185,7 @@ class Reader:
 
     def close(self) -> None:
         self._closing = True
-        with self._room:
-            self._room.notify()
+        self._room.wake()
         self._thread.join(10.0)
 
     def _order(self, order: Callable[[], None]) -> None:
@@ -198,10 +195,9 @@ class Reader:
         try:
             while not self._closing:
                 self._obey()
-                if self._full():
-                    continue
-                for message in self._consumer.consume(POLL_MESSAGES, self._patience()):
-                    self._take(message)
+                if self._room.wait(IDLE_S, sum(e.weight for e in self._inputs.values())):
+                    messages = self._consumer.consume(self._ask_for, self._patience())
+                    self._take(messages)
                 now = time.monotonic()
                 for entry in list(self._inputs.values()):
                     if self._due(entry, now):
@@ -216,13 +212,6 @@ class Reader:
         while not self._orders.empty():
             self._orders.get()()
 
-    def _full(self) -> bool:
-        with self._room:
-            if self._out < self._rows_in_flight:
-                return False
-            self._room.wait(IDLE_S)
-            return self._out >= self._rows_in_flight
-
     def _patience(self) -> float:
         idle = min(IDLE_S, max(self._collect.linger_s, 0.005))
         now = time.monotonic()
@@ -230,18 +219,24 @@ class Reader:
         left = [(e.since - now) % idle for e in self._inputs.values() if e.messages]
         return max(0.001, min(left, default=idle))
 
-    def _take(self, message: KafkaMessage) -> None:
-        source = Source(str(message.topic()), int(message.partition() or 0))
-        entry = self._inputs.get(source)
-        if entry is None:
-            return
-        error = message.error()
-        if error is not None:
-            self._on_error(entry, error, int(message.offset() or 0))
-            return
-        entry.take(as_message(message), time.monotonic())
-        if entry.bytes >= self._collect.bytes:
-            self._deliver(entry)
+    def _take(self, messages: Sequence[KafkaMessage]) -> None:
+        now, size = time.monotonic(), 0
+        for message in messages:
+            place: Any = message.topic(), message.partition()
+            entry = self._inputs.get(place)
+            if entry is None:
+                continue
+            error = message.error()
+            if error is not None:
+                self._on_error(entry, error, int(message.offset() or 0))
+                continue
+            size += len(message)
+            entry.take(as_message(message), now)
+            if entry.bytes >= self._collect.bytes:
+                self._deliver(entry)
+        if messages:
+            wanted = POLL_BYTES * len(messages) // max(1, size)
+            self._ask_for = max(POLL_MESSAGES.start, min(wanted, POLL_MESSAGES.stop - 1))
 
     def _on_error(self, entry: Input, error: KafkaError, offset: int) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
@@ -272,11 +267,11 @@ class Reader:
         return int(high) - 1 - entry.seen
 
     def _deliver(self, entry: Input) -> None:
-        unit = entry.unit()
+        weight, unit = entry.weight, entry.unit()
+        left = partial(self._order, partial(self._left, entry))
+        load = self._room.load(len(unit), weight, left)
         self._hold(entry)
-        with self._room:
-            self._out += len(unit)
-        entry.sink(unit)
+        entry.sink(unit, load)
 
 
 def _place(source: Source, offset: int, leader_epoch: int) -> TopicPartition:

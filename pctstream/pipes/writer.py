@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pctstream.core.effects import Parcel
-from pctstream.errors import DeliveryFailed
+from pctstream.errors import BrokerUnreachable, DeliveryFailed
 
 Done = Callable[[str | None], None]
 POLL_S = 0.05
@@ -71,7 +71,8 @@ class Writer:
                 ) from None
 
     def append(self, parcel: Parcel, timeout_s: float = 30.0) -> None:
-        """Produce one message and wait for its ack."""
+        """Produce one message and wait for its ack; BrokerUnreachable if it does not come in time.
+        It may still come later."""
         acked = threading.Event()
         reason: list[str | None] = []
 
@@ -81,14 +82,17 @@ class Writer:
 
         self.send([parcel], done)
         if not acked.wait(timeout_s):
-            raise DeliveryFailed(f"no ack from {parcel.topic} within {timeout_s} s")
+            raise BrokerUnreachable(f"no ack from {parcel.topic} within {timeout_s} s")
         if reason[0] is not None:
             raise DeliveryFailed(reason[0])
 
     def prime(self, timeout_s: float = 10.0) -> None:
         """Have the metadata of new topics before the first row needs it: of all in one request,
         since one for each of 500 takes seconds."""
-        self._producer.list_topics(timeout=timeout_s)
+        try:
+            self._producer.list_topics(timeout=timeout_s)
+        except KafkaException as error:
+            raise BrokerUnreachable(f"cannot ask for the topics' leaders: {error}") from None
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Wait for what is under way, then stop."""

@@ -1,17 +1,26 @@
-"""Four faults, four outcomes: nothing is skipped, nothing is lost, and somebody is told."""
+"""Five faults, five outcomes: nothing is skipped, nothing is lost, and somebody is told."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
+import pytest
 from broker.system import System, mixture, wait_for
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from pctstream import topics
+from pctstream.broker import LocalBroker
+from pctstream.client import Producer
 
+OUTAGES = os.environ.get("PCT_OUTAGES", "kill:0").split()
+"""What happens to the broker, one after the other: kill:SECONDS or stop:SECONDS until it is back."""
 Make = Callable[..., System]
 PART = 6000
 
@@ -102,3 +111,78 @@ def test_the_disk_refuses_a_write(system: Make) -> None:
     verdict = one.verify()
     assert verdict.sound
     assert verdict.applied == 20_000
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[LocalBroker]:
+    local = LocalBroker(tmp_path / "kafka")
+    local.start()
+    yield local
+    local.kill()
+
+
+class Feeding(threading.Thread):
+    """Rows for a system, in small portions, until told to end."""
+
+    def __init__(self, one: System) -> None:
+        super().__init__(daemon=True)
+        self._one = one
+        self.rows = 0
+        self.end = threading.Event()
+
+    def run(self) -> None:
+        given = mixture(PART, seed=2)
+        with Producer(self._one.broker, self._one.tree, block_rows=100, linger_s=0.1) as producer:
+            while not self.end.wait(0.01):
+                for _ in range(20):
+                    producer.add(given[self.rows % PART], id=f"c{self.rows}")
+                    self.rows += 1
+                producer.poll()
+
+
+def test_the_broker_goes_away_under_load(own: LocalBroker, tree_name: str, tmp_path: Path) -> None:
+    """Nothing is lost, no worker ends, and all is caught up when it is back."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    one = System(own.bootstrap, tree_name, folder,
+                 {"shards.count": 4, "tree.epsilon": 8.0, "tree.gap": 500})  # fmt: skip
+    try:
+        one.start(0, 1)
+        one.feed(mixture(PART))
+        wait_for("portions", lambda: one.get("/v1/portions")["portions"])
+        feeding = Feeding(one)
+        feeding.start()
+        for outage in OUTAGES:
+            applied = done(one)
+            wait_for("rows come through", lambda n=applied: done(one) > n + 500)
+            away(own, *outage.split(":"))
+            applied = done(one)
+            wait_for("rows come through again", lambda n=applied: done(one) > n + 500)
+        feeding.end.set()
+        feeding.join(60)
+        verdict = one.verify()
+        assert [worker.poll() for worker in one.workers.values()] == [None, None], one.log(0)
+        assert verdict.sound
+        assert verdict.applied == PART + feeding.rows
+        one.wait_ready()
+    except BaseException:
+        print(*(one.log(n) for n in one.workers), sep="\n")
+        raise
+    finally:
+        one.stop()
+
+
+def away(broker: LocalBroker, how: str, seconds: str) -> None:
+    if how == "kill":
+        broker.kill()
+        time.sleep(float(seconds))
+        broker.start()
+    else:
+        broker.pause()
+        time.sleep(float(seconds))
+        broker.resume()
+
+
+def done(one: System) -> int:
+    """Rows that the portions' shards say they have."""
+    return sum(int(p["rows"]) for p in one.get("/v1/portions")["portions"])

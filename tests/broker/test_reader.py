@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from broker.system import wait_for
 from confluent_kafka import Producer
@@ -16,12 +17,13 @@ from confluent_kafka.admin import AdminClient
 
 from pctstream import config, topics
 from pctstream.broker import LocalBroker
-from pctstream.core.block import Source
+from pctstream.core.block import Block, Source
 from pctstream.core.unit import Unit
 from pctstream.errors import InputBroken
 from pctstream.pipes import client
 from pctstream.pipes.input import Collect
 from pctstream.pipes.reader import Reader
+from pctstream.pipes.room import Load, Room
 from pctstream.topics import TopicSpec
 
 
@@ -36,26 +38,35 @@ def own(tmp_path: Path) -> Iterator[LocalBroker]:
 class Heard:
     """A reader of messages as they are, and what it said."""
 
-    def __init__(self, broker: str, channel_blocks: int = 16) -> None:
-        self.units: queue.Queue[Unit] = queue.Queue()
+    def __init__(self, broker: str, channel_blocks: int = 16, rows: int = 1000) -> None:
+        self.units: queue.Queue[tuple[Unit, Load]] = queue.Queue()
         self.broken: queue.Queue[tuple[Source, InputBroken]] = queue.Queue()
         cfg = config.load(None, {}, {"kafka.broker": broker})
         settings: dict[str, Any] = client.consumer(cfg, "test")
         self.reader = Reader(
-            settings, collect=Collect(0.001, rows=10), rows_in_flight=1000,
+            settings, collect=Collect(0.001, rows=10), room=Room(rows, 1 << 20),
             channel_blocks=channel_blocks,
             broken=lambda source, error: self.broken.put((source, error)), fatal=pytest.fail,
         )  # fmt: skip
 
     def add(self, source: Source, after: int, leader_epoch: int = -1) -> None:
         def decode(messages: Any, prev: int, last: int) -> Unit:
-            return Unit(source, prev, last)
+            return Unit(source, prev, last, none(len(messages)))
 
-        self.reader.add(source, after, decode, self.units.put, leader_epoch)
+        def sink(unit: Unit, load: Load) -> None:
+            self.units.put((unit, load))
+
+        self.reader.add(source, after, decode, sink, leader_epoch)
 
     def until(self, last: int) -> None:
-        while self.units.get(timeout=20).last < last:
+        while self.units.get(timeout=20)[0].last < last:
             pass
+
+
+def none(rows: int) -> Block:
+    """So many rows that say nothing."""
+    names = (np.zeros(rows, kind) for kind in (np.int32, np.int64, np.int32))
+    return Block((Source("t", 0),), *names, np.zeros((rows, 1), np.float32))
 
 
 def write(broker: str, source: Source, count: int) -> None:
@@ -103,16 +114,16 @@ def test_an_input_whose_node_falls_behind_is_paused_alone(
     lasts: dict[Source, int] = {}
     heard.add(slow, -1)
     heard.add(quick, -1)
-    waiting: list[Unit] = []
+    waiting: list[Load] = []
 
     def node() -> None:
         while len(lasts) < 2 or min(lasts.values()) < 499:
-            unit = heard.units.get(timeout=20)
+            unit, load = heard.units.get(timeout=20)
             lasts[unit.source] = unit.last
             if unit.source == slow and not freed.is_set():
-                waiting.append(unit)
+                waiting.append(load)
             else:
-                heard.reader.release(unit.source, 0)
+                load.leave()
 
     taking = threading.Thread(target=node)
     taking.start()
@@ -125,9 +136,28 @@ def test_an_input_whose_node_falls_behind_is_paused_alone(
     assert len(waiting) <= 4 + 7
     assert lasts[slow] < 499
     freed.set()
-    for unit in waiting:
-        heard.reader.release(unit.source, 0)
+    for load in waiting:
+        load.leave()
     taking.join(20)
     assert lasts == {slow: 499, quick: 499}
     wait_for("nothing is held", lambda: heard.reader.held() == {"node": 0, "channel": 0})
+    heard.reader.close()
+
+
+def test_units_that_are_lost_do_not_stop_the_reading(broker: LocalBroker, tree_name: str) -> None:
+    """An agent is cancelled, a shard goes elsewhere: nobody says any more that they were taken."""
+    source = Source(f"{tree_name}.lost", 0)
+    topics.apply(AdminClient({"bootstrap.servers": broker.bootstrap}), [TopicSpec(source.topic, 1)])
+    write(broker.bootstrap, source, 500)
+    heard = Heard(broker.bootstrap, channel_blocks=10_000, rows=50)
+    heard.add(source, -1)
+    first = [heard.units.get(timeout=20)]
+    while sum(len(unit) for unit, _ in first) < 50:
+        first.append(heard.units.get(timeout=20))
+    in_hand = first[-1][0].last
+    assert in_hand < 499, "the room is full, the rest stays in the log"
+    first.clear()
+    heard.reader.remove(source)
+    heard.add(source, in_hand)
+    heard.until(499)
     heard.reader.close()

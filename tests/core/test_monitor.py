@@ -163,3 +163,17 @@ def test_a_worker_that_slept_does_not_accuse_the_others() -> None:
     for second in range(1001, 1005):
         monitor.tick(float(second))
     assert monitor.stalled() == [Stalled("N0", 1, "a", "a has been silent for 7 s")]
+
+
+def test_what_waited_for_something_else_has_its_patience_again_when_that_is_there() -> None:
+    """A broker comes back after a minute: its nodes get on by themselves, or are restarted later."""
+    monitor = Monitor(ME, H, PATIENCE)
+    due = []
+    for quarter in range(4 * 90):
+        now = quarter / 4
+        monitor.tick(now)
+        held = "the broker acknowledges nothing" if now < 60 else ""
+        monitor.look(0, "N0", Sight((4, 4), 1, held))
+        monitor.look(0, "N0,1", Sight((4, 4 + (now >= 65)), 1, held))
+        due += [(now, node) for _, node in monitor.due() if now < 75]
+    assert due == [(60 + PATIENCE, "N0")]

@@ -52,7 +52,7 @@ def recursion(
     cover = refine(
         rows[: find.rows], find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap
     )
-    child, _ = kernels.nearest(rows, kernels.transpose(cover.centroids), k)
+    child = kernels.nearest(rows, kernels.transpose(cover.centroids), k)
     beyond = kernels.beyond(rows, child, cover.prototypes, cover.epsilon)
     out |= {"state": life.SPLITTING, "cover": cover.hash, "held": [], "uncovered": beyond}
     tree = {path: out}

@@ -1,0 +1,303 @@
+"""What a worker takes of memory: a million rows, a broker that stands still, producers that overrun it.
+
+A tree of 48 portions that grow, on a broker of its own; rows of a Gaussian mixture around 48 centres,
+in blocks of 512. Resident memory of every worker is looked at ten times a second. Per number of
+workers:
+
+    million      1,000,000 rows as fast as they are taken: resident when ready, at most, and at rest
+    stopped      rows keep coming; the broker stands still (SIGSTOP) for --stopped seconds: resident
+                 at most before it stopped, while it stood still, and until all was caught up
+    threefold    producers at three times the rate of the million, for --threefold seconds: resident
+                 at most in every quarter of that time, the greatest lag, and how long catching up took
+
+No worker may end, every row that a producer was told is there must be applied, none twice. The bar:
+resident at most --most MB and the configured caches (store.cache_bytes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from end_to_end import ARROW_HEADER, alive, answers, applied
+
+from pctstream import config, topics
+from pctstream.broker import LocalBroker
+from pctstream.config import to_env
+from pctstream.core import given
+from pctstream.pipes import client
+
+PIPES, SHARDS, BLOCK_ROWS, DIFFERENT = 48, 8, 512, 200
+FIRST_ROWS = 24_576
+REST_S = 10.0
+WAIT_S = 1800.0
+MB = 1_000_000
+
+
+def blocks_of(dimension: int) -> list[bytes]:
+    """Different blocks of rows around 48 centres that lie far apart."""
+    rng = np.random.default_rng(7)
+    centres = rng.normal(0, 6, (PIPES, dimension))
+    blocks = []
+    for _ in range(DIFFERENT):
+        which = rng.integers(0, PIPES, BLOCK_ROWS)
+        rows = centres[which] + rng.normal(0, 0.4, (BLOCK_ROWS, dimension))
+        blocks.append(given.encode(given.batch(rows.astype(np.float32))))
+    return blocks
+
+
+def produce(settings: dict[str, Any], topic: str, dimension: int, wanted: Any, acked: Any) -> None:
+    """A producer process: as many rows as ``wanted`` says by now; ``acked`` counts them."""
+    producer = Producer(settings | {"queue.buffering.max.kbytes": 65536})
+    blocks = blocks_of(dimension)
+
+    def done(error: Any, _: Any) -> None:
+        if error is None:
+            acked.value += BLOCK_ROWS
+
+    sent = 0
+    while True:
+        if sent >= wanted.value:
+            producer.poll(0.01)
+            continue
+        block = blocks[(sent // BLOCK_ROWS) % len(blocks)]
+        try:
+            producer.produce(topic, value=block, partition=(sent // BLOCK_ROWS) % SHARDS,
+                             headers=ARROW_HEADER, on_delivery=done)  # fmt: skip
+            sent += BLOCK_ROWS
+            producer.poll(0)
+        except BufferError:
+            producer.poll(0.01)
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that the process holds."""
+    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Sampler(threading.Thread):
+    """Resident memory of the largest of some processes, over time."""
+
+    def __init__(self, pids: list[int]) -> None:
+        super().__init__(daemon=True)
+        self._pids = pids
+        self.seen: list[tuple[float, int]] = []
+
+    def run(self) -> None:
+        while True:
+            try:
+                most = max(resident(pid) for pid in self._pids)
+            except (OSError, IndexError):
+                return
+            self.seen.append((time.monotonic(), most))
+            time.sleep(0.1)
+
+    def most(self, since: float, until: float | None = None) -> int:
+        """Megabytes at most, in that time."""
+        inside = [m for t, m in self.seen if t >= since and (until is None or t < until)]
+        return round(max(inside) / MB)
+
+    def now(self) -> int:
+        return round(self.seen[-1][1] / MB)
+
+
+class Run:
+    """A broker, workers and a producer; all of them end with it."""
+
+    def __init__(self, workers: int, dimension: int, program: list[str], extra: dict[str, Any]):
+        self._folder = Path(tempfile.mkdtemp(prefix="pct-memory-"))
+        self._broker = LocalBroker(self._folder / "broker", heap_mb=1024)
+        self._workers, self._dimension, self._program = workers, dimension, program
+        self._extra = extra
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._http = httpx.Client(timeout=30.0)
+
+    def __enter__(self) -> Run:
+        bootstrap = self._broker.start()
+        data = self._folder / "data"
+        data.mkdir()
+        cfg = self.cfg = config.load(None, {}, {
+            "tree.name": "memory", "tree.epsilon": 20.0 * (self._dimension / 128) ** 0.5,
+            "tree.gap": 3000, "shards.count": SHARDS, "kafka.broker": bootstrap,
+            "store.dir": str(data), **self._extra,
+        })  # fmt: skip
+        topics.apply(AdminClient({"bootstrap.servers": bootstrap}), topics.static_specs(cfg))
+        first = self._broker.port + 2
+        self.urls = [f"http://127.0.0.1:{first + i}" for i in range(self._workers)]
+        for i in range(self._workers):
+            env = os.environ | to_env(cfg) | {"PCT_HTTP__BIND": self.urls[i][7:]}
+            log = (self._folder / f"worker-{i}.log").open("ab")
+            command = [sys.executable, *self._program, "worker", "--name", f"worker-{i}"]
+            self._processes.append(
+                subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+            )
+        self._start_producer()
+        self.until("ready", lambda: all(answers(self._http, f"{u}/readyz") for u in self.urls))
+        self.sampler = Sampler([p.pid for p in self._processes])
+        self.sampler.start()
+        self.until("looked at", lambda: self.sampler.seen)
+        return self
+
+    def _start_producer(self) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._wanted, self._acked = spawn.Value("q", 0), spawn.Value("q", 0)
+        settings = client.producer(self.cfg, "feed") | {"log_level": 0}
+        topic = f"{self.cfg.tree.name}.P0"
+        wanted = (settings, topic, self._dimension, self._wanted, self._acked)
+        self._producer = spawn.Process(target=produce, args=wanted, daemon=True)
+        self._producer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._producer.kill()
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._broker.kill()
+        for log in sorted(self._folder.glob("worker-*.log")):
+            if text := log.read_text(errors="replace").strip():
+                print(f"{log.name}: {text[-3000:]}", file=sys.stderr)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def ask(self, rows: int) -> None:
+        """So many rows more, in whole blocks."""
+        self._wanted.value += -(-rows // BLOCK_ROWS) * BLOCK_ROWS
+
+    @property
+    def rows(self) -> int:
+        return sum(applied(self._http, url) for url in self.urls)
+
+    @property
+    def lag(self) -> int:
+        return int(self._acked.value) - self.rows
+
+    def metric(self, url: str, name: str) -> float:
+        """A number that a worker tells."""
+        text = self._http.get(f"{url}/metrics").text
+        return float(next(line.split()[-1] for line in text.splitlines() if line.startswith(name)))
+
+    def through(self) -> None:
+        """Until every row that was asked for is applied."""
+        self.until("all applied", lambda: self.rows >= self._wanted.value)
+        if self.rows != self._wanted.value:
+            raise SystemExit(f"{self.rows} rows applied of {self._wanted.value}")
+
+    def until(self, what: str, condition: Any) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not condition():
+            if ended := [p.args for p in self._processes if not alive(p)]:
+                raise SystemExit(f"ended by itself: {ended}")
+            if time.monotonic() > deadline:
+                raise SystemExit(f"not within {WAIT_S:.0f} s: {what}")
+            time.sleep(0.2)
+
+    # what is measured
+
+    def million(self, rows: int) -> dict[str, Any]:
+        ready = self.sampler.now()
+        self.ask(FIRST_ROWS)
+        self.through()
+        start = time.monotonic()
+        self.ask(rows)
+        self.through()
+        took = time.monotonic() - start
+        time.sleep(REST_S)
+        self.rate = rows / took
+        return {"ready": ready, "most": self.sampler.most(start), "rest": self.sampler.now(),
+                "rows_per_second": round(self.rate)}  # fmt: skip
+
+    def stopped(self, seconds: float) -> dict[str, Any]:
+        start = time.monotonic()
+        self.ask(int(self.rate * 10))
+        time.sleep(4.0)
+        at = time.monotonic()
+        self._broker.pause()
+        try:
+            time.sleep(seconds)
+        finally:
+            self._broker.resume()
+        again = time.monotonic()
+        self.through()
+        return {"before": self.sampler.most(start, at), "stopped": self.sampler.most(at, again),
+                "after": self.sampler.most(again),
+                "caught_up_s": round(time.monotonic() - again, 1)}  # fmt: skip
+
+    def threefold(self, seconds: float) -> dict[str, Any]:
+        start = time.monotonic()
+        given_before = int(self._wanted.value)
+        lag = 0
+        while (now := time.monotonic() - start) < seconds:
+            due = int(3 * self.rate * now) - (int(self._wanted.value) - given_before)
+            if due > 0:
+                self.ask(due)
+            lag = max(lag, self.lag)
+            time.sleep(0.1)
+        produced = int(self._acked.value) - given_before
+        end = time.monotonic()
+        # what the producer could not put there in time it need not put there at all
+        self.until("asked is acked", lambda: self._acked.value >= self._wanted.value)
+        self.through()
+        quarters = [self.sampler.most(start + seconds * i / 4, start + seconds * (i + 1) / 4)
+                    for i in range(4)]  # fmt: skip
+        return {"produced_per_second": round(produced / seconds), "quarters": quarters,
+                "restarts": sum(self.metric(u, "pct_node_restarts_total") for u in self.urls),
+                "lag": lag, "caught_up_s": round(time.monotonic() - end, 1),
+                "catching_up": self.sampler.most(end)}  # fmt: skip
+
+
+def main() -> int:
+    """Exit code 1 if a worker takes more than --most MB and its caches."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--dimension", type=int, default=128)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--stopped", type=float, default=20.0, help="seconds; 0: not measured")
+    parser.add_argument("--threefold", type=float, default=120.0, help="seconds; 0: not measured")
+    parser.add_argument("--most", type=float, default=600.0, help="MB besides the caches")
+    parser.add_argument("--set", nargs="*", default=[], metavar="SECTION.KEY=NUMBER")
+    parser.add_argument("--program", nargs="*", default=["-m", "pctstream"])
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    extra = {
+        k: float(v) if "." in v else int(v) for k, _, v in (s.partition("=") for s in asked.set)
+    }
+    most = 0
+    for workers in asked.workers:
+        program = [p.replace("+", "-", 1) if p.startswith("+") else p for p in asked.program]
+        with Run(workers, asked.dimension, program, extra) as run:
+            result: dict[str, Any] = {"workers": workers, "million": run.million(asked.rows)}
+            print(json.dumps(result), flush=True)
+            if asked.stopped:
+                result["stopped"] = run.stopped(asked.stopped)
+                print(json.dumps(result["stopped"]), flush=True)
+            if asked.threefold:
+                result["threefold"] = run.threefold(asked.threefold)
+                print(json.dumps(result["threefold"]), flush=True)
+            most = max(most, run.sampler.most(0.0))
+            caches = run.cfg.store.cache_bytes / MB
+    print(f"at most {most} MB resident (bar: {asked.most:.0f} MB and caches of {caches:.0f} MB)")
+    return 0 if most <= asked.most + caches else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
