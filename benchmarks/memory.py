@@ -1,8 +1,8 @@
 """What a worker takes of memory: a million rows, a broker that stands still, producers that overrun it.
 
 A tree of 48 portions that grow, on a broker of its own; rows of a Gaussian mixture around 48 centres,
-in blocks of 512. Resident memory of every worker is looked at ten times a second. Per number of
-workers:
+in blocks of 512 where they fit. Resident memory of every worker is looked at ten times a second. Per
+number of workers:
 
     million      1,000,000 rows as fast as they are taken: resident when ready, at most, and at rest
     stopped      rows keep coming; the broker stands still (SIGSTOP) for --stopped seconds: resident
@@ -42,11 +42,16 @@ from pctstream.config import to_env
 from pctstream.core import given
 from pctstream.pipes import client
 
-PIPES, SHARDS, BLOCK_ROWS, DIFFERENT = 48, 8, 512, 200
+PIPES, SHARDS, DIFFERENT = 48, 8, 200
 FIRST_ROWS = 24_576
 REST_S = 10.0
 WAIT_S = 1800.0
 MB = 1_000_000
+
+
+def block_rows(dimension: int) -> int:
+    """512, or as many as a message holds."""
+    return min(512, 600_000 // (4 * dimension))
 
 
 def blocks_of(dimension: int) -> list[bytes]:
@@ -55,8 +60,8 @@ def blocks_of(dimension: int) -> list[bytes]:
     centres = rng.normal(0, 6, (PIPES, dimension))
     blocks = []
     for _ in range(DIFFERENT):
-        which = rng.integers(0, PIPES, BLOCK_ROWS)
-        rows = centres[which] + rng.normal(0, 0.4, (BLOCK_ROWS, dimension))
+        which = rng.integers(0, PIPES, block_rows(dimension))
+        rows = centres[which] + rng.normal(0, 0.4, (len(which), dimension))
         blocks.append(given.encode(given.batch(rows.astype(np.float32))))
     return blocks
 
@@ -64,22 +69,22 @@ def blocks_of(dimension: int) -> list[bytes]:
 def produce(settings: dict[str, Any], topic: str, dimension: int, wanted: Any, acked: Any) -> None:
     """A producer process: as many rows as ``wanted`` says by now; ``acked`` counts them."""
     producer = Producer(settings | {"queue.buffering.max.kbytes": 65536})
-    blocks = blocks_of(dimension)
+    blocks, size = blocks_of(dimension), block_rows(dimension)
 
     def done(error: Any, _: Any) -> None:
         if error is None:
-            acked.value += BLOCK_ROWS
+            acked.value += size
 
     sent = 0
     while True:
         if sent >= wanted.value:
             producer.poll(0.01)
             continue
-        block = blocks[(sent // BLOCK_ROWS) % len(blocks)]
+        block = blocks[(sent // size) % len(blocks)]
         try:
-            producer.produce(topic, value=block, partition=(sent // BLOCK_ROWS) % SHARDS,
+            producer.produce(topic, value=block, partition=(sent // size) % SHARDS,
                              headers=ARROW_HEADER, on_delivery=done)  # fmt: skip
-            sent += BLOCK_ROWS
+            sent += size
             producer.poll(0)
         except BufferError:
             producer.poll(0.01)
@@ -120,11 +125,10 @@ class Sampler(threading.Thread):
 class Run:
     """A broker, workers and a producer; all of them end with it."""
 
-    def __init__(self, workers: int, dimension: int, program: list[str], extra: dict[str, Any]):
+    def __init__(self, workers: int, dimension: int, extra: dict[str, Any]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="pct-memory-"))
         self._broker = LocalBroker(self._folder / "broker", heap_mb=1024)
-        self._workers, self._dimension, self._program = workers, dimension, program
-        self._extra = extra
+        self._workers, self._dimension, self._extra = workers, dimension, extra
         self._processes: list[subprocess.Popen[bytes]] = []
         self._http = httpx.Client(timeout=30.0)
 
@@ -143,7 +147,7 @@ class Run:
         for i in range(self._workers):
             env = os.environ | to_env(cfg) | {"PCT_HTTP__BIND": self.urls[i][7:]}
             log = (self._folder / f"worker-{i}.log").open("ab")
-            command = [sys.executable, *self._program, "worker", "--name", f"worker-{i}"]
+            command = [sys.executable, "-m", "pctstream", "worker", "--name", f"worker-{i}"]
             self._processes.append(
                 subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
             )
@@ -175,13 +179,15 @@ class Run:
                 process.wait()
         self._broker.kill()
         for log in sorted(self._folder.glob("worker-*.log")):
-            if text := log.read_text(errors="replace").strip():
-                print(f"{log.name}: {text[-3000:]}", file=sys.stderr)
+            for line in log.read_text(errors="replace").splitlines():
+                if line.startswith("pctstream "):
+                    print(line, file=sys.stderr)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def ask(self, rows: int) -> None:
         """So many rows more, in whole blocks."""
-        self._wanted.value += -(-rows // BLOCK_ROWS) * BLOCK_ROWS
+        size = block_rows(self._dimension)
+        self._wanted.value += -(-rows // size) * size
 
     @property
     def rows(self) -> int:
@@ -275,7 +281,6 @@ def main() -> int:
     parser.add_argument("--threefold", type=float, default=120.0, help="seconds; 0: not measured")
     parser.add_argument("--most", type=float, default=600.0, help="MB besides the caches")
     parser.add_argument("--set", nargs="*", default=[], metavar="SECTION.KEY=NUMBER")
-    parser.add_argument("--program", nargs="*", default=["-m", "pctstream"])
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     extra = {
@@ -283,8 +288,7 @@ def main() -> int:
     }
     most = 0
     for workers in asked.workers:
-        program = [p.replace("+", "-", 1) if p.startswith("+") else p for p in asked.program]
-        with Run(workers, asked.dimension, program, extra) as run:
+        with Run(workers, asked.dimension, extra) as run:
             result: dict[str, Any] = {"workers": workers, "million": run.million(asked.rows)}
             print(json.dumps(result), flush=True)
             if asked.stopped:

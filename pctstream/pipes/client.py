@@ -55,7 +55,8 @@ def producer(cfg: Config, role: str) -> dict[str, Any]:
         "message.max.bytes": 2_097_152,
         "linger.ms": 2,
         "batch.size": 1_000_000,
-        # rows handed down at a split are produced in one go: then this bounds what is not acked
-        "queue.buffering.max.kbytes": max(4096, cfg.limits.bytes_in_flight // 1024),
+        # Rows handed down at a split are produced in one go: then this bounds what is not acked.
+        # Twice what the reader waits for, so that reports and live rows have their place beside them.
+        "queue.buffering.max.kbytes": max(4096, 2 * cfg.limits.bytes_in_flight // 1024),
         "queue.buffering.max.messages": 500000,
     }
