@@ -5,8 +5,9 @@ A shard is overloaded when rows come faster than it applies them; rows at rest c
 those count as the bytes of a move. A plan looks at the load at the horizon of the forecast.
 
 A shard's **relative load** is its load over its share of the whole: weight / sum of weights. 1.0 is
-an even spread whatever the stream does, so no absolute rate has to be configured. Weights of shards
-that are being drained are not summed: their share is to be carried by the others.
+an even spread whatever the stream does, so no absolute rate has to be configured. Where it is known
+what all shards carry together, in rows/s, 1.0 is that instead, as long as it is more than comes.
+Weights of shards that are being drained are not summed: their share is to be carried by the others.
 """
 
 from __future__ import annotations
@@ -89,8 +90,12 @@ class Layout:
         portions: Sequence[PortionLoad],
         shards: Sequence[ShardRoom],
         held: Collection[Path] = (),
+        full: float = 0.0,
     ) -> Layout:
-        """Whatever the order of the input; the portions in `held` stay. UsageError: impossible."""
+        """Whatever the order of the input; the portions in `held` stay. UsageError: impossible.
+
+        full: rows/s that all shards carry together; 0: not known.
+        """
         parts = tuple(sorted(portions, key=lambda p: p.path))
         rooms = tuple(sorted(shards, key=lambda s: s.shard))
         index = _index(parts, rooms)
@@ -107,7 +112,7 @@ class Layout:
         allowed[stays] = False
         allowed[own] |= stays
         carrying = float(weight[~leaves].sum()) or float(weight.sum())
-        share = weight / carrying * (float(load.sum()) or 1.0)
+        share = weight / carrying * (max(full, float(load.sum())) or 1.0)
         extra = MOVE_COST * float(size.mean()) if size.any() else 1.0
         return cls(parts, rooms, load, size + extra, owner, share, allowed)
 

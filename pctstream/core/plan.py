@@ -116,13 +116,15 @@ def plan(
     held: Mapping[Path, str] | None = None,
     enough: float = 0.0,
     min_gain: float = 0.0,
+    full: float = 0.0,
     exact: int = EXACT,
 ) -> Plan:
     """The plan `name` for this epoch.
 
     threshold: drift score above which a portion that stays is told of. held: portions that must
     stay, and why (pinned, cooling down). enough: a relative load that needs no improving. min_gain:
-    a part of the maximum load. exact: portions x shards up to which HiGHS is asked.
+    a part of the maximum load. full: rows/s that all shards carry together, 0: not known. exact:
+    portions x shards up to which HiGHS is asked.
 
     >>> hot = [PortionLoad((0, i), 0, 10.0, 10.0, rows=9, bytes=99, score=4.0) for i in range(2)]
     >>> p = plan(hot, [ShardRoom(0), ShardRoom(1)], name="1", epoch=7)
@@ -130,7 +132,7 @@ def plan(
     (2.0, 1.0, [((0, 0), 1)])
     """
     held = held or {}
-    layout = Layout.of(portions, shards, held)
+    layout = Layout.of(portions, shards, held, full)
     unlike = dissimilarity(layout)
     bound = lower_bound(layout)
     if layout.movable.any():
@@ -168,6 +170,8 @@ def _assignment(
     limit = max(limit, enough)
     within = [p for p in (*known, best) if layout.most(p) <= limit * CLOSE]
     best = min((cheapen(layout, p, limit) for p in within), key=layout.moving_cost)
+    if layout.moving_cost(best) == 0.0:
+        return best, bound
     if program:
         best = _better(program.least_cost(limit).places, best, layout.moving_cost)
     budget = layout.moving_cost(best) * (1.0 + BYTES_SLACK)
