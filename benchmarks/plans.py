@@ -1,4 +1,4 @@
-"""Plans against the true optimum: `PYTHONPATH=tests/core python benchmarks/plans.py`.
+"""Plans against the true optimum: `make plans`.
 
 200 random cases (`tests/core/cases.py`): 2 to 40 portions, 2 to 6 shards, uneven capacities, loads
 and bytes of many sizes, now and then a drained, new or excluded shard and pinned portions. Of each

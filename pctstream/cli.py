@@ -11,7 +11,7 @@ import click
 
 from pctstream.errors import PctError
 
-COMMANDS = ("up", "worker", "broker", "topics", "feed", "status", "query", "verify")
+COMMANDS = ("up", "worker", "broker", "topics", "feed", "status", "query", "verify", "simulate")
 
 
 class Commands(click.Group):

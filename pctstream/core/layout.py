@@ -29,7 +29,7 @@ Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 State = Literal["active", "new", "excluded", "drained"]
-MOVE_COST = 1e-3
+MOVE_COST = 1e-4
 """What a move costs besides its bytes, in means of a portion's bytes: even an empty one is not free."""
 
 

@@ -36,7 +36,7 @@ SLACK = 0.02
 BYTES_SLACK = 0.02
 EXACT = 320
 """Portions x shards up to which the integer programs are asked."""
-SECONDS = 2.0
+SECONDS = 1.0
 """Of each of them at most."""
 CLOSE = 1.0 + 1e-6
 """HiGHS keeps its limits within 1e-7 or so."""

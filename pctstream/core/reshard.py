@@ -3,7 +3,7 @@
     for each portion, the highest drift score first:
         if its score > threshold:
             best = the shard whose relative load at the horizon would be least with it there,
-                   of equal ones the one with likelier rows, of equal ones the lower number
+                   of equal ones its own, then the one with likelier rows, then the lower number
             if best is another than its owner: it moves, and the loop goes on from there
 
 It is what "Dynamic Cover Tree Sharding with Predictive Node Allocation" describes, and can be used

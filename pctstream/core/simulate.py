@@ -106,7 +106,7 @@ def simulate(
     >>> tried = [simulate(loads, list(owners), owners, rooms, Tuning(), Carrying(), how)
     ...          for how in (None, last)]
     >>> [(len(run.moves), run.overload_s) for run in tried]
-    [(0, 20.0), (1, 15.0)]
+    [(0, 20.0), (1, 10.0)]
     """
     run, policy = Run(), Policy(tuning)
     series = np.asarray(series, np.float64)

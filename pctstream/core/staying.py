@@ -44,18 +44,20 @@ def _why(layout: Layout, places: Int64, p: int) -> str:
     if not others.any():
         return "no other shard takes portions"
     before, after = layout.relative(layout.owner), layout.relative(places)
+    gone = np.flatnonzero((layout.owner == home) & (places != home))
+    if gone.size:
+        went = [node_name(layout.portions[q].path) for q in gone]
+        shown = " ".join(went[:3]) + (" .." if len(went) > 3 else "")
+        cheaper = layout.cost[gone].sum() < layout.cost[p]
+        ending = ", which takes fewer bytes" if cheaper else ", and that does"
+        return (f"its shard {shard} falls from {before[home]:.2f} to {after[home]:.2f} of its "
+                f"share by moving {shown}{ending}")  # fmt: skip
     there = np.where(others, after + layout.load[p] / layout.share, np.inf)
     best = int(np.argmin(there))
-    elsewhere = f"on shard {layout.shards[best].shard}, the best other one, {there[best]:.2f}"
     if there[best] >= after.max():
-        return (f"its shard {shard} has {after[home]:.2f} of its share after the plan; with this "
-                f"portion there would be {elsewhere}, no less than the maximum")  # fmt: skip
-    went = [node_name(layout.portions[q].path)
-            for q in np.flatnonzero((layout.owner == home) & (places != home))]  # fmt: skip
-    if went:
-        shown = " ".join(went[:3]) + (" .." if len(went) > 3 else "")
-        return (f"its shard {shard} falls from {before[home]:.2f} to {after[home]:.2f} of its "
-                f"share by moving {shown}, which takes fewer bytes")  # fmt: skip
+        return (f"its shard {shard} has {after[home]:.2f} of its share after the plan; with it on "
+                f"shard {layout.shards[best].shard}, the best other one, that would have "
+                f"{there[best]:.2f}, no less than the maximum")  # fmt: skip
     if after[home] < after.max():
         return (f"its shard {shard} has {after[home]:.2f} of its share, the maximum is "
                 f"{after.max():.2f} elsewhere")  # fmt: skip
