@@ -205,8 +205,10 @@ def test_what_kafkas_errors_are_to_a_shell(code: int, wanted: type, exit_code: i
 
 def child(*words: str, **how: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pctstream", *words], text=True, stderr=subprocess.PIPE, **how
-    )
+        [sys.executable, "-m", "pctstream", *words], text=True, stderr=subprocess.PIPE,
+        # as from a terminal: a runner of tests may ignore Ctrl-C, and what it starts would too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **how,
+    )  # fmt: skip
 
 
 def test_a_reader_that_went_away_is_no_error_message() -> None:

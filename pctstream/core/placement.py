@@ -13,7 +13,12 @@ granted from the highest score down, where the portion is still free and the sha
 is the one stable matching of portions and shards: it does not depend on the order of the input,
 and room that appears or goes moves only the portions that want it.
 
-Nothing is known of the portions yet when they are placed first. Density decides later (DESIGN 8).
+Nothing is known of the portions yet when they are placed first. Density decides later (core/plan.py).
+
+A shard that joins when portions have long been moved by density takes, by hashing alone, those that
+it wins against all others, the highest scores first and no more than its share; nothing else moves.
+The portions of one that leaves go where they would be had it never been there, so that a shard that
+came and went has changed nothing.
 """
 
 from __future__ import annotations
@@ -68,3 +73,36 @@ def first_owners(portions: Sequence[Path], capacities: Mapping[int, float]) -> d
             owners[portion] = shard
             left[shard] -= 1
     return {p: owners[p] for p in wanted}
+
+
+def joined(
+    owners: Mapping[Path, int], capacities: Mapping[int, float], new: int
+) -> dict[Path, int]:
+    """The portions that a new shard takes, each with the new shard; capacities with its weight.
+
+    At most its share of the portions, rounded up.
+
+    >>> joined({(0, i): i % 2 for i in range(6)}, {0: 1.0, 1: 1.0, 2: 1.0}, 2)
+    {(0, 5): 2, (0, 2): 2}
+    """
+    room(len(owners), capacities)
+    weight = capacities[new]
+    if weight <= 0.0:
+        return {}
+    won = []
+    for portion in owners:
+        best, shard = max((_score(portion, s, w), s) for s, w in capacities.items() if w > 0.0)
+        if shard == new:
+            won.append((-best, portion))
+    share = math.ceil(len(owners) * weight / math.fsum(capacities.values()))
+    return {portion: new for _, portion in sorted(won)[:share]}
+
+
+def left(owners: Mapping[Path, int], capacities: Mapping[int, float], gone: int) -> dict[Path, int]:
+    """New owners for the portions of a shard that leaves; capacities: of those that stay.
+
+    >>> left({(0, 0): 0, (0, 1): 2, (0, 2): 1}, {0: 1.0, 1: 1.0}, 2)
+    {(0, 1): 0}
+    """
+    first = first_owners(list(owners), {s: w for s, w in capacities.items() if s != gone})
+    return {portion: first[portion] for portion, owner in owners.items() if owner == gone}

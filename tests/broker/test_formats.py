@@ -134,7 +134,8 @@ def test_every_bad_row_is_one_dead_letter_and_every_good_one_is_stored(system: M
     assert one.get("/v1/nodes/N0")["restarts"] == 0
     assert one.workers[0].poll() is None
     counted = Counter(expected.values())
-    assert metrics(one, "pct_dead_letters_total") == counted
+    told = metrics(one, "pct_dead_letters_total")
+    assert {code: count for code, count in told.items() if count} == counted
     assert metrics(one, "pct_node_restarts_total") == {"": 0}
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from pctstream.core.names import Path
-from pctstream.core.placement import BOUND, first_owners
+from pctstream.core.placement import BOUND, first_owners, joined, left
 from pctstream.errors import UsageError
 
 GOLDEN = [5, 5, 2, 1, 1, 2, 1, 1, 1, 0, 1, 0]
@@ -82,3 +82,25 @@ def test_impossible_capacities_are_refused(capacities: dict[int, float]) -> None
 
 def test_nothing_to_place() -> None:
     assert first_owners([], {0: 1.0}) == {}
+
+
+@pytest.mark.parametrize("shards", [1, 3, 8, 20])
+@pytest.mark.parametrize("n", [40, 1000])
+def test_a_new_shard_takes_its_share_alone_and_gives_it_back(shards: int, n: int) -> None:
+    old = {s: 1.0 + s % 2 for s in range(shards)}
+    new = {**old, shards: 1.0}
+    before = first_owners(portions(n), old)
+    moved = joined(before, new, shards)
+    share = new[shards] / sum(new.values())
+    assert set(moved.values()) <= {shards}
+    assert len(moved) <= (share + 0.05) * n
+    assert n < 1000 or len(moved) >= 0.7 * share * n
+    after = {**before, **moved}
+    assert {**after, **left(after, new, shards)} == before
+
+
+def test_what_density_moved_stays_when_a_shard_joins() -> None:
+    owners = {p: (p[1] * 7) % 4 for p in portions(400)}
+    moved = joined(owners, dict.fromkeys(range(5), 1.0), 4)
+    others = joined({p: 3 - s for p, s in owners.items()}, dict.fromkeys(range(5), 1.0), 4)
+    assert moved == others and 50 <= len(moved) <= 80
