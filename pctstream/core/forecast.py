@@ -19,7 +19,7 @@ A value that is not finite is a gap: nothing is graded, the last one stays.
 >>> forecast = Forecast(horizon=3)
 >>> for t in range(40): forecast.push(5.0 * t)
 >>> forecast.now.path.round().tolist(), forecast.model, forecast.now.mase < forecast.now.naive_mase
-([199.0, 204.0, 208.0], 'holt', True)
+([198.0, 202.0, 205.0], 'holt', True)
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ NAMES = (
     "seasonal ets", "seasonal arima(1,0,1)",
 )  # fmt: skip
 SEASONAL = [i for i, name in enumerate(NAMES) if name.startswith("seasonal")]
-STRAIGHT = 0.98
-"""How much of its trend `holt` keeps from step to step."""
+STRAIGHT = 0.3, 0.3, 0.95
+"""Smoothing of level and trend and damping of `holt`, which needs no fit."""
 GUESS = 1.6
 """Half of an interval one step ahead, in units of noise, until there are errors."""
 
@@ -101,7 +101,7 @@ class Forecast:
         self.values: list[float] = []
         self.count = 0
         self.period: int | None = None
-        self._models: list[Model | None] = [Last(), None, Smooth(0.5, 0.3, STRAIGHT)]
+        self._models: list[Model | None] = [Last(), None, Smooth(*STRAIGHT)]
         self._models += [None] * (len(NAMES) - len(self._models))
         self._allowed = np.array([model in ("auto", family) for family in map(_family, NAMES)])
         shape = (len(NAMES), len(self.leads))
@@ -119,7 +119,7 @@ class Forecast:
         missing = not math.isfinite(value)
         if missing:
             value = self.values[-1] if self.values else max(0.0, self._floor)
-        y = min(max(value, -LARGEST), LARGEST)
+        y = min(max(value, -LARGEST, self._floor), LARGEST)
         if not missing:
             self._grade(y)
         self.values.append(y)
@@ -131,7 +131,7 @@ class Forecast:
         for model in self._models:
             if model is not None:
                 model.push(y)
-        self._say()
+        self._say(self.count)
         self.count += 1
         self._now = None
 
@@ -146,12 +146,13 @@ class Forecast:
         self._sum = np.where(known, fade * self._sum + errors, self._sum)
         self._grades.add(errors.mean(axis=1), fade)
 
-    def _say(self) -> None:
-        self._said[self.count % self.horizon] = np.nan
+    def _say(self, count: int) -> None:
+        said = self._said[count % self.horizon]
+        said[:] = np.nan
         for k, model in enumerate(self._models):
             if model is not None:
                 path = self._within(model.path(self.horizon))
-                self._said[self.count % self.horizon, k] = path[self.leads - 1]
+                said[k] = path[self.leads - 1]
 
     def _within(self, path: Float64) -> Float64:
         """No model may leave what was seen by more than its range."""
@@ -181,7 +182,7 @@ class Forecast:
         return self.count - self._fitted_at
 
     def fit(self) -> None:
-        """Fit the models to the last values."""
+        """Fit the models to the last values, of which there must be some."""
         y = np.array(self.values[-SERIES:])
         m = period(y, self.period)
         if m != self.period:
@@ -198,10 +199,7 @@ class Forecast:
         for name, model in found.items():
             self._models[NAMES.index(name)] = model
         self._fitted_at, self._alarm, self._now = self.count, False, None
-        if self.count:
-            self.count -= 1
-            self._say()
-            self.count += 1
+        self._say(self.count - 1)
 
     # what is known now
 

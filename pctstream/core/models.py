@@ -108,6 +108,11 @@ class Smooth:
             self._sums = np.cumsum(self._phi ** np.arange(1.0, leads + 1))
         return self.level + self._trend * self._sums
 
+    @property
+    def next(self) -> float:
+        """The next value as expected."""
+        return self.level + self._phi * self._trend
+
 
 class Arma:
     """ARMA(1, 1) of the distance to ``mean``, or of the differences if that is None.
@@ -137,15 +142,26 @@ class Arma:
             self._powers = self._phi ** np.arange(0.0, leads)
             if self._mean is None:
                 self._powers = np.cumsum(self._powers)
-        step = self._phi * self._x + self._theta * self._error
-        before = self._mean if self._mean is not None else self._last or 0.0
-        return before + step * self._powers
+        return self._before + self._step * self._powers
+
+    @property
+    def _step(self) -> float:
+        return self._phi * self._x + self._theta * self._error
+
+    @property
+    def _before(self) -> float:
+        return self._mean if self._mean is not None else self._last or 0.0
+
+    @property
+    def next(self) -> float:
+        """The next value as expected."""
+        return self._before + self._step
 
     @property
     def level(self) -> float:
-        """One step back from where the path leads."""
-        first, second = self.path(2)
-        return float(2.0 * first - second)
+        """One step back from where the next two lead."""
+        turn = 2.0 - self._phi if self._mean is not None else 1.0 - self._phi
+        return self._before + turn * self._step
 
 
 class Seasonal:
@@ -161,7 +177,7 @@ class Seasonal:
         first = self._phase < 0
         self._phase = phase = (self._phase + 1) % len(self._share)
         left = y - float(self._share[phase])
-        error = 0.0 if first else left - float(self._inner.path(1)[0])
+        error = 0.0 if first else left - self._inner.next
         self._inner.push(left)
         self._share[phase] += SEASON_RATE * error
 
@@ -227,7 +243,7 @@ def _smooth(z: Float64) -> Parameters | None:
             model = ExponentialSmoothing(
                 z, trend="add", damped_trend=True, initialization_method="heuristic"
             )
-            found = model.fit(use_brute=False).params
+            found = model.fit(use_brute=False, method="SLSQP").params  # L-BFGS-B: 10 x slower
     except Exception:  # whatever it raises, the naive forecast is there
         return None
     named = ("smoothing_level", "smoothing_trend", "damping_trend")
