@@ -3,7 +3,8 @@
     families     100 seeds of each generator, 360 windows, judged over the last 240: which model was used at
                  the end, and most of the time; the error of what was said against both naive forecasts
                  (worked out here), and the part of the values within the 80 % intervals
-    scores       rank correlation of the score with the change that came, on ramps and on noise
+    scores       rank correlation of the score with the change that came, on ramps and on noise; how
+                 many windows after its begin a ramp has a score above 3
     beijing      six hourly columns at two stations, 1,000 hours, horizon 6: error against the better
                  naive forecast in hindsight (last value; value of 24 hours ago)
     cost         1,000 portions of mixed nature: CPU of all windows from the 100th on, of `observe`, of
@@ -81,6 +82,19 @@ def scores(seeds: int) -> None:
             f"{sum(f >= 0.5 for f in found)} of {seeds} at least 0.5",
             flush=True,
         )
+
+
+def onset(seeds: int) -> None:
+    """Windows from the begin of a ramp, after 100 of noise of 5, until the score exceeds 3."""
+    for slope in (4.0, 8.0, 16.0):
+        seen = []
+        for seed in range(seeds):
+            level = series.noise(np.random.default_rng(seed), 140)
+            level[100:] += slope * np.arange(40)
+            over = [s > 3.0 for s in Scores(level).scores[100:]]
+            seen.append(over.index(True) if any(over) else 40)
+        print(f"ramp of {slope:.0f} a window: seen after {np.median(seen):.0f} windows "
+              f"({min(seen)} to {max(seen)})", flush=True)  # fmt: skip
 
 
 def beijing(data: Path) -> None:
@@ -163,6 +177,7 @@ def main() -> None:
         families(args.seeds)
     if "scores" in args.parts:
         scores(max(1, args.seeds // 4))
+        onset(max(1, args.seeds // 4))
     if "beijing" in args.parts:
         beijing(data) if data.is_dir() else print("missing shared data")
     if "cost" in args.parts:

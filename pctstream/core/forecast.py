@@ -51,7 +51,9 @@ ERRORS = 64
 ENOUGH = 8
 """Errors at each lead before a model may be chosen."""
 MARGIN = 0.05
+"""Part by which a model must err less than the better naive one."""
 SURE = 0.6
+"""And standard errors of the difference."""
 LEADS = 6
 """Leads at which forecasts are graded; the intervals of those between are interpolated."""
 COVER = 0.8
