@@ -20,6 +20,7 @@ from pctstream.agents.shard import Shard, Turn
 from pctstream.config import Config
 from pctstream.core import ingest
 from pctstream.core.block import Source
+from pctstream.core.handing import HandsDown
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
@@ -45,7 +46,7 @@ class Inputs:
 
     def __init__(
         self, cfg: Config, log: Routing, metrics: Metrics, enqueue: Enqueue,
-        fatal: Callable[[str], None], name: str, room: Room,
+        fatal: Callable[[str], None], name: str, room: Room, busy: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.broken: dict[Source, InputBroken] = {}
         self.topic_ids: dict[str, str] = {}
@@ -68,6 +69,7 @@ class Inputs:
             channel_blocks=cfg.limits.channel_blocks,
             broken=self.stop,
             fatal=fatal,
+            busy=busy,
         )
 
     def add(self, fresh: Sequence[tuple[Shard, Path]]) -> None:
@@ -100,7 +102,8 @@ class Inputs:
                 continue
             after, decode = shard.nodes[path].position.taken, self._decoder(source, path)
             feed = partial(self._feed, shard, path)
-            self.reader.add(source, after, decode, feed, log.leader_epoch)
+            routes = isinstance(shard.nodes[path], HandsDown)
+            self.reader.add(source, after, decode, feed, log.leader_epoch, routes)
 
     def _begin(self, shard: Shard, path: Path, low: int, told: Commit | None) -> None:
         """Without a store: behind what was committed, else the log's start."""

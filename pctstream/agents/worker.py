@@ -82,11 +82,12 @@ class Worker:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin following the logs; shards come by `assign`."""
-        self._loop = loop
-        cfg, name = self.cfg, self.name
+        self._loop, cfg, name = loop, self.cfg, self.name
         self.writer = Writer(client.producer(cfg, self.name), self.fatal)
         self.room = room = Room(cfg.limits.rows_in_flight, cfg.limits.bytes_in_flight, self.tell)
-        self.inputs = Inputs(cfg, self.routing, self.metrics, self.enqueue, self.fatal, name, room)
+        self.inputs = Inputs(
+            cfg, self.routing, self.metrics, self.enqueue, self.fatal, name, room, self.writer.busy
+        )
         self._performer = Performer(
             self.writer, self.inputs.reader, self.metrics, self.enqueue, self.fatal,
             Limits(cfg.blocks.rows, cfg.blocks.bytes), crash_points(), self.inputs.identity, room,

@@ -3,7 +3,9 @@
 Messages are collected until they are many bytes or the first has waited for the linger; then they
 are decoded together into one unit and handed to the node's channel. While more lies in the log than
 was collected the wait is up to ``BEHIND`` lingers: those rows queue anyway, and what a unit costs on
-its way does not grow with its rows. So a busy input comes in large units, an idle one without delay.
+its way does not grow with its rows. The same while the worker's writer is busy, for an input whose
+rows are sent on: a unit costs a request for every child. So a busy input comes in large units, an idle
+one without delay.
 
 Units handed out and not yet taken are counted: from ``channel_blocks`` on the partition is paused,
 until half of them are taken (R12). A node may ask for a pause too; it is read while nobody holds it.
@@ -57,6 +59,8 @@ class Input:
     delivered: int
     channel_blocks: int
     leader_epoch: int = -1
+    routes: bool = False
+    """What is read here is sent on."""
     seen: int = -1
     end: int = -1
     asked: bool = False
@@ -78,15 +82,16 @@ class Input:
         self.seen = message.offset
         self.leader_epoch = max(self.leader_epoch, message.leader_epoch)
 
-    def ready(self, now: float, collect: Collect, more: int) -> bool:
-        """Whether a unit is to be made, with ``more`` messages in the log behind the last seen."""
+    def ready(self, now: float, collect: Collect, more: int, crowded: bool = False) -> bool:
+        """Whether a unit is to be made, with ``more`` messages in the log behind the last seen, or
+        the way on ``crowded``."""
         if not self.messages:
             return self.seen > self.delivered
         if len(self.messages) >= collect.rows or self.bytes >= collect.bytes:
             return True
         waited = now - self.since
-        behind = more > len(self.messages)
-        return waited >= collect.linger_s * (BEHIND if behind else 1)
+        queues = more > len(self.messages) or (crowded and self.routes)
+        return waited >= collect.linger_s * (BEHIND if queues else 1)
 
     def unit(self) -> Unit:
         """What was collected, decoded; it waits until `taken`."""

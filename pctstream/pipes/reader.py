@@ -59,6 +59,7 @@ class Reader:
         channel_blocks: int,
         broken: Callable[[Source, InputBroken], None],
         fatal: Callable[[str], None],
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._consumer = Consumer(settings)
         self._collect = collect
@@ -66,6 +67,7 @@ class Reader:
         self._channel_blocks = channel_blocks
         self._broken = broken
         self._fatal = fatal
+        self._busy = busy
         self._inputs: dict[Source, Input] = {}
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closing = False
@@ -81,14 +83,16 @@ class Reader:
         decode: Decode,
         sink: Sink,
         leader_epoch: int = -1,
+        routes: bool = False,
     ) -> None:
-        """Read an input from the offset behind ``after``, whose leader epoch may be known."""
+        """Read an input from the offset behind ``after``, whose leader epoch may be known; what it
+        has may be sent on (``routes``)."""
 
         def order() -> None:
             if source in self._inputs:
                 self._drop(source)
             self._inputs[source] = Input(
-                source, decode, sink, after, self._channel_blocks, leader_epoch
+                source, decode, sink, after, self._channel_blocks, leader_epoch, routes
             )
             place = _place(source, after + 1, leader_epoch)
             self._consumer.incremental_assign([place])
@@ -258,7 +262,7 @@ class Reader:
     def _due(self, entry: Input, now: float) -> bool:
         if not entry.messages and entry.seen <= entry.delivered:
             return False
-        return entry.ready(now, self._collect, self._behind(entry))
+        return entry.ready(now, self._collect, self._behind(entry), self._busy())
 
     def _behind(self, entry: Input) -> int:
         """Messages that the last fetch saw behind those collected."""

@@ -19,6 +19,8 @@ from pctstream.errors import BrokerUnreachable, DeliveryFailed
 
 Done = Callable[[str | None], None]
 POLL_S = 0.05
+BUSY_MESSAGES = 32
+"""One request carries the messages of one partition, and one is in flight: as many milliseconds."""
 
 
 class Writer:
@@ -69,6 +71,10 @@ class Writer:
                     f"cannot produce to {parcel.topic}: {error}; the worker starts again from its "
                     "watermarks"
                 ) from None
+
+    def busy(self) -> bool:
+        """So much is on its way that what comes now would only wait behind it."""
+        return len(self._producer) > BUSY_MESSAGES
 
     def append(self, parcel: Parcel, timeout_s: float = 30.0) -> None:
         """Produce one message and wait for its ack; BrokerUnreachable if it does not come in time.
