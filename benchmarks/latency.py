@@ -6,9 +6,9 @@ evenly: every 5 ms what is due, the blocks of 512 rows or the single float32 row
 
 A row's time begins with the timestamp that the client gives its message in `produce`. It ends when its
 portion's watermark, which is written with the row in one WriteBatch, is seen at or past the row's place
-in the pipe, in the owner's RocksDB, by this process: a secondary instance that catches up every few
-milliseconds. What a view reads is the same store, sooner. So all of it is in the figure: the client's
-linger, two hops, collecting, decoding, routing, acks, the write, and up to one look of ours.
+in the pipe, in the owner's view `/v1/shards`. One pipe of eight is watched, and the views are asked every
+25 ms, because whoever measures shares the two cores. So all of it is in the figure: the client's linger,
+two hops, collecting, decoding, routing, acks, the write, and up to one look of ours.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
-import orjson
 import traffic
 from confluent_kafka import Consumer, Producer, TopicPartition
 from contest import SHARDS, Contender, Contest, until
@@ -39,63 +38,60 @@ from pctstream.core.block import decode
 from pctstream.pipes import client
 
 DIMENSION, AT_MOST_MS, TICK_S = 128, 250.0, 0.005
+WATCHED, LOOK_S = 8, 0.025
+"""Of so many pipes one is read by this process, and so often it looks: it has no core of its own."""
 TURN_ROWS = {"blocks": 262_144, "float32": 131_072}
 
 
 class Look:
-    """The watermarks in the stores of all shards, as another process sees them."""
+    """The watermarks of the pipes, as each worker's own view has them now."""
 
-    def __init__(self, store: Path, own: Path) -> None:
-        from rocksdict import AccessType, Options, Rdict
+    def __init__(self, one: Contender) -> None:
+        self._http = httpx.Client(timeout=10.0)
+        self._urls = one.urls
 
-        self._dbs: list[Any] = []
-        for shard in range(SHARDS):
-            options = Options(raw_mode=True)
-            options.set_max_open_files(-1)
-            place = store / "shards" / (store / "shards" / f"{shard}.current").read_text().strip()
-            second = AccessType.secondary(str(own / f"second-{shard}"))
-            self._dbs.append(Rdict(str(place), options, access_type=second))
-
-    def stored(self, pipes: Iterable[str]) -> dict[str, int]:
-        """Topic of each of these pipes -> the offset up to which its rows are stored."""
-        for db in self._dbs:
-            db.try_catch_up_with_primary()
-        # by key: an iterator of a secondary instance has crashed here
-        found = {
-            topic: raw
-            for topic in pipes
-            for db in self._dbs
-            if (raw := db.get(f"i/{topic}/0".encode())) is not None
-        }
-        return {topic: orjson.loads(raw)["stored"] for topic, raw in found.items()}
+    def stored(self) -> dict[str, int]:
+        """Topic of each pipe -> the offset up to which its rows are stored."""
+        shards = [self._http.get(f"{u}/v1/shards").json()["shards"] for u in self._urls]
+        found: dict[str, int] = {}
+        for entry in (e for told in shards for shard in told for e in shard["inputs"]):
+            found[entry["topic"]] = max(entry["stored"], found.get(entry["topic"], -1))
+        return found
 
 
 class Watch:
-    """Which rows came through the pipes, and when each was first seen to be stored."""
+    """Which rows came through some of the pipes, and when each was first seen to be stored."""
 
     def __init__(self, contest: Contest, one: Contender, look: Look) -> None:
         self._look = look
         own = client.consumer(one.cfg, "watch") | {"enable.partition.eof": False}
         self._consumer = Consumer(own)
-        ends = contest.ends(one.pipes)
+        self._contest, self._pipes = contest, one.pipes[::WATCHED]
+        ends = contest.ends(self._pipes)
         self._consumer.assign([TopicPartition(*s, end) for s, end in ends.items()])
         self._waiting: dict[str, list[tuple[int, Any]]] = {s.topic: [] for s in ends}
+        self._read = {s.topic: end for s, end in ends.items()}
         self.took: list[Any] = []
-        self.rows = 0
 
     def step(self) -> None:
         """One look at the pipes and one at the stores."""
-        for message in self._consumer.consume(256, TICK_S):
+        for message in self._consumer.consume(256, LOOK_S):
             if message.error() is None:
                 times = np.asarray(decode(message.value()).times)
                 self._waiting[message.topic()].append((message.offset(), times))
-        stored, now = self._look.stored(self._waiting), time.time()
+                self._read[message.topic()] = message.offset() + 1
+        stored, now = self._look.stored(), time.time()
         for topic, waiting in self._waiting.items():
             done = [times for offset, times in waiting if offset <= stored.get(topic, -1)]
             del waiting[: len(done)]
-            for times in done:
-                self.rows += len(times)
-                self.took.append(now - times)
+            self.took += [now - times for times in done]
+
+    def through(self) -> bool:
+        """Whether all that is in the pipes was read here and is stored."""
+        self.step()
+        ends = self._contest.ends(self._pipes)
+        read = all(self._read[s.topic] >= end for s, end in ends.items())
+        return read and not any(self._waiting.values())
 
     def close(self) -> None:
         self._consumer.close()
@@ -129,6 +125,7 @@ def measure(
     if not rate:
         rates = [contest.turn(one, kind, TURN_ROWS[kind]) for _ in range(asked.runs)]
         rate = statistics.median(rates) / 2
+    before = one.done()
     watch = Watch(contest, one, look)
     command = [sys.executable, __file__, "--feed", kind, str(rate), str(asked.seconds)]
     env = os.environ | config.to_env(one.cfg)
@@ -138,15 +135,11 @@ def measure(
             watch.step()
         rows = int(feeder.communicate()[0])
 
-        def through() -> bool:
-            watch.step()
-            return watch.rows >= rows
-
-        until("every row is stored", through, 0.0)
+        contest.wait(one, before + rows)
+        until("every row is stored", watch.through, 0.0)
     finally:
         feeder.kill()
         watch.close()
-    assert watch.rows == rows, f"{watch.rows} stored of {rows}"
     took_ms = 1000.0 * np.concatenate(watch.took)
     p50, p99, most = (float(np.quantile(took_ms, q)) for q in (0.5, 0.99, 1.0))
     return {"kind": kind, "rate": round(rate), "rows": rows, "p50_ms": round(p50, 1),
@@ -174,7 +167,7 @@ def main() -> int:
     try:
         with Contest(folder) as contest:
             one = contest.system(DIMENSION)
-            look = Look(one.cfg.store.dir, folder)
+            look = Look(one)
             for kind in asked.formats:
                 found.append(of_one := measure(contest, one, look, kind, asked))
                 print("{kind:8} at {rate:,} rows/s, {rows:,} rows: p50 {p50_ms} ms, p99 {p99_ms} ms, "
