@@ -120,14 +120,17 @@ def states(tree: Tree) -> dict[str, str]:
 
 
 def wait_tree(one: System, expected: Tree, within_s: float = 60.0) -> None:
-    """Until all is applied and every node has come as far as it will."""
+    """Until all is applied, every node has come as far as it will, and none that hands down still
+    holds a row that lies below it by now: a shard counts those, too."""
     wait_applied(one.cfg, one.urls)
+    rows = sum(len(node["held"]) for node in expected.values())
     seen: dict[str, str] = {}
 
     def there() -> bool:
         nonlocal seen
         seen = states(nodes(one))
-        return seen == states(expected)
+        held = sum(shard["rows"] for shard in one.get("/v1/shards")["shards"])
+        return seen == states(expected) and held == rows
 
     try:
         wait_for("the nodes that these rows make", there, within_s)
@@ -141,7 +144,8 @@ def same(found: Tree, expected: Tree) -> None:
     """Bit for bit: names, states, covers, counts, and the rows of every leaf in order."""
     assert sorted(found) == sorted(expected)
     for path, node in expected.items():
-        assert found[path] == node, node_name(path)
+        other = {k: (found[path][k], v) for k, v in node.items() if found[path][k] != v}
+        assert not other, f"{node_name(path)} has, but should have: {list(other)}"
 
 
 def below_root(tree: Tree) -> Tree:
