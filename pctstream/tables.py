@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -36,6 +36,8 @@ def key_of(record: Record) -> str:
         return f"shard:{record['shard']}"
     if record["kind"] == "cover":
         return f"cover:{record['node']}:{record['piece']}"
+    if record["kind"] == "move":
+        return f"move:{record['move']}:{record['shard']}"
     return f"portion:{record['portion']}"
 
 
@@ -111,6 +113,7 @@ FIELDS = {
     "shard": ("shard", "worker", "epoch", "offset", "time", "inputs", "root", "metrics"),
     "portion": ("portion", "owner", "worker", "epoch", "offset", "time", "marks", "nodes"),
     "cover": ("node", "hash", "worker", "piece", "pieces", "data"),
+    "move": ("move", "shard", "worker", "epoch", "offset", "time", "whole", "at", "end", "proofs"),
 }
 """What a record of each kind must say to be one."""
 
@@ -181,6 +184,19 @@ class ReadModel:
         with self._lock:
             records = list(self._records.values())
         return {r["portion"]: r for r in records if r["kind"] == "portion"}
+
+    def moves(self) -> dict[tuple[str, int], Record]:
+        """What the shards that take part in moves told of them last."""
+        with self._lock:
+            records = list(self._records.values())
+        return {(r["move"], r["shard"]): r for r in records if r["kind"] == "move"}
+
+    def forget_moves(self, but: Collection[str]) -> None:
+        """Only what is told of these moves is of use any more."""
+        with self._lock:
+            for key, record in list(self._records.items()):
+                if record["kind"] == "move" and record["move"] not in but:
+                    del self._records[key]
 
     def table(self, name: str) -> dict[str, dict[str, Any]]:
         """A table as it is, keys in order."""

@@ -25,6 +25,7 @@ from pctstream.core.names import ROOT, Path
 from pctstream.core.position import Position
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Unit
+from pctstream.pipes.readers import Place
 from pctstream.store import Store
 
 TREE = "pct"
@@ -74,7 +75,7 @@ class Worker:
         self.outlet = outlet
         self.routing = Routing()
         self.shards: dict[int, Shard] = {}
-        self.inputs: dict[Source, Input] = {}
+        self.inputs: dict[Place, Input] = {}
         self.channels: dict[Key, deque[Turn]] = {}
         self.stopped = False
         self.orders: deque[Callable[[], None]] = deque()
@@ -110,9 +111,12 @@ class Worker:
     def release(self, number: int) -> None:
         shard = self.shards.pop(number)
         for path in shard.nodes:
-            self.inputs.pop(shard.source(path), None)
-            self.channels.pop((number, path), None)
+            self._let_go(shard, path)
         shard.nodes.clear()
+
+    def _let_go(self, shard: Shard, path: Path) -> None:
+        self.inputs.pop((shard.number, shard.source(path)), None)
+        self.channels.pop((shard.number, path), None)
 
     def follow(self, count: int) -> bool:
         """Read the next records of the routing log; whether there were any."""
@@ -134,7 +138,7 @@ class Worker:
                     self._begin(shard)
                 key = (number, path)
                 self.channels[key] = deque()
-                self.inputs[source] = Input(key, source, shard.nodes[path].taken)
+                self.inputs[number, source] = Input(key, source, shard.nodes[path].taken)
             self._adopt(shard)
 
     def _begin(self, shard: Shard) -> None:
@@ -147,19 +151,19 @@ class Worker:
 
     # the reader (``agents.perform.Inlet``): orders are carried out when it gets to them
 
-    def reread(self, source: Source, offset: int) -> None:
-        self._order(source, "delivered", offset - 1)
+    def reread(self, place: Place, offset: int) -> None:
+        self._order(place, "delivered", offset - 1)
 
-    def pause(self, source: Source) -> None:
-        self._order(source, "paused", True)
+    def pause(self, place: Place) -> None:
+        self._order(place, "paused", True)
 
-    def resume(self, source: Source) -> None:
-        self._order(source, "paused", False)
+    def resume(self, place: Place) -> None:
+        self._order(place, "paused", False)
 
-    def _order(self, source: Source, what: str, value: int) -> None:
+    def _order(self, place: Place, what: str, value: int) -> None:
         def obey() -> None:
-            if source in self.inputs:
-                setattr(self.inputs[source], what, value)
+            if place in self.inputs:
+                setattr(self.inputs[place], what, value)
 
         self.orders.append(obey)
 
@@ -227,7 +231,7 @@ class Worker:
         if path == ROOT and shard.store.position(source) is None:
             self._begin(shard)
         self._adopt(shard)
-        self.reread(source, node.taken + 1)
+        self.reread((number, source), node.taken + 1)
 
     def hurry(self) -> None:
         """No row came for a while."""

@@ -244,7 +244,7 @@ class World:
     def tell(self, shard: Shard, portion: Portion) -> None:
         """What the tree agent knows of a portion from now on."""
         if self.workers[self.hosts[shard.number]].shards.get(shard.number) is shard:
-            record = portion_record(shard, portion, "", 0.0, 0.0)
+            record = portion_record(shard, portion, "", 0, 0.0, 0.0)
             self.told[record["portion"]] = record
             found = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
             for path, cover in found.items():
@@ -282,7 +282,7 @@ class World:
     def deliver_twice(self) -> bool:
         worker = self.chance.choice(self.running)
         for entry in worker.inputs.values():
-            worker.reread(entry.source, self.chance.randint(0, entry.delivered + 1))
+            worker.reread((entry.key[0], entry.source), self.chance.randint(0, entry.delivered + 1))
         return True
 
     def refuse(self) -> bool:
