@@ -125,7 +125,7 @@ class Watch:
         ends, full = worker.inputs.reader.ends(), worker.room.full()
         with self._lock:
             self._monitor.tick(now)
-            self._monitor.host(set(shards))
+            self._monitor.host({n: set(map(node_name, s.nodes)) for n, s in shards.items()})
             for shard in shards.values():
                 for path, node in list(shard.nodes.items()):
                     at, source = node.position, shard.source(path)

@@ -69,6 +69,8 @@ class Move:
     dropped: bool = False
     reason: str = ""
     plan: str = ""
+    until: str = ""
+    """At this stage it pauses by itself: somebody wants to look before it goes on."""
     proof: dict[str, Any] | None = None
     why: str = ""
     """Of one that was aborted."""
@@ -107,6 +109,7 @@ class Moves:
             raise IllegalTransition(f"{node_name(portion)} is moving already")
         move = Move(name, portion, source, target, seq)
         move.reason, move.plan = str(said.get("reason", "")), str(said.get("plan", ""))
+        move.until = str(said.get("until", ""))
         move.history.append({"stage": PLANNED, "time": time_s, "epoch": seq})
         self._all[name] = self._current[portion] = move
 
@@ -115,7 +118,7 @@ class Moves:
         move = self._all.get(name)
         if move is None or stage not in STEPS[move.stage]:
             return False
-        move.stage, move.paused = stage, False
+        move.stage, move.paused = stage, stage == move.until
         move.history.append({"stage": stage, "time": time_s, "epoch": seq})
         if stage == DONE:
             move.proof = dict(said["proof"])

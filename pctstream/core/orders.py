@@ -5,7 +5,7 @@ once (``at``, its place there, only grows), to `<tree>.routing`; every reader of
 the same state and so comes to the same answer. Nothing is done because an order was given, only
 because its record counted.
 
-    move    portion, to, reason       one portion to another shard
+    move    portion, to, reason       one portion to another shard; `until` a stage: there it pauses
     apply   plan, moves, epoch        all moves of a plan; refused in another epoch
     pause, resume, cancel   move
     pin, unpin              portion   a pinned one stays, whatever a plan would gain
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pctstream.core.moves import PLANNED
+from pctstream.core.moves import PLANNED, STAGES, UNDER_WAY
 from pctstream.core.names import Path, level, node_name, node_path
 from pctstream.errors import IllegalTransition, NotFound, PctError, QueryRefused
 
@@ -79,7 +79,7 @@ class Orders:
                 names.append(f"m{log.seq}" if kind == "move" else f"m{log.seq}.{i}")
                 path = node_path(move["portion"])
                 said = {"reason": move.get("reason") or move.get("why") or "",
-                        "plan": order.get("plan", "")}  # fmt: skip
+                        "plan": order.get("plan", ""), "until": move.get("until", "")}  # fmt: skip
                 log.moves.plan(
                     names[-1], path, log.owners[path], int(move["to"]), log.seq, said, time_s
                 )
@@ -103,6 +103,8 @@ def check(log: Routing, order: Mapping[str, Any]) -> None:
     kind = order.get("do")
     if kind == "move":
         _movable(log, order["portion"], order["to"])
+        if order.get("until", "") not in ("", *UNDER_WAY):
+            raise QueryRefused(f"until: one of {', '.join(s for s in STAGES if s in UNDER_WAY)}")
     elif kind == "apply":
         if order["epoch"] != log.epoch:
             raise IllegalTransition(

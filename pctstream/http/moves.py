@@ -82,12 +82,13 @@ def add(app: FastAPI, worker: Worker) -> None:
 
     @app.post("/v1/moves", status_code=202)
     async def start(request: Request) -> Any:
-        asked = json_object(await body(request), ("portion", "to", "reason"))
+        asked = json_object(await body(request), ("portion", "to", "reason", "until"))
         for field, kind in (("portion", str), ("to", int)):
             if not isinstance(asked.get(field), kind) or isinstance(asked.get(field), bool):
                 raise QueryRefused(f"{field}: say which, as in {{'portion': 'N0,3', 'to': 1}}")
-        if not isinstance(asked.setdefault("reason", ""), str):
-            raise QueryRefused("reason: a text")
+        for field in ("reason", "until"):
+            if not isinstance(asked.setdefault(field, ""), str):
+                raise QueryRefused(f"{field}: a text")
         node_path(asked["portion"])
         answer = await ordered(worker, {"do": "move", **asked})
         return view(worker, worker.routing.moves.of(answer.moves[0])) | {"as_of": as_of()}
