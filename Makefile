@@ -97,6 +97,7 @@ secrets/token:
 
 chaos: setup ## the kill tests, more often than in `make test`, and a broker that comes and goes
 	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py --timeout=1200
+	PCT_MOVES=50/5 $(VENV)/bin/pytest tests/broker/test_moves.py -k whoever_dies --timeout=3600
 	PCT_OUTAGES="kill:0 stop:20 kill:20 stop:3 kill:5 stop:20" $(VENV)/bin/pytest tests/broker/test_faults.py \
 	  -k goes_away --timeout=1200
 
