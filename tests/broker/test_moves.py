@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import httpx
 import pyarrow as pa
 import pytest
 from broker.system import System, mixture, wait_for
+from confluent_kafka import Producer as KafkaProducer
 
 from pctstream import topics
+from pctstream.core.ingest import FENCE, fence_message
 
 PART = 6000
 MOVES, KILLS = (int(n) for n in os.environ.get("PCT_MOVES", "3/2").split("/"))
@@ -103,6 +106,13 @@ def at(one: System, move: str, stage: str) -> bool:
     return bool(one.get(f"/v1/moves/{move}")["stage"] == stage)
 
 
+def ignored(one: System) -> float:
+    """Copies and fences of moves that had ended, over all workers."""
+    texts = [httpx.get(f"{url}/metrics", timeout=10).text for url in one.urls]
+    found = [re.findall(r"^pct_move_ignored_total (\S+)$", text, re.M) for text in texts]
+    return sum(float(values[0]) for values in found)
+
+
 def emptied(one: System, shard: int, portion: str) -> bool:
     return held(one, shard, portion) == set()
 
@@ -179,6 +189,17 @@ def test_a_move_that_is_called_off_leaves_nothing(grown: System) -> None:
         again = httpx.post(f"{one.urls[0]}/v1/moves/{move['id']}/cancel", timeout=15)
         assert again.status_code == 409
     assert owner(one, name) == source
+    before = ignored(one)
+    late = KafkaProducer({"bootstrap.servers": one.broker})
+    late.produce(
+        f"{one.tree}.P{name[1:].replace(',', '.')}", fence_message(move["id"], 0), partition=0,
+        headers=[("pct-type", FENCE.encode())],
+    )  # fmt: skip
+    assert late.flush(10) == 0
+    record = next(s for s in one.get("/v1/shards")["shards"] if s["shard"] == source)
+    copy = f"{record['url']}/v1/shards/{source}/portions/{name}/copy?move={move['id']}"
+    assert httpx.get(copy, timeout=15).status_code == 422
+    wait_for("both to be counted", lambda: ignored(one) == before + 2)
     assert one.verify().applied == PART
     for body, status in (
         ({"portion": name, "to": source}, 409), ({"portion": name, "to": 99}, 404),
