@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench memory pipes plans dashboards chaos mutants up down clean
+.PHONY: help setup jars demo test lint types bench memory moves pipes plans dashboards chaos mutants up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -69,6 +69,9 @@ bench: setup $(VENV)-bench/.locked ## the ratios that must hold, against floors 
 	@failed=0; for one in "kernels.py" "codecs.py --dimensions 128" "neighbors.py" \
 	  "end_to_end.py $(ARGS)" "latency.py"; do echo "== $$one"; \
 	  $(PYTHON) benchmarks/$$one || failed=1; done; exit $$failed
+
+moves: setup ## what a move costs those who write, and whether its throttle holds
+	$(PYTHON) benchmarks/moves.py $(ARGS)
 
 memory: setup ## what a worker takes of memory, also when it is overrun (half an hour)
 	$(PYTHON) benchmarks/memory.py $(ARGS)
