@@ -197,7 +197,14 @@ def _check_together(config: Config) -> None:
             "spatial.merge_rows",
             config.spatial.merge_rows,
             config.spatial.merge_rows * 2 >= config.spatial.split_rows,
-            "less than half of spatial.split_rows, or regions would split and merge for ever",
+            f"less than half of spatial.split_rows = {config.spatial.split_rows}, or regions would "
+            "split and merge for ever",
+        ),
+        (
+            "spatial.max_size",
+            config.spatial.max_size,
+            0.0 < config.spatial.max_size < config.spatial.min_size * 2,
+            f"0 (no limit) or at least twice spatial.min_size = {config.spatial.min_size}",
         ),
         (
             "http.bind",

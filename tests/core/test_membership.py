@@ -1,0 +1,67 @@
+"""Rows in regions against a dictionary: any order of inserts, moves, deletes, cuts in slices, joins."""
+
+from __future__ import annotations
+
+import numpy as np
+from core.points import whole
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pctstream.core.granularity import Granularity
+from pctstream.core.membership import PAGE
+from pctstream.core.spatial import SpatialIndex
+
+STEPS = st.lists(st.tuples(st.sampled_from("iiimdddchj"), st.integers(0, 2**30)), max_size=30)
+
+
+@given(STEPS)
+@settings(max_examples=60)
+def test_every_row_is_where_the_dictionary_says(steps: list[tuple[str, int]]) -> None:
+    index = SpatialIndex(Granularity(split_rows=10, merge_rows=2), cells=(8, 8))
+    there: dict[int, tuple[float, float]] = {}
+    for what, number in steps:
+        rng = np.random.default_rng(number)
+        size = int(rng.integers(1, 3 * PAGE))
+        keys = rng.integers(-700, 700, size) * 2**40
+        x, y = rng.normal(0, 1 + number % 5, (2, size)).round(2)
+        if what in "im":
+            index.insert(keys, x, y)
+            there |= dict(zip(keys.tolist(), zip(x.tolist(), y.tolist(), strict=True), strict=True))
+        elif what == "d":
+            assert index.delete(keys) == len({k for k in keys.tolist() if there.pop(k, None)})
+        elif len(there):
+            regions = index.regions
+            leaves = regions.leaves()
+            node = int(leaves[number % len(leaves)])
+            x0, y0, x1, y1 = regions.nodes.box[node].tolist()
+            uncut = regions.nodes.rows[regions.nodes.axis >= 0].sum() == 0
+            if what == "c":
+                half = (1, (y0 + y1) / 2, None, None)
+                regions.cut(node, (0, (x0 + x1) / 2, half, half))
+            elif what == "h" or not uncut:
+                for above in np.flatnonzero(regions.nodes.axis >= 0).tolist():
+                    index.members.hand_down(above, 1 + number % (2 * PAGE))
+            elif partners := regions.partners(node):
+                index.members.join(node, partners[0])
+    if not there:
+        assert len(index) == 0
+        return
+    assert whole(index).keys() == there.keys()
+    found = index.box((-1e9, -1e9, 1e9, 1e9))
+    said = zip(
+        found.keys.tolist(), zip(found.x.tolist(), found.y.tolist(), strict=True), strict=True
+    )
+    assert dict(said) == there and len(found.keys) == len(there)
+
+
+def test_keys_that_collide_and_the_same_key_twice_in_a_call() -> None:
+    index = SpatialIndex()
+    keys = np.arange(5000) * 2**32
+    index.insert(np.concatenate([keys, keys[:100]]), np.arange(5100.0), np.arange(5100.0))
+    assert len(index) == 5000
+    moved = index.box((5000.0, 0.0, 5099.0, 1e4)).keys
+    assert sorted(moved.tolist()) == keys[:100].tolist()
+    assert index.delete(keys[::2]) == 2500 and index.delete(keys[::2]) == 0
+    assert sorted(index.box((0.0, 0.0, 1e4, 1e4)).keys.tolist()) == keys[1::2].tolist()
+    assert index.delete(np.array([keys[1], keys[1]])) == 1
+    whole(index)
