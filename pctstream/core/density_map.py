@@ -90,6 +90,8 @@ class DensityMap:
     def _tally(self, x: Float64, y: Float64, sign: int) -> None:
         assert self.axes is not None, "nothing was ever added"
         ex, ey = self.axes[0].edges, self.axes[1].edges
+        # a strided column would be another kernel, to be compiled when the first one comes
+        x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
         self.outside += sign * _tally(self.counts, self._changes, ex, ey, x, y, sign)
 
     def _reach(self, x: Float64, y: Float64) -> None:

@@ -63,6 +63,16 @@ def metres_to_box(x: float, y: float, box: Any) -> Any:
     return max(0.0, near * (1.0 - 1e-9) - 1.0)
 
 
+def is_globe(coordinates: str, x: str, y: str) -> bool:
+    """What `spatial.coordinates` says of positions in these fields.
+
+    >>> is_globe("auto", "lon", "lat"), is_globe("auto", "dim:0", "dim:1"), is_globe("globe", "a", "b")
+    (True, False, True)
+    """
+    named = (x.lower(), y.lower()) in {("lon", "lat"), ("longitude", "latitude")}
+    return coordinates == "globe" or (coordinates == "auto" and named)
+
+
 def placed(x: Float64, y: Float64, *, globe: bool) -> tuple[Float64, Any, dict[str, int]]:
     """x as it is kept, which rows bool[n] have a position, and why how many others have none.
 

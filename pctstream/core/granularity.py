@@ -12,8 +12,8 @@ are finer, by a bounded factor, wherever the queries go; counts halve every `que
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from pctstream.core.kernels import Float64
 from pctstream.errors import ConfigError
@@ -57,6 +57,11 @@ class Granularity:
                 f"max_size = {self.max_size} must be at least twice min_size = {self.min_size} (or "
                 "0: no limit), or a region would have no size that is allowed"
             )
+
+    @classmethod
+    def of(cls, settings: Any) -> Granularity:
+        """From whatever has attributes of these names, as the section of the configuration has."""
+        return cls(**{part.name: getattr(settings, part.name) for part in fields(cls)})
 
     def factor(self, queries: Float64) -> Float64:
         """How many times each row of regions with so many queries counts, f64[n]."""

@@ -154,7 +154,7 @@ class SpatialIndex:
         """Takes rows out; how many of the keys were there."""
         if self._members is None:
             return 0
-        old = self._members.delete(np.asarray(keys, np.int64))
+        old = self._members.delete(np.ascontiguousarray(keys, np.int64))
         self.density_map.remove(old[0], old[1])
         self.pace.changed(old.shape[1])
         return int(old.shape[1])
@@ -229,6 +229,16 @@ class SpatialIndex:
             out.append(Touched(regions.name(node), tuple(region.tolist()), depth,
                                int(nodes.rows[node]), HOW[way], tuple(part.tolist())))  # fmt: skip
         return tuple(out)
+
+    def described(self) -> list[dict[str, Any]]:
+        """The regions as the view has them: a region that is being cut is whole until that is done."""
+        regions, nodes = self.regions, self.regions.nodes
+        top = int(nodes.depth[regions.root])
+        return [
+            {"id": regions.name(node), "box": nodes.box[node].tolist(), "rows": rows,
+             "depth": int(nodes.depth[node]) - top, "queries": float(nodes.queries[node])}
+            for node, rows in regions.listed()
+        ]  # fmt: skip
 
     def nearest(self, point: tuple[float, ...], k: int, *, explain: bool = False) -> Found:
         """The k rows nearest to a point, nearest first: distances in the unit of x and y, or metres."""

@@ -249,9 +249,8 @@ def test_what_is_impossible_is_refused_naming_both() -> None:
 
 
 def test_the_settings_are_those_of_the_configuration() -> None:
-    ours, theirs = Granularity(), SpatialSettings()
-    for name in Granularity.__dataclass_fields__:
-        assert getattr(ours, name) == getattr(theirs, name), name
+    assert Granularity() == Granularity.of(SpatialSettings())
+    assert Granularity.of(SpatialSettings(split_rows=9999)).split_rows == 9999
 
 
 def test_regions_are_called_the_same_after_a_restart() -> None:

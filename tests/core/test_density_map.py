@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pctstream.core.density_map import LARGEST, DensityMap, merged
@@ -30,6 +30,7 @@ def batches(draw: Any) -> list[Any]:
     return out
 
 
+@settings(max_examples=40)
 @given(batches(), st.sampled_from([(64, 64), (2, 3), (7, 16)]))
 def test_counts_are_numpys_after_any_growth_and_removal(parts: list[Any], cells: Any) -> None:
     density, rows = DensityMap(cells), np.zeros((0, 2))
@@ -47,6 +48,7 @@ def test_counts_are_numpys_after_any_growth_and_removal(parts: list[Any], cells:
     assert again.bounds == density.bounds and np.array_equal(again.counts, density.counts)
 
 
+@settings(max_examples=40)
 @given(batches())
 def test_maps_of_shards_add_up_to_the_map_of_all_rows(parts: list[Any]) -> None:
     maps = [DensityMap((8, 8)) for _ in parts]
@@ -83,6 +85,7 @@ def test_the_largest_positions_and_equal_ones_have_a_cell() -> None:
                                                           np.append(far[::-1], [0.0] * 5)))  # fmt: skip
 
 
+@settings(max_examples=40)
 @given(batches())
 def test_no_box_with_a_change_is_called_unchanged(parts: list[Any]) -> None:
     density, rng = DensityMap((16, 16)), np.random.default_rng(0)

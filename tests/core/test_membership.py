@@ -15,7 +15,7 @@ STEPS = st.lists(st.tuples(st.sampled_from("iiimdddchj"), st.integers(0, 2**30))
 
 
 @given(STEPS)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_every_row_is_where_the_dictionary_says(steps: list[tuple[str, int]]) -> None:
     index = SpatialIndex(Granularity(split_rows=10, merge_rows=2), cells=(8, 8))
     there: dict[int, tuple[float, float]] = {}

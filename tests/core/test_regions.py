@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pctstream.core.regions import Regions, area
@@ -25,6 +25,7 @@ def quarters(box: list[float]) -> Any:
     return (0, x, (1, y, None, None), (1, y, None, None))
 
 
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from("qkjjg"), st.integers(0, 2**30)), max_size=40))
 def test_boxes_are_disjoint_and_fill_the_whole(steps: list[tuple[str, int]]) -> None:
     regions = Regions((0.0, 0.0, 3.0, 1.0))

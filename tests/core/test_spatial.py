@@ -12,6 +12,7 @@ from core.points import H, best_grid, data, in_box, skewed, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pctstream.core.coarse import estimated
 from pctstream.core.geography import RADIUS_M
 from pctstream.core.granularity import Granularity
 from pctstream.core.pace import Pace
@@ -230,6 +231,24 @@ def test_fewer_rows_are_compared_than_by_the_best_grid_also_after_the_queries_mo
         grid = best_grid(*points.T, centres, len(index.regions.leaves()))
         assert asked(index, centres) <= 0.5 * grid
     whole(index)
+
+
+def test_regions_alone_bound_what_a_box_has() -> None:
+    index, points = SpatialIndex(Granularity(split_rows=200, merge_rows=60)), skewed(5000)
+    index.insert(np.arange(5000), *points.T)
+    index.adjust_now(0.0)
+    told = index.described()
+    assert len({one["id"] for one in told}) == len(told)
+    boxes, rows = np.array([one["box"] for one in told]), np.array([one["rows"] for one in told])
+    off = []
+    for x, y, w, h in np.random.default_rng(0).random((200, 4)):
+        box = (x, y, min(1.0, x + w), min(1.0, y + h))
+        estimate, truth = estimated(boxes, rows, box), len(in_box(*points.T, box))
+        assert estimate.least <= truth <= estimate.most
+        assert estimate.least <= estimate.about <= estimate.most
+        off.append(abs(estimate.about - truth))
+    assert np.mean(off) < 200
+    assert estimated(boxes, rows, (-9.0, -9.0, 9.0, 9.0)) == (5000, 5000.0, 5000)
 
 
 def test_queries_fade() -> None:
