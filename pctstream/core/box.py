@@ -24,7 +24,7 @@ import numpy as np
 
 from pctstream.core.axis import cell_of
 from pctstream.core.lanes import compiled, inlined
-from pctstream.core.membership import PAGE, SHIFT
+from pctstream.core.pages import PAGE, SHIFT
 
 ALL, EMPTY, SCANNED = 0, 1, 2
 HOW = ("all", "empty", "scanned")

@@ -15,7 +15,7 @@ import numpy as np
 from pctstream.core.box import DEEPEST
 from pctstream.core.geography import metres, metres_to_box
 from pctstream.core.lanes import compiled, inlined
-from pctstream.core.membership import PAGE, SHIFT
+from pctstream.core.pages import PAGE, SHIFT
 
 
 @inlined

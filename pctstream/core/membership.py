@@ -1,15 +1,8 @@
-"""Which rows each region has: their keys and positions, in pages, and where each key is.
+"""Which rows each region has: they come, go, move, and change their region.
 
 Theory
 ------
-**Pages.** Columns x, y and key are one large array each, dealt out in pages of `PAGE` rows. A region has a
-list of pages of which only the first (`head`) may be partly filled, so that a scan reads straight
-through memory, a row that comes is appended, and for one that goes the region's last row takes its
-place. A page says whose it is, so a row's region is known from its slot alone.
-
-**Slots.** A row's slot is its place in the columns. A table of (key, slot), open addressing with linear
-probing, says where a key is; the key is the caller's: any int64. Whoever takes out an entry closes the
-gap, so the table has no tombstones.
+How they are kept is in `core.pages`.
 
 **Handing down.** A node that was just cut still has its rows. They are handed down in slices of as many
 rows as the caller likes: each is taken from the end and appended to the region below in which it lies.
@@ -22,98 +15,37 @@ partly filled ones are moved.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pctstream.core.kernels import Float64, Int64
 from pctstream.core.lanes import compiled, inlined
-from pctstream.core.regions import NONE, Regions, locate
-
-SHIFT = 8
-PAGE = 1 << SHIFT
-_ABSENT = -1
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)
-
-
-class Pages(NamedTuple):
-    """The columns, whose each page is and which follows; `free` is a stack of pages, `top` its height."""
-
-    x: Any
-    y: Any
-    key: Any
-    owner: Any
-    following: Any
-    free: Any
-    top: Any
-
-
-@inlined
-def _home(table: Any, key: int) -> Any:
-    """Where the search for a key begins: the high bits of a product, as many as the table has."""
-    return np.int64((np.uint64(key) * _SPREAD) >> np.uint64(32)) & (table.shape[0] - 1)
-
-
-@inlined
-def _entry(table: Any, key: int) -> Any:
-    """The key's entry, or the empty one in which it would be."""
-    mask = table.shape[0] - 1
-    e = _home(table, key)
-    while table[e, 1] != _ABSENT and table[e, 0] != key:
-        e = (e + 1) & mask
-    return e
-
-
-@inlined
-def _forget(table: Any, e: int) -> None:
-    """Takes an entry out; later ones of the same run move up."""
-    mask = table.shape[0] - 1
-    gap, e = e, (e + 1) & mask
-    while table[e, 1] != _ABSENT:
-        if ((e - _home(table, table[e, 0])) & mask) >= ((e - gap) & mask):
-            table[gap, 0], table[gap, 1] = table[e, 0], table[e, 1]
-            gap = e
-        e = (e + 1) & mask
-    table[gap, 1] = _ABSENT
-
-
-@inlined
-def _append(nodes: Any, pages: Any, node: int, x: float, y: float, key: int) -> Any:
-    """Puts a row at the end of a region; its slot."""
-    rows = nodes.rows[node]
-    if rows & (PAGE - 1) == 0:
-        pages.top[0] -= 1
-        page = pages.free[pages.top[0]]
-        pages.owner[page] = node
-        pages.following[page] = nodes.head[node]
-        nodes.head[node] = page
-    slot = (nodes.head[node] << SHIFT) | (rows & (PAGE - 1))
-    pages.x[slot], pages.y[slot], pages.key[slot] = x, y, key
-    nodes.rows[node] = rows + 1
-    return slot
-
-
-@inlined
-def _pop(nodes: Any, pages: Any, node: int) -> Any:
-    """Takes the region's last row off; the slot in which it still can be read."""
-    rows = nodes.rows[node] - 1
-    nodes.rows[node] = rows
-    page = nodes.head[node]
-    if rows & (PAGE - 1) == 0:
-        nodes.head[node] = pages.following[page]
-        pages.free[pages.top[0]] = page
-        pages.top[0] += 1
-    return (page << SHIFT) | (rows & (PAGE - 1))
+from pctstream.core.pages import EMPTY, PAGE, SHIFT, Pages, append, entry, forget, pop
+from pctstream.core.regions import Regions, locate
 
 
 @inlined
 def _take(nodes: Any, pages: Any, table: Any, slot: int) -> None:
-    """Takes any row out: the last of its region comes into its place."""
-    last = _pop(nodes, pages, pages.owner[slot >> SHIFT])
+    """Takes any row out: the last of its region comes into its place. Its entry is the caller's."""
+    last = pop(nodes, pages, pages.owner[slot >> SHIFT])
     if last != slot:
+        # looked up first: an entry is told by the key that its slot has
+        e = entry(table, pages, pages.key[last])
         pages.x[slot], pages.y[slot] = pages.x[last], pages.y[last]
         pages.key[slot] = pages.key[last]
-        table[_entry(table, pages.key[slot]), 1] = slot
+        table[e] = slot + 1
+
+
+@inlined
+def _shift(nodes: Any, pages: Any, table: Any, node: int, target: int, down: bool) -> None:
+    """The node's last row goes to another, or to the region below it in which it lies."""
+    slot = pop(nodes, pages, node)
+    x, y, key = pages.x[slot], pages.y[slot], pages.key[slot]
+    e = entry(table, pages, key)
+    if down:
+        target = locate(nodes, node, x, y)
+    table[e] = append(nodes, pages, target, x, y, key) + 1
 
 
 @compiled
@@ -123,14 +55,14 @@ def _insert(
     """Appends rows; the positions of those that were there under the same key go to `old`: how many."""
     moved = 0
     for r in range(keys.shape[0]):
-        e = _entry(table, keys[r])
-        if table[e, 1] != _ABSENT:
-            slot = table[e, 1]
+        e = entry(table, pages, keys[r])
+        if table[e] != EMPTY:
+            slot = table[e] - 1
             old[0, moved], old[1, moved] = pages.x[slot], pages.y[slot]
             moved += 1
             _take(nodes, pages, table, slot)
         node = locate(nodes, root, x[r], y[r])
-        table[e, 0], table[e, 1] = keys[r], _append(nodes, pages, node, x[r], y[r], keys[r])
+        table[e] = append(nodes, pages, node, x[r], y[r], keys[r]) + 1
     return moved
 
 
@@ -138,14 +70,14 @@ def _insert(
 def _delete(nodes: Any, pages: Any, table: Any, keys: Any, old: Any) -> Any:
     gone = 0
     for r in range(keys.shape[0]):
-        e = _entry(table, keys[r])
-        if table[e, 1] == _ABSENT:
+        e = entry(table, pages, keys[r])
+        if table[e] == EMPTY:
             continue
-        slot = table[e, 1]
+        slot = table[e] - 1
         old[0, gone], old[1, gone] = pages.x[slot], pages.y[slot]
         gone += 1
+        forget(table, pages, e)
         _take(nodes, pages, table, slot)
-        _forget(table, _entry(table, keys[r]))
     return gone
 
 
@@ -153,19 +85,14 @@ def _delete(nodes: Any, pages: Any, table: Any, keys: Any, old: Any) -> Any:
 def _hand_down(nodes: Any, pages: Any, table: Any, node: int, most: int) -> Any:
     moved = min(most, nodes.rows[node])
     for _ in range(moved):
-        slot = _pop(nodes, pages, node)
-        x, y, key = pages.x[slot], pages.y[slot], pages.key[slot]
-        below = locate(nodes, node, x, y)
-        table[_entry(table, key), 1] = _append(nodes, pages, below, x, y, key)
+        _shift(nodes, pages, table, node, node, True)
     return moved
 
 
 @compiled
 def _hand_up(nodes: Any, pages: Any, table: Any, child: int, parent: int) -> None:
     while nodes.rows[child] & (PAGE - 1) != 0:
-        slot = _pop(nodes, pages, child)
-        x, y, key = pages.x[slot], pages.y[slot], pages.key[slot]
-        table[_entry(table, key), 1] = _append(nodes, pages, parent, x, y, key)
+        _shift(nodes, pages, table, child, parent, False)
     while nodes.rows[child] > 0:
         page, head = nodes.head[child], nodes.head[parent]
         nodes.head[child] = pages.following[page]
@@ -179,11 +106,17 @@ def _hand_up(nodes: Any, pages: Any, table: Any, child: int, parent: int) -> Non
 
 
 @compiled
-def _rehash(old: Any, table: Any) -> None:
-    for e in range(old.shape[0]):
-        if old[e, 1] != _ABSENT:
-            at = _entry(table, old[e, 0])
-            table[at, 0], table[at, 1] = old[e, 0], old[e, 1]
+def _fill(nodes: Any, pages: Any, table: Any) -> None:
+    """Enters all rows into an empty table, page by page: the keys are read in order."""
+    for node in range(nodes.rows.shape[0]):
+        page, left = nodes.head[node], nodes.rows[node]
+        fill = left & (PAGE - 1)
+        fill = PAGE if fill == 0 else fill
+        while left > 0:
+            for slot in range(page << SHIFT, (page << SHIFT) + fill):
+                table[entry(table, pages, pages.key[slot])] = slot + 1
+            left -= fill
+            page, fill = pages.following[page], PAGE
 
 
 @compiled
@@ -195,6 +128,13 @@ def _members(nodes: Any, pages: Any, node: int, slots: Any) -> None:
             slots[n] = (page << SHIFT) | i
             n += 1
         page, fill = pages.following[page], PAGE
+
+
+def _longer(column: Any, more: int) -> Any:
+    """A copy with room at the end that the system need not yet provide."""
+    longer = np.empty(len(column) + more, column.dtype)
+    longer[: len(column)] = column
+    return longer
 
 
 class Membership:
@@ -218,7 +158,7 @@ class Membership:
             np.zeros(0), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64),
             np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64),
         )  # fmt: skip
-        self._table: Int64 = np.full((1024, 2), _ABSENT, np.int64)
+        self._table = np.zeros(1024, np.int32)
         self._rows = 0
 
     def __len__(self) -> int:
@@ -230,10 +170,8 @@ class Membership:
         if (needed := rows // PAGE + min(rows, len(self.regions)) + 1) > free:
             n = len(pages.owner)
             more = max(needed, n)
-            x, y, key = (np.concatenate([a, np.zeros(more << SHIFT, a.dtype)]) for a in pages[:3])
-            owner, following, stack = (
-                np.concatenate([a, np.full(more, NONE, np.int64)]) for a in pages[3:6]
-            )
+            x, y, key = (_longer(column, more << SHIFT) for column in pages[:3])
+            owner, following, stack = (_longer(links, more) for links in pages[3:6])
             stack[free : free + more] = np.arange(n + more - 1, n - 1, -1)
             top = np.array([free + more], np.int64)
             self.pages = Pages(x, y, key, owner, following, stack, top)
@@ -241,9 +179,8 @@ class Membership:
         while (self._rows + rows) * 2 > size:
             size *= 2
         if size > len(self._table):
-            table = np.full((size, 2), _ABSENT, np.int64)
-            _rehash(self._table, table)
-            self._table = table
+            self._table = np.zeros(size, np.int32)
+            _fill(self.regions.nodes, self.pages, self._table)
 
     def insert(self, keys: Int64, x: Float64, y: Float64) -> Float64:
         """Puts rows in; the former positions f64[2, m] of those that moved: their key was there."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pctstream.core.membership import PAGE
+from pctstream.core.pages import PAGE
 from pctstream.core.regions import LEAF, area
 from pctstream.core.spatial import SpatialIndex
 
@@ -48,8 +48,9 @@ def whole(index: SpatialIndex) -> dict[int, int]:
     leaves, box = index.regions.leaves(), nodes.box[[index.regions.root]]
     assert np.isclose(area(nodes.box[leaves]), area(box), rtol=1e-9)
     assert sum(rows for _, rows in index.regions.listed()) == len(found) == len(index)
-    entries = members._table[members._table[:, 1] >= 0]
-    assert len(entries) == len(index) and (pages.key[entries[:, 1]] == entries[:, 0]).all()
+    entries = members._table[members._table > 0] - 1
+    assert len(set(entries.tolist())) == len(entries) == len(index)
+    assert set(pages.key[entries].tolist()) == found.keys()
     every = np.concatenate([members.members(n) for n in np.flatnonzero(nodes.axis >= LEAF)])
     counts = index.density_map.scanned(pages.x[every], pages.y[every])
     assert np.array_equal(index.density_map.counts, counts)

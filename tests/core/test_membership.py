@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from core.points import whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pctstream.core.granularity import Granularity
-from pctstream.core.membership import PAGE
+from pctstream.core.pages import PAGE
 from pctstream.core.spatial import SpatialIndex
 
 STEPS = st.lists(st.tuples(st.sampled_from("iiimdddchj"), st.integers(0, 2**30)), max_size=30)
@@ -52,6 +53,18 @@ def test_every_row_is_where_the_dictionary_says(steps: list[tuple[str, int]]) ->
         found.keys.tolist(), zip(found.x.tolist(), found.y.tolist(), strict=True), strict=True
     )
     assert dict(said) == there and len(found.keys) == len(there)
+
+
+@pytest.mark.parametrize("step", [1, 3, 2**16, 2**31, 2**32, 2**40, 2**48 + 1, -(2**33)])
+def test_keys_of_any_pattern_are_spread(step: int) -> None:
+    """Half a table of 32,768 entries: a search meets two or three, not hundreds."""
+    index = SpatialIndex()
+    keys = np.arange(16_000) * step
+    index.insert(keys, np.zeros(16_000), np.zeros(16_000))
+    full = np.flatnonzero(index.members._table)
+    runs = np.split(full, np.flatnonzero(np.diff(full) > 1) + 1)
+    assert len(index.members._table) == 32_768
+    assert np.mean([len(run) for run in runs]) < 4 and max(map(len, runs)) < 200
 
 
 def test_keys_that_collide_and_the_same_key_twice_in_a_call() -> None:
