@@ -192,7 +192,7 @@ def _split(
             done.deny("split", name, rows, why)
         if cut is None:
             continue
-        # each line makes two nodes; all but the region itself are new
+        # a region goes, and one more come than there are lines
         if not budget.allows(budget.cost(rows, cutter.made + 2)):
             done.deny("split", name, rows, "budget")
             continue
@@ -232,6 +232,8 @@ def _merge(
             continue
         others = [n for n in regions.partners(node) if n not in made]
         others = [n for n in others if counts.get(n, np.inf) < config.merge_rows]
+        # what is asked most there will count for all: that must not make them split again
+        others = [n for n in others if _together(regions, factor, node, n) < 2 * config.merge_rows]
         others.sort(key=lambda n: nearness(regions, node, n))
         allowed = [n for n in others if _fits(regions, config, node, n)]
         name, rows = regions.name(node), int(regions.nodes.rows[node])
@@ -254,6 +256,12 @@ def _merge(
             _charge(budget, done, 0, 0, (yield Slice("merge", regions.name(above), unseen)))
             unseen = 0
     return done
+
+
+def _together(regions: Regions, factor: dict[int, float], a: int, b: int) -> float:
+    """How much two regions count as one."""
+    rows = float(regions.nodes.rows[a] + regions.nodes.rows[b])
+    return rows * max(factor[a], factor[b])
 
 
 def _fits(regions: Regions, config: Granularity, a: int, b: int) -> bool:

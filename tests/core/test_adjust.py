@@ -159,6 +159,21 @@ def test_the_criteria_choose_different_neighbors() -> None:
         assert other in index.regions.nodes.box[index.regions.leaves()].round(6).tolist()
 
 
+def test_a_hot_and_a_cold_neighbor_do_not_join_to_split_again() -> None:
+    limits = Granularity(split_rows=100, merge_rows=40, query_half_life_s=1e9)
+    index = SpatialIndex(limits, bounds=(0.0, 0.0, 2.0, 2.0))
+    half = (1, 1.0, None, None)
+    index.regions.cut(index.regions.root, (0, 1.0, half, half))
+    x = np.repeat([0.5, 1.5], [2, 36])
+    index.insert(np.arange(38), x, np.full(38, 0.5))
+    index.box((1.5, 1.2, 1.9, 1.3))
+    for _ in range(50):
+        index.box((0.4, 0.4, 0.6, 0.6))
+    # each joins the empty one beside it
+    assert [index.adjust_now(float(t)).merges for t in range(3)] == [2, 0, 0]
+    assert sorted(rows for _, rows in index.regions.listed()) == [2, 36]
+
+
 def flipping(budget: float, intervals: int) -> Iterator[tuple[SpatialIndex, Adjusted]]:
     """All rows jump from one corner to the other each interval of 10 s."""
     limits = Granularity(split_rows=200, merge_rows=60, budget_per_min=budget)
