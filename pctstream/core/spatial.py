@@ -254,3 +254,22 @@ class SpatialIndex:
         away = away if self.globe else np.sqrt(away)
         columns = pages.key[slots], pages.x[slots], pages.y[slots]
         return Found(*columns, away, touched, int(nodes.rows[seen].sum()))
+
+
+def warm() -> int:
+    """Every kernel compiled, or read from the cache, before the first row: without it a turn may take 10 s.
+
+    >>> warm()
+    1
+    """
+    x = np.linspace(0.0, 1.0, 600)
+    for globe in (False, True):
+        index = SpatialIndex(Granularity(split_rows=400, merge_rows=150), globe=globe)
+        index.insert(np.arange(600), x, x)
+        index.adjust_now(0.0)
+        index.box((0.2, 0.2, 0.7, 0.7))
+        index.nearest((0.5, 0.5), 3)
+        index.delete(np.arange(10, 600))
+        for now_s in (1.0, 2.0):
+            index.adjust_now(now_s)
+    return len(index.regions.leaves())
