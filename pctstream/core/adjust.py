@@ -135,6 +135,7 @@ def adjust(
 def _leftovers(index: Membership, config: Granularity, budget: Budget, done: Adjusted) -> Work:
     nodes = index.regions.nodes
     for node in np.flatnonzero((nodes.axis >= 0) & (nodes.rows > 0)).tolist():
+        done.touched += int(nodes.rows[node])
         done = yield from _hand_down(index, node, config, budget, done)
     return done
 

@@ -87,7 +87,9 @@ class Cutter:
         if dense and all(same):
             return self._stop("identical")
         if self.limits.pattern == "quadtree" or not dense:
-            wanted = [(axis, (box[axis] + box[axis + 2]) / 2) for axis in self._sides(box, dense)]
+            wanted = self._middles(box, self._sides(box, dense))
+            if dense and not any(self._large_enough(box, *one) for one in wanted):
+                wanted = self._middles(box, [0, 1])
         else:
             spread = [
                 math.inf if s else -float(np.ptp(v)) for v, s in zip((x, y), same, strict=True)
@@ -102,6 +104,9 @@ class Cutter:
         if depth + len(room) > self.limits.max_depth:
             return self._stop("depth")
         return room
+
+    def _middles(self, box: Sequence[float], sides: list[int]) -> list[tuple[int, float]]:
+        return [(axis, (box[axis] + box[axis + 2]) / 2) for axis in sides]
 
     def _sides(self, box: Sequence[float], dense: bool) -> list[int]:
         """Across which sides to cut in the middle."""

@@ -136,6 +136,15 @@ def test_sizes_stay_within_their_bounds(pattern: Pattern) -> None:
     whole(index)
 
 
+@pytest.mark.parametrize("pattern", ["quadtree", "kdtree"])
+def test_rows_on_a_line_are_parted_along_it(pattern: Pattern) -> None:
+    limits = Granularity(pattern, split_rows=100, merge_rows=20, min_size=1e-3, budget_per_min=1e9)
+    index = SpatialIndex(limits)
+    index.insert(np.arange(5000), np.random.default_rng(0).random(5000), np.zeros(5000))
+    assert not settled(index)[0].denied
+    at_rest(index, limits)
+
+
 def test_no_more_regions_than_allowed() -> None:
     index = SpatialIndex(
         Granularity(split_rows=20, merge_rows=1, max_regions=30, budget_per_min=1e9)
