@@ -89,9 +89,14 @@ def select(nodes: Any, root: int, counts: Any, ex: Any, ey: Any, box: Any, subdi
 
 
 @compiled
-def collect(nodes: Any, pages: Any, found: Any, how: Any, rows: int, box: Any) -> Any:
-    """Keys and positions of the rows in the box, of nodes and ways that `select` found."""
-    keys, x, y = np.empty(rows, np.int64), np.empty(rows), np.empty(rows)
+def collect(nodes: Any, pages: Any, found: Any, how: Any, room: int, limit: int, box: Any) -> Any:
+    """Keys and positions of rows in the box, of nodes and ways that `select` found; at most `limit`.
+
+    room: for all rows of these nodes, or for limit + PAGE. Last: the rows compared, and whether there are
+    more in the box.
+    """
+    keys, x, y = np.empty(room, np.int64), np.empty(room), np.empty(room)
+    scanned = 0
     x0, y0, x1, y1 = box
     n = 0
     for f in range(found.shape[0]):
@@ -101,6 +106,8 @@ def collect(nodes: Any, pages: Any, found: Any, how: Any, rows: int, box: Any) -
         fill = left & (PAGE - 1)
         fill = PAGE if fill == 0 else fill
         while left > 0:
+            if n > limit:
+                return keys[:limit], x[:limit], y[:limit], scanned, True
             start = page << SHIFT
             if how[f] == ALL:
                 for i in range(fill):
@@ -113,6 +120,8 @@ def collect(nodes: Any, pages: Any, found: Any, how: Any, rows: int, box: Any) -
                     # stored in any case, kept if it lies in the box: no branch to be guessed wrong
                     keys[n], x[n], y[n] = pages.key[slot], u, v
                     n += (x0 <= u) & (u <= x1) & (y0 <= v) & (v <= y1)
+                scanned += fill
             left -= fill
             page, fill = pages.following[page], PAGE
-    return keys[:n], x[:n], y[:n]
+    end = min(n, limit)
+    return keys[:end], x[:end], y[:end], scanned, n > limit

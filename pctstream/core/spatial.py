@@ -24,11 +24,13 @@ from pctstream.core.granularity import Granularity
 from pctstream.core.kernels import Float64, Int64
 from pctstream.core.membership import Membership
 from pctstream.core.pace import Pace
+from pctstream.core.pages import PAGE
 from pctstream.core.regions import Regions
 from pctstream.errors import QueryRefused
 
 _NO_COUNTS = np.zeros((0, 0), np.int64)
 _NO_EDGES = np.zeros(2)
+EVERY = 2**62
 NEAREST = 1000
 """Rows that one question for the nearest may ask for."""
 
@@ -67,6 +69,8 @@ class Found:
     """Only if asked for."""
     scanned: int
     """Rows that were compared."""
+    truncated: bool = False
+    """Whether the box has more rows than were asked for."""
 
 
 class SpatialIndex:
@@ -191,21 +195,26 @@ class SpatialIndex:
             took = clock() - began if clock else None
 
     def box(
-        self, box: tuple[float, ...], *, subdivide: bool = True, explain: bool = False
-    ) -> Found:
-        """The rows with x0 <= x <= x1 and y0 <= y <= y1, in no particular order.
+        self, box: tuple[float, ...], *, limit: int = EVERY, subdivide: bool = True,
+        explain: bool = False,
+    ) -> Found:  # fmt: skip
+        """At most `limit` rows with x0 <= x <= x1 and y0 <= y <= y1, in no particular order.
 
         On the globe a box with x0 > x1 crosses the antimeridian. QueryRefused for what is no box.
         """
-        parts = [self._box(part, subdivide, explain) for part in boxes_of(box, globe=self.globe)]
+        parts: list[Found] = []
+        for part in boxes_of(box, globe=self.globe):
+            left = limit - sum(len(found.keys) for found in parts)
+            parts.append(self._box(part, left, subdivide, explain))
         if len(parts) == 1:
             return parts[0]
         keys = np.concatenate([part.keys for part in parts])
         x, y = np.concatenate([p.x for p in parts]), np.concatenate([p.y for p in parts])
         touched = tuple(one for part in parts for one in part.touched)
-        return Found(keys, x, y, np.zeros(0), touched, sum(part.scanned for part in parts))
+        scanned, truncated = sum(p.scanned for p in parts), any(p.truncated for p in parts)
+        return Found(keys, x, y, np.zeros(0), touched, scanned, truncated)
 
-    def _box(self, part: tuple[float, ...], subdivide: bool, explain: bool) -> Found:
+    def _box(self, part: tuple[float, ...], limit: int, subdivide: bool, explain: bool) -> Found:
         members, box = self.members, np.array(part)
         nodes, root = members.regions.nodes, members.regions.root
         counts, ex, ey = _NO_COUNTS, _NO_EDGES, _NO_EDGES
@@ -213,10 +222,10 @@ class SpatialIndex:
             first, second = self.density_map.axes
             counts, ex, ey = self.density_map.counts, first.edges, second.edges
         found, how, rows = select(nodes, root, counts, ex, ey, box, subdivide)
-        keys, x, y = collect(nodes, members.pages, found, how, rows, box)
-        scanned = int(nodes.rows[found[how == SCANNED]].sum())
+        room = min(rows, limit + PAGE)
+        keys, x, y, *told = collect(nodes, members.pages, found, how, room, limit, box)
         touched = self._touched(found, how, box) if explain else ()
-        return Found(keys, x, y, np.zeros(0), touched, scanned)
+        return Found(keys, x, y, np.zeros(0), touched, *told)
 
     def _touched(self, found: Int64, how: Any, box: Float64) -> tuple[Touched, ...]:
         nodes, regions, out = self.regions.nodes, self.regions, []

@@ -233,6 +233,23 @@ def test_fewer_rows_are_compared_than_by_the_best_grid_also_after_the_queries_mo
     whole(index)
 
 
+def test_a_limit_is_kept_and_told() -> None:
+    index, points = SpatialIndex(Granularity(split_rows=500, merge_rows=100)), skewed(5000)
+    index.insert(np.arange(5000), *points.T)
+    index.adjust_now(0.0)
+    for box in ((0.0, 0.0, 1.0, 1.0), (0.1, 0.1, 0.8, 0.7), (-1.0, -1.0, 3.0, 3.0)):
+        inside = set(in_box(*points.T, box).tolist())
+        for limit in (0, 1, 255, 256, 257, 1000, len(inside) - 1, len(inside), len(inside) + 1):
+            found = index.box(box, limit=limit)
+            assert len(found.keys) == min(limit, len(inside)) == len(set(found.keys.tolist()))
+            assert set(found.keys.tolist()) <= inside
+            assert found.truncated == (len(inside) > limit)
+    globe = SpatialIndex(globe=True)
+    globe.insert(np.arange(4), np.array([179.0, 179.5, -179.0, -179.5]), np.zeros(4))
+    found = globe.box((178.0, -1.0, -178.0, 1.0), limit=3)
+    assert len(found.keys) == 3 and found.truncated
+
+
 def test_regions_alone_bound_what_a_box_has() -> None:
     index, points = SpatialIndex(Granularity(split_rows=200, merge_rows=60)), skewed(5000)
     index.insert(np.arange(5000), *points.T)
