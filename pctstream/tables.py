@@ -3,7 +3,8 @@
 A record on `.state` is absolute: it says how things are, true at its ``offset``, and is keyed by its
 entity (`shard:3`, `portion:N0,3`). A record that is older than the one already held is ignored
 (`newer`). A portion's record has all its nodes, so that their counts are of one moment; a cover, which
-never changes, is told once, in pieces (`cover:N0,3,1:0`).
+never changes, is told once, in pieces (`cover:N0,3,1:0`). Densities are told in chunks
+(`density:N0,3:7`), scores whole (`drift:N0,3`): the `offset` of both is the window behind their last.
 
 Two readers fold it: the state agent into Faust's tables, a worker's own share of them; and the
 follower of every worker into `ReadModel`, complete, because any worker answers for the whole tree, also
@@ -22,12 +23,13 @@ from typing import Any
 import orjson
 
 from pctstream.core import life
+from pctstream.core.chunks import windows_of
 from pctstream.core.cover import Cover
 from pctstream.core.names import Path, node_path
 from pctstream.errors import DataLoss
 
 Record = Mapping[str, Any]
-NAMES = ("nodes", "portions", "metrics")
+NAMES = ("nodes", "portions", "density", "drift", "metrics")
 
 
 def key_of(record: Record) -> str:
@@ -36,7 +38,9 @@ def key_of(record: Record) -> str:
         return f"shard:{record['shard']}"
     if record["kind"] == "cover":
         return f"cover:{record['node']}:{record['piece']}"
-    return f"portion:{record['portion']}"
+    if record["kind"] == "density":
+        return f"density:{record['node']}:{record['chunk']}"
+    return f"{record['kind']}:{record['portion']}"
 
 
 def newer(record: Record, held: Record | None) -> bool:
@@ -54,6 +58,8 @@ def newer(record: Record, held: Record | None) -> bool:
 
 
 def _place(record: Record) -> tuple[int, int, int]:
+    if "author" in record:
+        return record["author"], record["offset"], 0
     return record["epoch"], record["offset"], _steps(record.get("nodes", record))
 
 
@@ -74,6 +80,9 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
         where = {k: record[k] for k in ("offset", "epoch", "time")} | {"shard": record["owner"]}
         for node in nodes_of(record):
             yield "nodes", node.pop("name"), node | where
+        return
+    if record.get("kind") in ("density", "drift"):
+        yield record["kind"], key_of(record).partition(":")[2], dict(record)
         return
     if record.get("kind") != "shard":
         return
@@ -111,6 +120,10 @@ FIELDS = {
     "shard": ("shard", "worker", "epoch", "offset", "time", "inputs", "root", "metrics"),
     "portion": ("portion", "owner", "worker", "epoch", "offset", "time", "marks", "nodes"),
     "cover": ("node", "hash", "worker", "piece", "pieces", "data"),
+    "density": ("node", "leaf", "author", "worker", "chunk", "first", "offset", "window_s", "at",
+                "counters", "open", "windows"),
+    "drift": ("portion", "author", "worker", "offset", "time", "score", "parts", "forecast",
+              "history"),
 }
 """What a record of each kind must say to be one."""
 
@@ -172,19 +185,23 @@ class ReadModel:
         with self._lock:
             return self._records.get(key)
 
-    def shards(self) -> dict[int, Record]:
+    def of(self, *kinds: str) -> list[Record]:
+        """The last records of these kinds."""
         with self._lock:
             records = list(self._records.values())
-        return {r["shard"]: r for r in records if r["kind"] == "shard"}
+        return [r for r in records if r["kind"] in kinds]
+
+    def shards(self) -> dict[int, Record]:
+        return {r["shard"]: r for r in self.of("shard")}
 
     def portions(self) -> dict[str, Record]:
-        with self._lock:
-            records = list(self._records.values())
-        return {r["portion"]: r for r in records if r["kind"] == "portion"}
+        return {r["portion"]: r for r in self.of("portion")}
 
     def table(self, name: str) -> dict[str, dict[str, Any]]:
         """A table as it is, keys in order."""
         with self._lock:
             records = list(self._records.values())
         rows = [(k, v) for r in records for table, k, v in entries(r) if table == name]
+        if name == "density":
+            rows = [(k, v | {"windows": [w._asdict() for w in windows_of(v)]}) for k, v in rows]
         return dict(sorted(rows))

@@ -98,7 +98,7 @@ class Worker:
         self.metrics.registry.register(Gauges(self))
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="turn")
         self.agents.bind(self.take, self._pool)
-        self._logs = [
+        self.logs = [
             Follower(client.consumer(cfg, f"{self.name}-{kind}"), f"{cfg.tree.name}.{kind}",
                      fold, self.fatal)
             for kind, fold in (("routing", self._on_routing), ("state", self._on_state))
@@ -115,7 +115,7 @@ class Worker:
         self.inputs.reader.close()
         self.bridge.close()
         self.writer.close()
-        for log in self._logs:
+        for log in self.logs:
             log.close()
         self.agents.unbind()
         self._pool.shutdown(wait=True)
@@ -146,7 +146,7 @@ class Worker:
     @property
     def ready(self) -> str | None:
         """None when this worker serves, else why it does not."""
-        if not all(log.caught_up for log in self._logs):
+        if not all(log.caught_up for log in self.logs):
             return "reading the logs"
         if self._assigned is None:
             return "not in the group yet"
@@ -200,7 +200,7 @@ class Worker:
         ]
         due = [0.0] * len(tasks)
         try:
-            for log in self._logs:
+            for log in self.logs:
                 log.wait(CATCH_UP_S)
             self.routing.check(settings(self.cfg))
             while not self._closing.is_set():

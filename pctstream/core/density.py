@@ -75,6 +75,11 @@ class Density:
         self._open = (0.0, 0.0, 0.0, 0.0)
         self._spread = 1
 
+    @property
+    def next(self) -> int:
+        """The first window that is not closed."""
+        return self._next
+
     def tell(self, at: float, counters: Counters, caught_up: bool = True) -> list[Window]:
         """Counters, true at ``at`` (seconds of the broker's clock): the windows that this closes.
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from pctstream import tables, token
 from pctstream.core.names import node_path
 from pctstream.errors import NotFound, NotReady, Refused
-from pctstream.http import problem, solver
+from pctstream.http import drift, problem, solver
 from pctstream.http.digest import digest
 from pctstream.http.tree import TreeView
 
@@ -42,6 +42,7 @@ def create(worker: Worker) -> FastAPI:
     _tables(app, worker)
     _tree(app, worker)
     _shards(app, worker)
+    drift.add(app, worker.model, worker.cfg.drift.window_s, _page, lambda: _as_of(worker))
     max_level = worker.cfg.tree.max_level
     solver.add(app, max_level, lambda: _view(worker), lambda: _as_of(worker))
     return app
@@ -54,7 +55,7 @@ def _as_of(worker: Worker) -> dict[str, Any]:
 def _view(worker: Worker) -> TreeView:
     return TreeView(
         worker.routing, worker.reporter.all_shards(), worker.reporter.all_portions(),
-        worker.model.covers(), worker.monitor.stalled(),
+        worker.model.covers(), worker.monitor.stalled(), drift.told(worker.model),
     )  # fmt: skip
 
 
