@@ -43,7 +43,9 @@ class Forecasts(Collector):
         bands = [((name, bound), value) for name in shown
                  for bound, value in _band([scores[name]])]  # fmt: skip
         bands += [(("other", bound), value) for bound, value in _band(rest)] if rest else []
-        yield gauge("pct_forecast_rows_per_second", "Expected at the horizon.", "portion bound", bands)
+        yield gauge(
+            "pct_forecast_rows_per_second", "Expected at the horizon.", "portion bound", bands
+        )
         errors = [((name, scores[name].model), mase) for name in shown
                   if (mase := scores[name].mase) is not None]  # fmt: skip
         yield gauge("pct_forecast_mase_ratio", "Error of the forecasts, in errors of the naive one.",

@@ -18,7 +18,7 @@ from broker.system import System, mixture, wait_for
 
 from pctstream.client import Producer
 
-CENTRES, RATE = 4, 400.0
+RATE = 400.0
 WINDOW_S = 0.5
 
 
@@ -44,7 +44,7 @@ class Stream:
                     side = sides[int(rng.random() < self.part)]
                     producer.add(side[rng.integers(len(side))], id=f"s{made}")
                     made += 1
-                producer.flush()
+                producer.seal()
         self._one.fed += made
 
     def stop(self) -> None:
@@ -69,14 +69,24 @@ def streaming(broker: Any, tmp_path: Path) -> Iterator[tuple[System, Stream]]:
     one.stop()
 
 
-def rates(one: System, number: int, name: str) -> list[dict[str, Any]]:
+def windows(one: System, number: int, name: str) -> list[dict[str, Any]]:
+    """The densities of a portion, as this worker shows them."""
     return list(one.get(f"/v1/drift/{name}", number)["density"])
 
 
-def scored(one: System) -> list[int]:
+def share(one: System, number: int, names: list[str]) -> float:
+    """The larger portion's part of the rows of the last windows."""
+    last = [windows(one, number, name)[-3:] for name in names]
+    rows = [sum(w["rows_s"] for w in some) for some in last]
+    return float(max(rows) / sum(rows))
+
+
+def tells(one: System) -> list[int]:
     """The workers that tell of drift as metrics."""
     alive = [n for n, w in one.workers.items() if w.poll() is None]
-    texts = {n: httpx.get(f"http://127.0.0.1:{one.ports[n]}/metrics", timeout=5).text for n in alive}
+    texts = {
+        n: httpx.get(f"http://127.0.0.1:{one.ports[n]}/metrics", timeout=5).text for n in alive
+    }
     return [n for n, text in texts.items() if re.search(r"^pct_drift_score\{", text, re.M)]
 
 
@@ -85,7 +95,35 @@ def test_a_shift_is_seen_everywhere_and_outlives_its_worker(
 ) -> None:
     one, stream = streaming
     names = [p["portion"] for p in one.get("/v1/portions")["portions"]]
-    wait_for("windows of both", lambda: all(len(rates(one, n, p)) >= 24 for n in (0, 1) for p in names))
-    stream.part = 0.9
-    print(rates(one, 0, names[0]), rates(one, 0, names[1]))
-    (author,) = wait_for("one tells of it", lambda: scored(one))
+    wait_for("windows", lambda: all(len(windows(one, n, p)) >= 20 for n in (0, 1) for p in names))
+    shifted, stream.part = time.time(), 0.9
+    for number in (0, 1):
+        wait_for("the shift", lambda n=number: share(one, n, names) > 0.8, 20.0)
+        wait_for("who sees it", lambda n=number: all(any(
+            e["t"] > shifted - 1 and e["series"] == "rows_s" for e in
+            one.get(f"/v1/drift/{name}", n)["detectors"]) for name in names), 20.0)  # fmt: skip
+        shown = {d["portion"]: d for d in one.get("/v1/drift", number)["drift"]}
+        portions = {p["portion"]: p for p in one.get("/v1/portions", number)["portions"]}
+        assert set(shown) == set(portions) == set(names)
+        for name, drift in shown.items():
+            assert len(drift["forecast"]) == 6 and drift["model"]
+            assert all(0 <= f["low"] <= f["rows_s"] <= f["high"] for f in drift["forecast"])
+            assert portions[name]["drift_score"] >= 0.0
+        assert one.get("/v1/tables/drift", number)["rows"].keys() == set(names)
+    (agent,) = tells(one)
+    one.kill(agent)
+    died, other = time.time(), 1 - agent
+    wait_for("the other one goes on", lambda: tells(one) == [other] and all(
+        windows(one, other, name)[-1]["t"] > died + 3.0 for name in names), 40.0)  # fmt: skip
+    for name, part in zip(names, sorted_parts(one, other, names), strict=True):
+        found = windows(one, other, name)
+        gaps = {round((b["t"] - a["t"]) / WINDOW_S) for a, b in itertools.pairwise(found)}
+        assert gaps == {1}
+        since = [w["rows_s"] for w in found if w["t"] >= died - 1.0]
+        assert 0.3 * part * RATE < min(since) and max(since) < 2.5 * part * RATE, found
+
+
+def sorted_parts(one: System, number: int, names: list[str]) -> list[float]:
+    """0.9 for the portion that gets most, 0.1 for the other."""
+    rows = [sum(w["rows_s"] for w in windows(one, number, name)[-6:]) for name in names]
+    return [0.9 if r == max(rows) else 0.1 for r in rows]
