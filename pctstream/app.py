@@ -34,7 +34,7 @@ from pctstream.http.server import Server
 from pctstream.known import known_portions
 
 TABLE_MEMORY = {"block_cache_size": 8 << 20, "write_buffer_size": 4 << 20, "max_open_files": 64}
-"""Bytes, bytes, files of each RocksDB of a Faust table: S partitions x 3 tables must stay small."""
+"""Bytes, bytes, files of each RocksDB of a Faust table: S partitions x 5 tables must stay small."""
 
 
 def configured(env: Mapping[str, str]) -> Config:
