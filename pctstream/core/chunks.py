@@ -9,7 +9,7 @@ Windows are float32 columns in base64: of 1,000 portions an hour is 20 MB at eve
 JSON it would be 200.
 
 >>> density = Density(5.0)
->>> for t in range(400): _ = density.tell(t + 1.0, Counters(10 * t, 640 * t, 5.0 * t, t))
+>>> for t in range(400): _ = density.tell(t + 1.0, Counters(10 * t, 640 * t, 5.0 * t, 5 * t))
 >>> records = chunks("N0,3", density, since=0)
 >>> [(r["chunk"], r["first"], r["offset"]) for r in records], len(records[0]["windows"])
 ([(0, 1, 60), (1, 60, 80)], 1576)
