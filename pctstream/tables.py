@@ -4,7 +4,8 @@ A record on `.state` is absolute: it says how things are, true at its ``offset``
 entity (`shard:3`, `portion:N0,3`). A record that is older than the one already held is ignored
 (`newer`). A portion's record has all its nodes, so that their counts are of one moment; a cover, which
 never changes, is told once, in pieces (`cover:N0,3,1:0`). Densities are told in chunks
-(`density:N0,3:7`), scores whole (`drift:N0,3`): the `offset` of both is the window behind their last.
+(`density:N0,3:7`; of a leaf by its slot, `density:12:1`), scores whole (`drift:N0,3`): the `offset` of
+both is the window behind their last.
 
 Two readers fold it: the state agent into Faust's tables, a worker's own share of them; and the
 follower of every worker into `ReadModel`, complete, because any worker answers for the whole tree, also
@@ -39,7 +40,7 @@ def key_of(record: Record) -> str:
     if record["kind"] == "cover":
         return f"cover:{record['node']}:{record['piece']}"
     if record["kind"] == "density":
-        return f"density:{record['node']}:{record['chunk']}"
+        return f"density:{record['slot']}:{record['chunk']}"
     return f"{record['kind']}:{record['portion']}"
 
 
@@ -82,7 +83,8 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield "nodes", node.pop("name"), node | where
         return
     if record.get("kind") in ("density", "drift"):
-        yield record["kind"], key_of(record).partition(":")[2], dict(record)
+        chunk = f":{record['chunk']}" if record["kind"] == "density" else ""
+        yield record["kind"], record.get("node", record.get("portion")) + chunk, dict(record)
         return
     if record.get("kind") != "shard":
         return
@@ -91,6 +93,13 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "nodes", f"N0@{shard}", root | {"shard": shard}
     metrics = record["metrics"] | {k: record[k] for k in ("offset", "epoch", "time")}
     yield "metrics", f"shard:{shard}", metrics
+
+
+def shown(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry of a table as a view shows it: windows as numbers."""
+    if "windows" not in entry:
+        return entry
+    return entry | {"windows": [window._asdict() for window in windows_of(entry)]}
 
 
 def nodes_of(record: Record) -> Iterator[dict[str, Any]]:
@@ -120,32 +129,11 @@ FIELDS = {
     "shard": ("shard", "worker", "epoch", "offset", "time", "inputs", "root", "metrics"),
     "portion": ("portion", "owner", "worker", "epoch", "offset", "time", "marks", "nodes"),
     "cover": ("node", "hash", "worker", "piece", "pieces", "data"),
-    "density": (
-        "node",
-        "leaf",
-        "author",
-        "worker",
-        "chunk",
-        "first",
-        "offset",
-        "window_s",
-        "at",
-        "counters",
-        "open",
-        "windows",
-    ),
-    "drift": (
-        "portion",
-        "author",
-        "worker",
-        "offset",
-        "time",
-        "score",
-        "parts",
-        "forecast",
-        "history",
-    ),
-}
+    "density": ("node", "leaf", "slot", "author", "worker", "chunk", "first", "offset", "window_s", "at",
+                "counters", "open", "windows"),
+    "drift": ("portion", "author", "worker", "offset", "time", "score", "parts", "forecast",
+              "history"),
+}  # fmt: skip
 """What a record of each kind must say to be one."""
 
 
@@ -223,6 +211,4 @@ class ReadModel:
         with self._lock:
             records = list(self._records.values())
         rows = [(k, v) for r in records for table, k, v in entries(r) if table == name]
-        if name == "density":
-            rows = [(k, v | {"windows": [w._asdict() for w in windows_of(v)]}) for k, v in rows]
         return dict(sorted(rows))

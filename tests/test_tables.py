@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pctstream import tables
 from pctstream.core.chunks import chunks
 from pctstream.core.density import Counters, Density
 from pctstream.tables import ReadModel
@@ -67,8 +68,8 @@ def test_densities_are_shown_as_numbers_by_node_and_chunk() -> None:
     for t in range(400):
         density.tell(t + 1.0, Counters(10 * t, 640 * t, 5.0 * t, t))
     for record in chunks("N0,3", density, 0):
-        model.fold(record | {"author": 1, "leaf": False})
-    shown = model.table("density")
+        model.fold(record | {"author": 1, "leaf": False, "slot": "N0,3"})
+    shown = {key: tables.shown(value) for key, value in model.table("density").items()}
     assert list(shown) == ["N0,3:0", "N0,3:1"]
     assert [w["number"] for value in shown.values() for w in value["windows"]] == list(range(1, 80))
     assert shown["N0,3:1"]["windows"][0] == {

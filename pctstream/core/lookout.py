@@ -11,6 +11,7 @@ are those of the moment it said so. While a shard is behind with the ingest log 
 told; what came meanwhile is then spread over the time in which it came (`density`).
 
 Leaves of the portions' subtrees have densities too, the `LEAVES` with the most rows, and no forecasts.
+Leaves come and go, so each is told of in one of as many slots, which another takes when it is gone.
 
 Who looks out has a number, larger than those before it: of two records of the same place in a series the
 later author's counts (`tables.newer`), so one that was replaced and wakes changes nothing.
@@ -57,6 +58,7 @@ class Lookout:
         self._backlog = Backlog(self.window_s)
         self._portions: dict[str, Density] = {}
         self._leaves: dict[str, Density] = {}
+        self._slots: dict[str, int] = {}
         self._told: dict[str, int] = {}
         """The next window of each series that is not on `.state` yet."""
 
@@ -77,6 +79,8 @@ class Lookout:
             density = joined(held, self.window_s, LEAF_LENGTH if leaf else LENGTH)
             if density is not None:
                 (self._leaves if leaf else self._portions)[node] = density
+                if leaf:
+                    self._slots[node] = max(held, key=lambda r: int(r["offset"]))["slot"]
                 self._told[node] = density.next
         replay = min(SERIES, REPLAYED // max(1, len(self._portions)))
         for name, density in self._portions.items():
@@ -114,9 +118,14 @@ class Lookout:
 
     def _look_at_leaves(self, leaves: dict[str, tuple[float, Counters]], caught_up: bool) -> None:
         largest = set(nlargest(LEAVES, leaves, key=lambda name: leaves[name][1].rows))
-        self._leaves = {name: d for name, d in self._leaves.items() if name in largest}
-        for name in largest:
+        for gone in self._leaves.keys() - largest:
+            del self._leaves[gone], self._slots[gone]
+            self._told.pop(gone, None)
+        free = iter(sorted(set(range(LEAVES)) - set(self._slots.values())))
+        for name in sorted(largest):
             at, counters = leaves[name]
+            if name not in self._slots:
+                self._slots[name] = next(free)
             density = self._leaves.setdefault(name, Density(self.window_s, LEAF_LENGTH))
             density.tell(at, counters, caught_up)
 
@@ -132,12 +141,13 @@ class Lookout:
         records: list[dict[str, Any]] = []
         for name, density in self._portions.items():
             if self._due(name, density, self._idle(name, density)):
-                records += self._chunks(name, density, leaf=False)
+                records += self._chunks(name, density, {"leaf": False, "slot": name}, LENGTH)
                 if name in self.scores:
                     records.append(self._score(self.scores[name], density.next))
         for name, density in self._leaves.items():
             if self._due(name, density, seldom=True):
-                records += self._chunks(name, density, leaf=True)
+                where = {"leaf": True, "slot": self._slots[name]}
+                records += self._chunks(name, density, where, LEAF_LENGTH)
         return records
 
     def _due(self, name: str, density: Density, seldom: bool) -> bool:
@@ -151,11 +161,12 @@ class Lookout:
         fresh = density.next - self._told.get(name, 0) + 1
         return not any(window.rows for window in list(density.windows)[-fresh:])
 
-    def _chunks(self, name: str, density: Density, leaf: bool) -> list[dict[str, Any]]:
+    def _chunks(
+        self, name: str, density: Density, where: Mapping[str, Any], length: int
+    ) -> list[dict[str, Any]]:
         since, self._told[name] = self._told.get(name, 0), density.next
-        length = LEAF_LENGTH if leaf else LENGTH
         made = chunks(name, density, since, length)
-        return [record | {"leaf": leaf, "author": self.author} for record in made]
+        return [{**record, **where, "author": self.author} for record in made]
 
     def _score(self, score: DriftScore, following: int) -> dict[str, Any]:
         told: dict[str, Any] = _short(score.to_json(self.window_s))

@@ -100,14 +100,15 @@ def _tables(app: FastAPI, worker: Worker) -> None:
         if name not in tables.NAMES:
             raise NotFound(f"no table {name!r}: there are {', '.join(tables.NAMES)}")
         rows, cursor_next = _page(list(worker.model.table(name).items()), limit, cursor)
-        return {"table": name, "rows": dict(rows), "next": cursor_next, "as_of": _as_of(worker)}
+        page = {key: tables.shown(value) for key, value in rows}
+        return {"table": name, "rows": page, "next": cursor_next, "as_of": _as_of(worker)}
 
     @app.get("/v1/tables/{name}/{key}")
     async def entry(name: str, key: str) -> dict[str, Any]:
         found = worker.model.table(name).get(key) if name in tables.NAMES else None
         if found is None:
             raise NotFound(f"no entry {key!r} in the table {name!r}")
-        return {"key": key, "value": found, "as_of": _as_of(worker)}
+        return {"key": key, "value": tables.shown(found), "as_of": _as_of(worker)}
 
 
 def _tree(app: FastAPI, worker: Worker) -> None:

@@ -213,3 +213,32 @@ def test_chunks_are_bounded_and_whole(length: int) -> None:
     again = joined(list(kept.values()), 1.0, length)
     assert again is not None and again.to_json() == density.to_json()
     assert max(len(json.dumps(r)) for r in kept.values()) < 2500
+
+
+def test_leaves_that_come_and_go_share_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pctstream.core.lookout.LEAVES", 4)
+    world, lookout = World(5, 400.0), Lookout(SETTINGS, 1)
+    records = run(world, lookout, 10.0, 150.0)
+    leaves = [r for r in records if r["kind"] == "density" and r["leaf"]]
+    assert {r["slot"] for r in leaves} == {0, 1, 2, 3}
+    # the smallest third of each is child 0: one of them at most is among the four
+    assert len({r["node"] for r in leaves if r["node"].endswith(",1")}) == 3
+    plain = world.portion
+    monkeypatch.setattr(world, "portion", lambda name: split(plain(name)))
+    again = Lookout(SETTINGS, 1)
+    again.restore(records)
+    more = [r for r in run(world, again, 150.0, 400.0) if r["kind"] == "density" and r["leaf"]]
+    assert {r["slot"] for r in more} == {0, 1, 2, 3}
+    assert not [r["node"] for r in more if r["node"].endswith(",1") and r["node"].count(",") == 2]
+    keys = {(r["slot"], r["chunk"]) for r in records + more if r["kind"] == "density"}
+    assert len(keys) <= (3 + 4) * 2
+
+
+def split(record: dict[str, Any]) -> dict[str, Any]:
+    """Its second leaf has split in two."""
+    nodes, rows = record["nodes"], record["nodes"]["rows"][2]
+    columns = {"path": ["", "0", "1", "1,0", "1,1"],
+               "state": ["splitting", "waiting", "splitting", "waiting", "leaf"],
+               "rows": [*nodes["rows"], rows // 2, rows - rows // 2],
+               "mean_distance": [0.5] * 5, "uncovered": [*nodes["uncovered"], 0, 0]}  # fmt: skip
+    return record | {"nodes": columns}
