@@ -80,7 +80,7 @@ class DriftAgent:
     def _look_out(self) -> None:
         worker, drift = self._worker, self._worker.cfg.drift
         settings = {"window_s": drift.window_s, "horizon": drift.horizon, "model": drift.model}
-        lookout = Lookout(settings, int(time.time()))
+        lookout = Lookout(settings, int(time.time()), 2 * worker.cfg.kafka.heartbeat_s)
         lookout.restore(worker.model.of("density", "drift"))
         while not self._stopping.wait(drift.window_s / 2):
             if worker.fenced:

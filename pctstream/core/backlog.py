@@ -5,7 +5,8 @@ is not while a new host works off what came when nobody did, or while N0 routes 
 split: a burst that is none. So a shard is behind from the moment it is silent, has another host, or holds
 rows that are to go down, until its lag is what comes within a window. A shard that merely has too much to
 do is not behind: its load is as high as it looks. After `PATIENCE` windows whoever still lags only has too
-much to do, too.
+much to do, too. Silence must be noticed before another host takes over, whose backlog reaches the
+portions before its first record is read.
 
 >>> backlog = Backlog(window_s=5.0)
 >>> seen = {"time": 9.0, "worker": "a", "root": {"held": []},
@@ -19,11 +20,12 @@ much to do, too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SILENT = 3.0
+SILENT = 1.5
 """Windows without a record: two are told in each."""
 PATIENCE = 24
 """Windows for which a shard may be behind."""
@@ -42,10 +44,12 @@ class _Shard:
 
 
 class Backlog:
-    """Told of the shards' records and of a clock in seconds, whose zero does not matter."""
+    """Told of the shards' records and of a clock in seconds, whose zero does not matter. Who tells
+    nothing for ``silent_s``, or `SILENT` windows if that is less, is silent."""
 
-    def __init__(self, window_s: float) -> None:
+    def __init__(self, window_s: float, silent_s: float = math.inf) -> None:
         self._window_s = window_s
+        self._silent_s = min(SILENT * window_s, silent_s)
         self._shards: dict[int, _Shard] = {}
 
     def look(self, records: Mapping[int, Record], now: float) -> set[int]:
@@ -67,7 +71,7 @@ class Backlog:
         if worker != shard.worker:
             shard.since = now if shard.since is None else shard.since
         if time == shard.time:
-            if now - shard.heard > SILENT * self._window_s and shard.since is None:
+            if now - shard.heard > self._silent_s and shard.since is None:
                 shard.since = now
             return
         came = (done - shard.done) * self._window_s / max(1e-3, time - shard.time)

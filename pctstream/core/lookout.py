@@ -19,6 +19,7 @@ later author's counts (`tables.newer`), so one that was replaced and wakes chang
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Mapping
 from heapq import nlargest
@@ -46,16 +47,19 @@ END_AGE_S = 0.5
 
 
 class Lookout:
-    """Of one tree; ``settings`` are those of the section [drift]; ``author``: its number."""
+    """Of one tree; ``settings`` are those of the section [drift]; ``author``: its number; a shard
+    without a record for ``silent_s`` is silent."""
 
-    def __init__(self, settings: Mapping[str, Any], author: int) -> None:
+    def __init__(
+        self, settings: Mapping[str, Any], author: int, silent_s: float = math.inf
+    ) -> None:
         self.author = author
         self.window_s = float(settings["window_s"])
         self.scores: dict[str, DriftScore] = {}
         self.number = -1
         """The last window of which scores were made."""
         self._drift = Drift(settings)
-        self._backlog = Backlog(self.window_s)
+        self._backlog = Backlog(self.window_s, silent_s)
         self._portions: dict[str, Density] = {}
         self._leaves: dict[str, Density] = {}
         self._slots: dict[str, int] = {}
@@ -175,10 +179,11 @@ class Lookout:
 
 
 def _true_at(record: Record, shard: Record | None) -> float:
-    """The time up to which a portion's counters are all that came, in seconds of the broker's clock."""
+    """The time up to which a portion's counters are all that came, in seconds of the broker's clock;
+    NaN while its shard changes hands."""
     row_s = float(record.get("row_time", 0.0))
     if shard is None or shard["worker"] != record["worker"]:
-        return row_s
+        return math.nan
     for entry in shard["inputs"]:
         if entry["node"] == record["portion"]:
             done = int(entry["stored"])

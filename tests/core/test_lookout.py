@@ -242,3 +242,37 @@ def split(record: dict[str, Any]) -> dict[str, Any]:
                "rows": [*nodes["rows"], rows // 2, rows - rows // 2],
                "mean_distance": [0.5] * 5, "uncovered": [*nodes["uncovered"], 0, 0]}  # fmt: skip
     return record | {"nodes": columns}
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.7, 1.4, 2.1])
+def test_what_another_host_works_off_is_no_burst_elsewhere(phase: float) -> None:
+    """The host of shard 1 dies; what came through it for 11 s goes down within a second."""
+    lookout, records = Lookout(SETTINGS, 1, silent_s=6.0), []
+
+    def rows(now: float) -> int:
+        """50 a second through shard 0, and 50 through shard 1."""
+        other = now if now < 200 or now > 212 else 200 if now < 211 else 200 + 12 * (now - 211)
+        return int(50 * now + 50 * other)
+
+    for now in (np.arange(10.0, 300.0, 2.5) + phase).tolist():
+        alive = now < 200 or now > 213.5  # its first record
+        shown = now if alive else 199.0
+        portion = {
+            "portion": "N0,0", "owner": 0, "worker": "a", "offset": rows(now), "rows": rows(now),
+            "bytes": 0, "row_time": now, "nodes": {c: [] for c in (
+                "path", "state", "rows", "mean_distance", "uncovered")},
+        }  # fmt: skip
+        shards = {
+            s: {"shard": s, "worker": w, "time": t, "root": {"held": []},
+                "inputs": [{"node": "N0", "stored": -1, "routed": int(t), "end": int(t) + 1}]}
+            for s, w, t in ((0, "a", now), (1, "b" if now < 213.5 else "c", shown))
+        }  # fmt: skip
+        if lookout.look(shards, {"N0,0": portion}, now):
+            lookout.step()
+            records += lookout.take_records()
+    windows = series(records, "N0,0").windows
+    assert [w.number for w in windows] == list(range(windows[0].number, windows[-1].number + 1))
+    # for 6 s the silence is not noticed: half is missing there, and is in what is spread afterwards
+    assert max(w.rows for w in windows) < 700 and min(w.rows for w in windows) > 240
+    begin, end = 5.0 * windows[0].number, 5.0 * (windows[-1].number + 1)
+    assert sum(w.rows for w in windows) == pytest.approx(100 * (end - begin), abs=5)
