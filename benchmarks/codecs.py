@@ -37,7 +37,8 @@ from pctstream.core.effects import Apply
 from pctstream.core.node import Shape
 from pctstream.core.portion import Portion
 from pctstream.core.unit import Message, Unit
-from pctstream.store import RocksKV, Store
+from pctstream.rocks import RocksKV
+from pctstream.store import Store
 
 DIMENSIONS = (2, 32, 128, 784)
 SOURCE, PIPE = Source("bench.P0", 0), Source("bench.P0.0", 0)

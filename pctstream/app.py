@@ -149,7 +149,7 @@ class PctApp(faust.App):
         writes = TP(f"{tree}.control", 0) in assigned
         if writes and self._author is None:
             self._author = TreeAuthor(
-                self.cfg, plane.routing, plane.model, plane.writer, plane.fatal
+                self.cfg, plane.routing, plane.model, plane.writer, plane.fatal, plane.metrics
             )
             self._drift = DriftAgent(plane)
         elif not writes and self._author is not None:

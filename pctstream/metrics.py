@@ -52,6 +52,22 @@ class Metrics:
         self.restarts = Counter(
             "pct_node_restarts_total", "Node agents restarted.", registry=registry
         )
+        self.shadow_rows = Counter(
+            "pct_shadow_rows_total",
+            "Rows written at a shard beside their owner.",
+            registry=registry,
+        )
+        self.move_bytes = Counter(
+            "pct_move_bytes_total", "Copied from other shards.", registry=registry
+        )
+        self.move_seconds = Histogram(
+            "pct_move_seconds", "From COPYING to DONE.", registry=registry,
+            buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
+        )  # fmt: skip
+        self.ended_moves = Counter(
+            "pct_move_ignored_total", "Copies and fences of moves that had ended.",
+            registry=registry,
+        )  # fmt: skip
         self.apply_seconds = Histogram(
             "pct_apply_seconds", "One turn of a node.", registry=registry,
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
@@ -65,8 +81,10 @@ class Metrics:
         self.dead_letters.labels(code).inc()
 
     def stage(self, stage: str, rows: int) -> None:
+        if stage == "shadowed":
+            return self.shadow_rows.inc(rows)
         self.rows.labels(stage).inc(rows)
-        self.blocks.labels(stage).inc()
+        return self.blocks.labels(stage).inc()
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -99,6 +99,8 @@ class _Waiting:
         done: dict[Source, int] = {}
         for shard in self._shards():
             for entry in shard["inputs"]:
+                if entry.get("shadow"):
+                    continue
                 if entry["error"]:
                     raise InputBroken(str(entry["error"]))
                 source = Source(entry["topic"], entry["partition"])

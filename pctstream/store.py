@@ -18,10 +18,9 @@ values that never change, so they go to blob files, where compaction does not co
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
-from pathlib import Path as FilePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,12 +33,13 @@ from pctstream.core.effects import Apply
 from pctstream.core.names import Path, node_name
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.core.subtree import NodeRecord
-from pctstream.errors import NotReady, StoreFailed
 
 _OFFSET = struct.Struct(">q")
 _NUMBER = struct.Struct(">i")
 
 Change = tuple[bytes, bytes | None]
+FORGET_KEYS = 1000
+"""Deleted in one WriteBatch."""
 
 
 class KV(Protocol):
@@ -48,6 +48,10 @@ class KV(Protocol):
     def get(self, key: bytes) -> bytes | None: ...
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+
+    def keys(self, prefix: bytes) -> Iterator[bytes]: ...
+
+    def frozen(self) -> KV: ...
 
     def write(self, changes: Sequence[Change]) -> None: ...
 
@@ -103,7 +107,7 @@ class Store:
 
     def nodes(self) -> list[str]:
         """Names of the nodes that have state here."""
-        return [key[2:].decode() for key, _ in self._kv.scan(b"n/")]
+        return [key[2:].decode() for key in self._kv.keys(b"n/")]
 
     def segments(self, path: Path) -> Iterator[tuple[int, Block]]:
         """(last offset, rows) of each segment of a node in the order they were applied."""
@@ -140,8 +144,40 @@ class Store:
         }
         return [r._replace(cover=covers.get(r.number)) for r in self.tree_nodes(path)]
 
+    def frozen(self) -> Store:
+        """The store as it is at this moment, to be read in peace."""
+        return Store(self._kv.frozen())
+
     def close(self) -> None:
         self._kv.close()
+
+    # a portion as bytes, to go to another shard (DESIGN 7)
+
+    def portion(self, path: Path, source: Source) -> Iterator[tuple[bytes, bytes]]:
+        """Every key of a portion and its value; the two that say it is whole come last."""
+        for prefix in portion_prefixes(path):
+            yield from self._kv.scan(prefix)
+        for key in whole_keys(path, source):
+            if (value := self._kv.get(key)) is not None:
+                yield key, value
+
+    def expect(self, path: Path, source: Source) -> None:
+        """A copy of this portion is about to come: what there was of it is gone."""
+        self.forget(path, source)
+        self._kv.write([(_node_key(node_name(path)), b"{}")])
+
+    def take(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """A part of a copy, in one WriteBatch."""
+        self._kv.write(pairs)
+
+    def forget(self, path: Path, source: Source) -> None:
+        """Nothing of the portion stays: first of all it is not whole any more, last its name goes."""
+        self._kv.write([(_input_key(source), None)])
+        for prefix in portion_prefixes(path):
+            keys = self._kv.keys(prefix)
+            while some := list(itertools.islice(keys, FORGET_KEYS)):
+                self._kv.write([(key, None) for key in some])
+        self._kv.write([(_node_key(node_name(path)), None)])
 
 
 def _input(source: Source, position: Position, log: LogIdentity) -> Change:
@@ -175,6 +211,18 @@ def _leaves_prefix(node: str) -> bytes:
     return f"l/{node}/".encode()
 
 
+def portion_prefixes(path: Path) -> list[bytes]:
+    """Of the keys of what a portion holds."""
+    node = node_name(path)
+    return [_rows_prefix(node), _leaves_prefix(node), _tree_prefix(b"t", node),
+            _tree_prefix(b"c", node)]  # fmt: skip
+
+
+def whole_keys(path: Path, source: Source) -> tuple[bytes, bytes]:
+    """The two keys without which a portion is not whole."""
+    return _node_key(node_name(path)), _input_key(source)
+
+
 def _input_key(source: Source) -> bytes:
     return f"i/{source.topic}/{source.partition}".encode()
 
@@ -189,86 +237,3 @@ def _rows_prefix(node: str) -> bytes:
 
 def _row_key(node: str, offset: int) -> bytes:
     return _rows_prefix(node) + _OFFSET.pack(offset)
-
-
-@contextlib.contextmanager
-def _open() -> Iterator[None]:
-    """A view may ask while the shard moves to another worker: that is no failure of the disk."""
-    try:
-        yield
-    except Exception as error:
-        if type(error).__name__ != "DbClosedError":
-            raise
-        raise NotReady("the shard is moving to another worker: ask again") from None
-
-
-class Caches:
-    """What the databases of a process share: one cache of ``size`` bytes for blocks read, in which
-    the rows not flushed yet (memtables) count too, with a quarter of it at most."""
-
-    def __init__(self, size: int) -> None:
-        from rocksdict import Cache, WriteBufferManager
-
-        self.blocks = Cache(size)
-        self.writes = WriteBufferManager.new_write_buffer_manager_with_cache(
-            size // 4, False, self.blocks
-        )
-
-
-class RocksKV:
-    """``KV`` over one RocksDB database; its LOCK fences other processes on this machine."""
-
-    def __init__(self, path: FilePath, caches: Caches | int) -> None:
-        from rocksdict import BlockBasedOptions, Options, Rdict
-
-        if isinstance(caches, int):
-            caches = Caches(caches)
-        options = Options(raw_mode=True)
-        options.create_if_missing(True)
-        options.set_max_background_jobs(2)
-        options.set_write_buffer_size(16 << 20)
-        options.set_write_buffer_manager(caches.writes)
-        options.set_max_write_buffer_number(3)
-        options.set_max_open_files(256)
-        options.set_enable_blob_files(True)
-        options.set_min_blob_size(4096)
-        table = BlockBasedOptions()
-        table.set_block_cache(caches.blocks)
-        options.set_block_based_table_factory(table)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._db: Any = Rdict(str(path), options)
-        except Exception as error:  # rocksdict raises bare Exception for every RocksDB status
-            raise StoreFailed(f"cannot open the store {path}: {error}") from None
-
-    def get(self, key: bytes) -> bytes | None:
-        with _open():
-            found: bytes | None = self._db.get(key)
-        return found
-
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        with _open():
-            for key, value in self._db.items(from_key=prefix):
-                if not key.startswith(prefix):
-                    return
-                yield key, value
-
-    def write(self, changes: Sequence[Change]) -> None:
-        from rocksdict import WriteBatch
-
-        batch = WriteBatch(raw_mode=True)
-        for key, value in changes:
-            if value is None:
-                batch.delete(key)
-            else:
-                batch.put(key, value)
-        try:
-            self._db.write(batch)
-        except Exception as error:  # rocksdict raises bare Exception for every RocksDB status
-            raise StoreFailed(
-                f"the disk refused a write: {error}; nothing was skipped, free space and the "
-                "worker goes on from its watermarks"
-            ) from None
-
-    def close(self) -> None:
-        self._db.close()

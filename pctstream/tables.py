@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -41,6 +41,8 @@ def key_of(record: Record) -> str:
         return f"cover:{record['node']}:{record['piece']}"
     if record["kind"] == "density":
         return f"density:{record['slot']}:{record['chunk']}"
+    if record["kind"] == "move":
+        return f"move:{record['move']}:{record['shard']}"
     return f"{record['kind']}:{record['portion']}"
 
 
@@ -133,6 +135,7 @@ FIELDS = {
                 "counters", "open", "windows"),
     "drift": ("portion", "author", "worker", "offset", "time", "score", "parts", "forecast",
               "history"),
+    "move": ("move", "shard", "worker", "epoch", "offset", "time", "whole", "at", "end", "proofs"),
 }  # fmt: skip
 """What a record of each kind must say to be one."""
 
@@ -205,6 +208,17 @@ class ReadModel:
 
     def portions(self) -> dict[str, Record]:
         return {r["portion"]: r for r in self.of("portion")}
+
+    def moves(self) -> dict[tuple[str, int], Record]:
+        """What the shards that take part in moves told of them last."""
+        return {(r["move"], r["shard"]): r for r in self.of("move")}
+
+    def forget_moves(self, but: Collection[str]) -> None:
+        """Only what is told of these moves is of use any more."""
+        with self._lock:
+            for key, record in list(self._records.items()):
+                if record["kind"] == "move" and record["move"] not in but:
+                    del self._records[key]
 
     def table(self, name: str) -> dict[str, dict[str, Any]]:
         """A table as it is, keys in order."""

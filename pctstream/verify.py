@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from pctstream.config import Config
@@ -115,14 +116,27 @@ def digest_of(cfg: Config, shard: int, ask_shards: AskShards) -> bytes:
             time.sleep(0.25)
 
 
+def digests(cfg: Config, count: int, ask_shards: AskShards) -> list[bytes]:
+    """Every shard's digest, all of one epoch: taken again where an owner changed meanwhile."""
+    deadline = time.monotonic() + DIGEST_TIMEOUT_S
+    while True:
+        found = [digest_of(cfg, shard, ask_shards) for shard in range(count)]
+        epochs = {pa.ipc.open_stream(one).schema.metadata[b"epoch"] for one in found}
+        if len(epochs) == 1:
+            return found
+        if time.monotonic() > deadline:
+            raise NotReady("owners changed while rows were counted: run it again")
+
+
 def shard_rows(cfg: Config, count: int, ask_shards: AskShards, sources: Sources) -> Rows:
-    """Every row of every shard's store, a row on its way from a trunk node to the next once."""
+    """Every row that some shard answers for, one on its way from a trunk node to the next once."""
     levels: list[list[Rows]] = [[np.zeros(0, ROW)] for _ in range(cfg.tree.cut + 1)]
-    for shard in range(count):
-        with pa.ipc.open_stream(digest_of(cfg, shard, ask_shards)) as reader:
+    for found in digests(cfg, count, ask_shards):
+        with pa.ipc.open_stream(found) as reader:
+            owned = {"N0", *orjson.loads(reader.schema.metadata[b"owned"])}
             for batch in reader:
-                if batch.num_rows:
-                    depth = batch["node"][0].as_py().count(",")
+                if batch.num_rows and (node := batch["node"][0].as_py()) in owned:
+                    depth = node.count(",")
                     levels[min(depth, cfg.tree.cut)].append(sources.digest(batch))
     rows = np.concatenate(levels.pop())
     while levels:

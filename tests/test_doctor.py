@@ -17,7 +17,8 @@ from packaging.requirements import Requirement
 from pctstream import jars
 from pctstream.commands.doctor import doctor_command
 from pctstream.config import Config, load
-from pctstream.core.routing import Routing, tree_record
+from pctstream.core.records import tree_record
+from pctstream.core.routing import Routing
 from pctstream.doctor import cluster, machine, outlast, place, serving
 from pctstream.doctor.finding import Finding, exit_code, fail, ok, warn
 from pctstream.doctor.outlast import Look, Rows

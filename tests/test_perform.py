@@ -15,14 +15,15 @@ from sim.worker import Counted
 
 from pctstream.agents.perform import CrashPoints, Limits, Performer, dead_letter
 from pctstream.agents.shard import Shard, Turn
-from pctstream.core import routing
 from pctstream.core.block import Block, Origin, Source, concat, decode
 from pctstream.core.effects import Effect, Send
 from pctstream.core.names import ROOT
 from pctstream.core.position import Position
+from pctstream.core.records import cover_records, split_record, tree_record
 from pctstream.core.routing import Routing
 from pctstream.core.unit import DeadLetter, Unit
 from pctstream.errors import DeliveryFailed
+from pctstream.pipes.readers import Place
 from pctstream.store import Store
 
 INGEST, PIPE = Source("pct.P0", 0), Source("pct.P0.0", 0)
@@ -36,26 +37,26 @@ class Bench:
         self.outlet = Outlet(self.log, lambda source, offset: None)
         self.routing = Routing()
         cover = cover_of([[0, 0], [0, 1]], 5.0)
-        records = [routing.tree_record({}, 2, "a"), *routing.cover_records(ROOT, cover, 1, "a")]
-        records += [routing.split_record(ROOT, cover, {(0, 0): 0}, len(records), "a")]
+        records = [tree_record({}, 2, "a"), *cover_records(ROOT, cover, 1, "a")]
+        records += [split_record(ROOT, cover, {(0, 0): 0}, len(records), "a")]
         for offset, record in enumerate(records):
             assert self.routing.fold(record, offset, 0.0)
         self.shard = Shard(0, "pct", Store(MemoryKV()), 100)
         self.shard.sync(self.routing)
         self.turns: list[Turn] = []
-        self.rereads: list[tuple[Source, int]] = []
+        self.rereads: list[tuple[Place, int]] = []
         self.stopped: list[str] = []
         self.performer = Performer(
             self.outlet, self, Counted(), self.turns.append, self.stopped.append,
             limits or Limits(), CrashPoints(),
         )  # fmt: skip
 
-    def reread(self, source: Source, offset: int) -> None:
-        self.rereads.append((source, offset))
+    def reread(self, place: Place, offset: int) -> None:
+        self.rereads.append((place, offset))
 
-    def pause(self, source: Source) -> None: ...
+    def pause(self, place: Place) -> None: ...
 
-    def resume(self, source: Source) -> None: ...
+    def resume(self, place: Place) -> None: ...
 
     def feed(self, path: tuple[int, ...], unit: Unit) -> None:
         node = self.shard.nodes[path]
@@ -104,7 +105,7 @@ def test_a_node_that_raises_takes_nothing_more_until_it_is_restored() -> None:
     assert bench.shard.store.position(PIPE) is None, "nothing behind the lost unit is applied"
     node = bench.shard.restore((0, 0), bench.routing)
     bench.feed((0, 0), Unit(PIPE, 0, 1, numbered([2], 2, INGEST)))
-    assert bench.rereads == [(PIPE, 0)]
+    assert bench.rereads == [((0, PIPE), 0)]
     bench.feed((0, 0), unit)
     assert bench.stored() == plain(numbered([1], 2, INGEST))
     assert bench.shard.nodes[0, 0] is node

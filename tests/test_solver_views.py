@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 from fastapi import FastAPI
 
-from pctstream.core import routing
 from pctstream.core.block import ARROW
 from pctstream.core.cover import refine
 from pctstream.core.encodings import KINDS, NPZ
 from pctstream.core.names import ROOT, node_path
+from pctstream.core.records import cover_records, split_record, tree_record
 from pctstream.core.routing import Routing
 from pctstream.errors import NotAcceptable
 from pctstream.http import problem, solver
@@ -60,9 +60,9 @@ class Standing:
         owners = {(0, i): i % 2 for i in range(CHILDREN)}
         settings = {"tree": "t", "metric": metric, "max_level": MAX_LEVEL}
         self.records = [
-            routing.tree_record(settings, DIMENSION, "a"),
-            *routing.cover_records(ROOT, cover, 1, "a"),
-            routing.split_record(ROOT, cover, owners, 2, "a"),
+            tree_record(settings, DIMENSION, "a"),
+            *cover_records(ROOT, cover, 1, "a"),
+            split_record(ROOT, cover, owners, 2, "a"),
         ]
         self.log = Routing()
         self.shards: dict[int, Any] = {}

@@ -17,7 +17,8 @@ from pctstream.core.block import Source
 from pctstream.core.effects import Apply
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.errors import StoreFailed
-from pctstream.store import KV, RocksKV, Store
+from pctstream.rocks import RocksKV
+from pctstream.store import KV, Store
 
 N0, PORTION = (0,), (0, 1)
 INPUTS = {N0: Source("t.P0", 3), PORTION: Source("t.P0.1", 0)}
@@ -119,7 +120,8 @@ import numpy as np
 from pctstream.core.block import Block, Source
 from pctstream.core.effects import Apply
 from pctstream.core.position import Position
-from pctstream.store import RocksKV, Store
+from pctstream.rocks import RocksKV
+from pctstream.store import Store
 store = Store(RocksKV(pathlib.Path(sys.argv[1]), 1 << 20))
 source = Source("t.P0", 3)
 for at in range(100_000):
@@ -149,3 +151,19 @@ def test_after_kill_9_the_store_holds_whole_batches_and_all_that_were_told(tmp_p
     assert store.state(N0) == {"stored_rows": position.stored + 1}
     assert all(np.all(rows.vectors == last) for last, rows in segments)
     kv.close()
+
+
+def test_a_moment_of_the_store_stays_as_it_was(rocks: RocksKV) -> None:
+    """(The iterators of rocksdict's own snapshots see what is written later.)"""
+    before = [(b"r/%03d" % i, bytes(50 + 5000 * (i % 2))) for i in range(100)]
+    rocks.write(before)
+    moment = rocks.frozen()
+    rocks.write([(b"r/%03d" % i, b"new") for i in range(50, 200)])
+    rocks.write([(b"r/%03d" % i, None) for i in range(20)])
+    assert list(moment.scan(b"r/")) == before
+    assert [k for k, _ in moment.scan(b"r/") if moment.get(b"r/150") is None] == [
+        k for k, _ in before
+    ]
+    assert (moment.get(b"r/000"), moment.get(b"r")) == (before[0][1], None)
+    assert len(list(rocks.keys(b"r/"))) == 180
+    moment.close()

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pctstream.core import routing
 from pctstream.core.cover import refine
 from pctstream.core.names import ROOT
+from pctstream.core.records import cover_records, split_record, tree_record
 from pctstream.core.routing import Routing
 from pctstream.http.tree import TreeView
 
@@ -21,11 +21,11 @@ def log_of(split: bool) -> Routing:
     prototypes = np.arange(CHILDREN, dtype=np.float32)[:, None] * 10
     cover = refine(prototypes, prototypes, 1.0, 0, 1)
     log = Routing()
-    records: list[dict[str, Any]] = [routing.tree_record({"tree": "t"}, 1, "a")]
-    records += routing.cover_records(ROOT, cover, 1, "a")
+    records: list[dict[str, Any]] = [tree_record({"tree": "t"}, 1, "a")]
+    records += cover_records(ROOT, cover, 1, "a")
     if split:
         owners = {(0, i): 0 for i in range(CHILDREN)}
-        records.append(routing.split_record(ROOT, cover, owners, 2, "a"))
+        records.append(split_record(ROOT, cover, owners, 2, "a"))
     for i, record in enumerate(records):
         assert log.fold(record, i, 0.0)
     return log

@@ -13,18 +13,14 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import orjson
-
 from pctstream.agents.forecasts import Forecasts
 from pctstream.core.drift import DriftScore
-from pctstream.core.effects import Parcel
 from pctstream.core.lookout import Lookout
 from pctstream.core.names import Path, node_path
-from pctstream.tables import Record, key_of
+from pctstream.tables import Record
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
@@ -63,7 +59,7 @@ class DriftAgent:
 
     def _run(self) -> None:
         worker = self._worker
-        while not all(log.caught_up for log in worker.logs):
+        while not worker.followed.caught_up:
             if self._stopping.wait(BEGIN_S):
                 return
         worker.metrics.registry.register(self._forecasts)
@@ -96,13 +92,7 @@ class DriftAgent:
 
     def _tell(self, records: Sequence[Record]) -> None:
         worker = self._worker
-        topic = f"{worker.cfg.tree.name}.state"
-        parcels = []
-        for record in records:
-            key = key_of(record).encode()
-            value = orjson.dumps({**record, "worker": worker.name})
-            partition = zlib.crc32(key) % worker.cfg.shards.count
-            parcels.append(Parcel(topic, partition, key, value, []))
+        parcels = [worker.reporter.parcel({**record, "worker": worker.name}) for record in records]
         if parcels and not worker.fenced:
             worker.writer.send(parcels, self._acked)
 

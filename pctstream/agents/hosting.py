@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pctstream.config import Config
 from pctstream.errors import StoreFailed
-from pctstream.store import Caches, RocksKV, Store
+from pctstream.rocks import Caches, RocksKV
+from pctstream.store import Store
 
 
 class Hosting:

@@ -33,6 +33,7 @@ from pctstream.pipes import client
 from pctstream.pipes.bounds import Commit, bounds, committed
 from pctstream.pipes.input import Collect
 from pctstream.pipes.reader import Reader
+from pctstream.pipes.readers import Place, Readers
 from pctstream.pipes.room import Load, Room
 from pctstream.topics import topic_ids
 
@@ -60,16 +61,17 @@ class Inputs:
         self._name = name
         self._group = f"{cfg.tree.name}.pipes"
         self._admin = AdminClient(client.common(cfg, "inputs"))
-        self.reader = Reader(
-            client.consumer(cfg, name, self._group),
-            collect=Collect(
-                cfg.blocks.linger_ms / 1000.0, cfg.limits.unit_rows, cfg.limits.unit_bytes
-            ),
-            room=room,
-            channel_blocks=cfg.limits.channel_blocks,
-            broken=self.stop,
-            fatal=fatal,
-            busy=busy,
+        blocks, limits = cfg.blocks, cfg.limits
+        self.reader = Readers(
+            lambda: Reader(
+                client.consumer(cfg, name, self._group),
+                collect=Collect(blocks.linger_ms / 1000.0, limits.unit_rows, limits.unit_bytes),
+                room=room,
+                channel_blocks=limits.channel_blocks,
+                broken=self.stop,
+                fatal=fatal,
+                busy=busy,
+            )
         )
 
     def add(self, fresh: Sequence[tuple[Shard, Path]]) -> None:
@@ -103,7 +105,8 @@ class Inputs:
             after, decode = shard.nodes[path].position.taken, self._decoder(source, path)
             feed = partial(self._feed, shard, path)
             routes = isinstance(shard.nodes[path], HandsDown)
-            self.reader.add(source, after, decode, feed, log.leader_epoch, routes)
+            place = shard.number, source
+            self.reader.add(place, after, decode, feed, log.leader_epoch, routes)
 
     def _begin(self, shard: Shard, path: Path, low: int, told: Commit | None) -> None:
         """Without a store: behind what was committed, else the log's start."""
@@ -129,9 +132,10 @@ class Inputs:
                 "shard's store to rebuild")  # fmt: skip
         return None
 
-    def identity(self, source: Source) -> LogIdentity:
+    def identity(self, place: Place) -> LogIdentity:
         """Of which log what is read here comes (R1)."""
-        return LogIdentity(self.topic_ids.get(source.topic, ""), self.reader.leader_epoch(source))
+        topic_id = self.topic_ids.get(place[1].topic, "")
+        return LogIdentity(topic_id, self.reader.leader_epoch(place))
 
     def again(self, shard: Shard, path: Path) -> None:
         """The node was restored: read on behind what its store has (R6)."""
@@ -139,18 +143,22 @@ class Inputs:
         if shard.store.position(source) is None:
             base, marks = self._bases.get(source, (Position(), Marks()))
             shard.begin(base, path, marks)
-        self.reader.reread(source, shard.nodes[path].position.taken + 1)
+        self.reader.reread((shard.number, source), shard.nodes[path].position.taken + 1)
 
     def remove(self, shard: Shard) -> None:
         """The shard is somebody else's now."""
         for path in list(shard.nodes):
-            self.reader.remove(shard.source(path))
-            self.broken.pop(shard.source(path), None)
+            self.drop(shard, path)
+
+    def drop(self, shard: Shard, path: Path) -> None:
+        """This shard does not read the input of this node any more."""
+        self.reader.remove((shard.number, shard.source(path)))
+        self.broken.pop(shard.source(path), None)
 
     def stop(self, source: Source, error: InputBroken) -> None:
         """This input is read no more; the worker goes on, not ready."""
         self.broken[source] = error
-        self.reader.remove(source)
+        self.reader.stop(source)
         os.write(2, f"pctstream worker {self._name}: {error}\n".encode())
 
     def check(self, shards: Iterable[Shard]) -> None:
@@ -179,6 +187,8 @@ class Inputs:
         positions = []
         for shard in shards:
             for path, node in list(shard.nodes.items()):
+                if path in shard.shadows:
+                    continue
                 note: dict[str, Any] = {"epoch": node.position.epoch}
                 done = node.position.taken
                 if isinstance(node, Root):
@@ -204,9 +214,11 @@ class Inputs:
         return decode
 
     def _feed(self, shard: Shard, path: Path, unit: Unit, load: Load) -> None:
-        if node := shard.nodes.get(path):
-            self._metrics.stage("read", len(unit))
-            self._enqueue(Turn(shard, node, partial(node.feed, unit), unit, load))
+        node = shard.nodes.get(path)
+        if node is None:
+            return load.leave()
+        self._metrics.stage("read", len(unit))
+        return self._enqueue(Turn(shard, node, partial(node.feed, unit), unit, load))
 
 
 def made_again(source: Source) -> InputBroken:

@@ -125,7 +125,7 @@ class Watch:
         ends, full = worker.inputs.reader.ends(), worker.room.full()
         with self._lock:
             self._monitor.tick(now)
-            self._monitor.host(set(shards))
+            self._monitor.host({n: set(map(node_name, s.nodes)) for n, s in shards.items()})
             for shard in shards.values():
                 for path, node in list(shard.nodes.items()):
                     at, source = node.position, shard.source(path)
@@ -137,7 +137,11 @@ class Watch:
                     # a shard that grows a portion is at work, though nothing is taken meanwhile
                     lag = 0 if shard.growing else lag
                     # nor does one wait in vain for what a full worker has not read yet
-                    lag = 0 if full and worker.inputs.reader.unread(source, node.taken) else lag
+                    lag = (
+                        0
+                        if full and worker.inputs.reader.unread((shard.number, source), node.taken)
+                        else lag
+                    )
                     held = self._held(source, (shard.number, path), busy, now)
                     sight = Sight((at.stored, at.routed), lag, held)
                     self._look(shard.number, node_name(path), sight)
@@ -178,7 +182,7 @@ class Watch:
             return "the broker acknowledges nothing"
         if self._worker.fenced:
             return "its worker has not rejoined the group"
-        if self._worker.inputs.reader.asked(source):
+        if self._worker.inputs.reader.asked((node[0], source)):
             return "it is full and waits for the tree's decision"
         for (shard, path), seconds in busy.items():
             # its turn cannot be taken back, and who shares its lock or its agent waits for it

@@ -3,6 +3,7 @@
 1. ``Apply``    one WriteBatch in the shard's store
 2. ``Send``     parcels encoded and produced; ``delivered`` comes back through the node's channel
 3. ``RouteHeld`` the rows held at N0 are read in order and routed; ``Regrow`` a portion sees its own
+   ``Prove``    what the store holds of a portion at this moment is told by whoever moves it
 4. ``Reread``, ``Pause``, ``Resume``  the reader
 5. ``Dropped``  counted
 6. ``Stop``     ends the worker: it starts again from its watermarks
@@ -18,13 +19,14 @@ from typing import NamedTuple, Protocol
 
 from pctstream.agents.crash import CrashPoints
 from pctstream.agents.shard import Node, Shard, Turn
-from pctstream.core.block import ARROW, Block, Source, concat, encode
+from pctstream.core.block import ARROW, Block, concat, encode
 from pctstream.core.effects import (
     Apply,
     Dropped,
     Effect,
     Parcel,
     Pause,
+    Prove,
     Regrow,
     Reread,
     Resume,
@@ -39,6 +41,7 @@ from pctstream.core.portion import Portion
 from pctstream.core.position import UNKNOWN, LogIdentity
 from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
+from pctstream.pipes.readers import Place
 from pctstream.pipes.room import Room
 
 WHY = 1000
@@ -57,11 +60,11 @@ class Outlet(Protocol):
 class Inlet(Protocol):
     """Where messages come in."""
 
-    def reread(self, source: Source, offset: int) -> None: ...
+    def reread(self, place: Place, offset: int) -> None: ...
 
-    def pause(self, source: Source) -> None: ...
+    def pause(self, place: Place) -> None: ...
 
-    def resume(self, source: Source) -> None: ...
+    def resume(self, place: Place) -> None: ...
 
 
 class Counters(Protocol):
@@ -86,8 +89,9 @@ class Performer:
         stop: Callable[[str], None],
         limits: Limits,
         crash: CrashPoints | None = None,
-        identity: Callable[[Source], LogIdentity] | None = None,
+        identity: Callable[[Place], LogIdentity] | None = None,
         room: Room | None = None,
+        prove: Callable[[Shard, Prove], None] | None = None,
     ) -> None:
         self._outlet = outlet
         self._inlet = inlet
@@ -98,6 +102,7 @@ class Performer:
         self._crash = crash or CrashPoints()
         self._identity = identity or (lambda _: UNKNOWN)
         self._room = room or Room(sys.maxsize, sys.maxsize)
+        self._prove = prove or (lambda _, __: None)
 
     def take(self, turn: Turn) -> None:
         """One turn of a node: decide, then act."""
@@ -136,12 +141,14 @@ class Performer:
                     self._carry(shard, node, node.rerouted())
                 case Regrow():
                     self._regrow(shard, node)
+                case Prove():
+                    self._prove(shard, effect)
                 case Reread(source, offset):
-                    self._inlet.reread(source, offset)
+                    self._inlet.reread((shard.number, source), offset)
                 case Pause(source):
-                    self._inlet.pause(source)
+                    self._inlet.pause((shard.number, source))
                 case Resume(source):
-                    self._inlet.resume(source)
+                    self._inlet.resume((shard.number, source))
                 case Dropped(rows, reason):
                     self._counters.dropped(rows, reason)
                 case Stop(reason):
@@ -186,10 +193,11 @@ class Performer:
             ("before-routed", "after-routed") if routing else ("before-apply", "after-apply")
         )
         self._crash.passing(before)
-        shard.store.apply(effect, self._identity(effect.source))
+        shard.store.apply(effect, self._identity((shard.number, effect.source)))
         self._crash.passing(after)
         if effect.rows is not None:
             stage = "stored" if trunk else "applied"
+            stage = "shadowed" if node.path in shard.shadows else stage
             self._counters.stage(stage, len(effect.rows))
 
     def _send(self, shard: Shard, node: Node, effect: Send) -> None:

@@ -59,7 +59,7 @@ class Reporter:
         quiet = at != self._told and now - self._seen[1] >= QUIET_S
         if now - self._seen[1] >= QUIET_S:
             for shard in list(self._worker.shards.values()):
-                for portion in shard.portions:
+                for portion in shard.copies:
                     self._hurry(shard, portion)
         since = now - self._times[-1]
         # so that the next one, a window after the last but one, is no later than its heartbeat
@@ -82,7 +82,7 @@ class Reporter:
                 continue
             for portion in shard.portions:
                 key = f"portion:{node_name(portion.path)}"
-                state = (portion, portion.version)
+                state = (portion, portion.version, worker.routing.since[portion.path])
                 if self._sent.get(key) == state:
                     self._hurry(shard, portion)
                     continue
@@ -92,8 +92,7 @@ class Reporter:
                     self._name_limits(record)
                     records += [record, *self._covers.of(shard, portion)]
             records.append(self.shard(shard, ends, now))
-        tree = worker.cfg.tree.name
-        parcels = [self._parcel(f"{tree}.state", r) for r in records]
+        parcels = [self.parcel(r) for r in records]
         if parcels:
             worker.writer.send(parcels, worker.monitor.told())
 
@@ -117,10 +116,9 @@ class Reporter:
 
     def beat(self) -> None:
         """Send the shards' records alone: this worker lives."""
-        topic = f"{self._worker.cfg.tree.name}.state"
         if self._worker.fenced:
             return
-        if parcels := [self._parcel(topic, r) for r in self.shards().values()]:
+        if parcels := [self.parcel(r) for r in self.shards().values()]:
             self._worker.writer.send(parcels, self._worker.monitor.told())
 
     def shards(self) -> dict[int, Record]:
@@ -139,7 +137,8 @@ class Reporter:
     def _portion(self, shard: Shard, portion: Portion, now: float) -> Record | None:
         name = node_name(portion.path)
         rate = self._rate(name, portion.rows, now)
-        return portion_record(shard, portion, self._worker.name, now, rate)
+        epoch = self._worker.routing.since[portion.path]
+        return portion_record(shard, portion, self._worker.name, epoch, now, rate)
 
     def all_shards(self) -> dict[int, Record]:
         """Every shard's record: as it was told, and as of now for those hosted here."""
@@ -174,6 +173,7 @@ class Reporter:
             "bytes": sum(p.bytes for p in portions),
             "rate": self._rate(f"shard:{shard.number}", rows, now),
             "portions": [node_name(p.path) for p in portions],
+            "shadows": sorted(map(node_name, shard.shadows)),
             "inputs": [*inputs, *self._worker.bridge.inputs(shard.number)],
             "root": {"rows": root.rows, "state": root.mode, "held": root.held, **root.counts},
             "metrics": {
@@ -197,6 +197,7 @@ class Reporter:
                     "routed": at.routed,
                     "end": ends.get(source, -1),
                     "epoch": at.epoch,
+                    "shadow": path in shard.shadows,
                     "error": None if broken is None else str(broken),
                     **self._worker.monitor.known(shard.number, node_name(path)),
                 }
@@ -212,7 +213,9 @@ class Reporter:
             self._rates[key] = (now, rows, 0.0)
         return rate
 
-    def _parcel(self, topic: str, record: Record) -> Parcel:
+    def parcel(self, record: Record) -> Parcel:
+        """A record as a message of `<tree>.state`."""
+        topic = f"{self._worker.cfg.tree.name}.state"
         key = key_of(record).encode()
         partition = zlib.crc32(key) % self._worker.cfg.shards.count
         return Parcel(topic, partition, key, orjson.dumps(record), [])

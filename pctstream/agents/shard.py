@@ -7,15 +7,16 @@ is thrown away and restored, and its input is read again from where the store is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from pctstream.core import life
+from pctstream.core import life, moves
 from pctstream.core.block import Source
 from pctstream.core.effects import Effect
 from pctstream.core.marks import Marks
-from pctstream.core.names import ROOT, Path, level, node_name, pipe_topic
+from pctstream.core.names import ROOT, Path, level, node_name, node_path, pipe_topic
 from pctstream.core.portion import Portion
 from pctstream.core.position import Position
 from pctstream.core.root import Root
@@ -46,6 +47,15 @@ class Turn:
         return path in self.shard.lost or self.shard.nodes.get(path) is not self.node
 
 
+class Synced(NamedTuple):
+    """Paths of the nodes that are new here, of those to be copied from their owner, and of those to
+    be dropped."""
+
+    fresh: list[Path]
+    lacking: list[Path]
+    gone: list[Path]
+
+
 @dataclass(slots=True)
 class Shard:
     """Store and nodes of one storage node of the seeds."""
@@ -62,6 +72,10 @@ class Shard:
     """Effects carried out so far: where it stops while a turn is under way, that turn hangs."""
     growing: bool = False
     """A portion sees all its rows again, which takes as long as it takes."""
+    shadows: set[Path] = field(default_factory=set)
+    """Portions that are here beside their owner, or still: nobody asks this shard for them."""
+    from_pipe: set[Path] = field(default_factory=set)
+    """Shadows that no owner gave a copy of: they read their pipe from its beginning (R0)."""
     _waited: int = -1
 
     @contextmanager
@@ -85,18 +99,54 @@ class Shard:
 
     @property
     def portions(self) -> list[Portion]:
-        """In the order of their names."""
+        """Those that this shard answers for, in the order of their names."""
+        return [p for p in self.copies if p.path not in self.shadows]
+
+    @property
+    def copies(self) -> list[Portion]:
+        """All that lie here, also those of which another shard is asked."""
         return [n for _, n in sorted(self.nodes.items()) if isinstance(n, Portion)]
 
-    def sync(self, log: Routing) -> list[Path]:
-        """Restore the nodes that the routing gives this shard; the paths that are new here."""
+    def sync(self, log: Routing) -> Synced:
+        """Restore the nodes that the routing gives this shard, and say which it lacks or takes away."""
         if not log.tree:
-            return []
-        wanted = [ROOT, *log.owned(self.number)]
-        added = [path for path in wanted if path not in self.nodes]
-        for path in added:
-            self.restore(path, log)
-        return added
+            return Synced([], [], [])
+        roles = log.roles(self.number)
+        self.shadows = {path for path, role in roles.items() if role != moves.OWNER}
+        added, lacking = [], []
+        for path in [ROOT, *sorted(roles)]:
+            if path in self.nodes:
+                continue
+            if self._copied(path, roles.get(path)):
+                self.restore(path, log)
+                added.append(path)
+            else:
+                lacking.append(path)
+        self.from_pipe &= self.shadows
+        return Synced(added, lacking, self._gone(log, roles))
+
+    def _copied(self, path: Path, role: str | None) -> bool:
+        """Whether this node is here, or its input will bring it."""
+        if path == ROOT or self.store.position(self.source(path)) is not None:
+            return True
+        if role == moves.SHADOW and path not in self.from_pipe:
+            return False
+        if self.store.state(path) is not None:
+            # part of a copy, whose owner this shard has become before it was whole
+            self.store.forget(path, self.source(path))
+        return True
+
+    def _gone(self, log: Routing, roles: Mapping[Path, str]) -> list[Path]:
+        """Portions that lie here and that another shard has."""
+        here = {*self.nodes, *map(node_path, self.store.nodes())}
+        return sorted(p for p in here if p != ROOT and p not in roles and p in log.owners)
+
+    def drop(self, path: Path) -> None:
+        """Nothing of this portion stays here; a turn under way ends first."""
+        with self.lock:
+            self.nodes.pop(path, None)
+            self.lost.discard(path)
+            self.store.forget(path, self.source(path))
 
     def restore(self, path: Path, log: Routing) -> Node:
         """The node as the store has it, in place of whatever was in memory."""

@@ -17,23 +17,26 @@ from contextlib import suppress
 from typing import Any
 
 import orjson
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient
 
 from pctstream import topics
+from pctstream.agents.sampler import Sampler
 from pctstream.config import Config
 from pctstream.core import ingest
-from pctstream.core.block import Source
 from pctstream.core.effects import Parcel
+from pctstream.core.mover import Mover, SendFence
+from pctstream.core.moves import ABORTED, DONE
 from pctstream.core.names import ROOT, Path, pipe_topic
+from pctstream.core.records import order_record
 from pctstream.core.routing import Routing
-from pctstream.core.tree import Author, Turns
-from pctstream.core.unit import Message
+from pctstream.core.tree import Author
 from pctstream.errors import BrokerUnreachable
+from pctstream.metrics import Metrics
 from pctstream.pipes import client
-from pctstream.pipes.message import as_message
+from pctstream.pipes.log import Follower
 from pctstream.pipes.writer import Writer
-from pctstream.tables import ReadModel
+from pctstream.tables import ReadModel, readable
 
 SAMPLE_ROWS = 100
 """Rows whose majority fixes the dimension (DESIGN 4.3)."""
@@ -45,14 +48,19 @@ class TreeAuthor:
 
     def __init__(
         self, cfg: Config, log: Routing, model: ReadModel,
-        writer: Writer, fatal: Callable[[str], None],
+        writer: Writer, fatal: Callable[[str], None], metrics: Metrics,
     ) -> None:  # fmt: skip
         self._cfg = cfg
         self._model = model
         self._log = log
         self._writer = writer
         self._fatal = fatal
+        self._metrics = metrics
         self._admin = AdminClient(client.common(cfg, "tree"))
+        self._orders: list[tuple[int, dict[str, Any]]] = []
+        self._control = Follower(
+            client.consumer(cfg, "control"), f"{cfg.tree.name}.control", self._on_order, fatal
+        )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tree", daemon=True)
         self._thread.start()
@@ -60,6 +68,11 @@ class TreeAuthor:
     def stop(self) -> None:
         self._stopping.set()
         self._thread.join(10.0)
+        self._control.close()
+
+    def _on_order(self, message: KafkaMessage) -> None:
+        if message.partition() == 0 and (order := readable(message.value())):
+            self._orders.append((int(message.offset() or 0), order))
 
     def _run(self) -> None:
         try:
@@ -78,8 +91,11 @@ class TreeAuthor:
         capacities = {s: float(cfg.shards.capacity.get(s, 1.0)) for s in range(cfg.shards.active)}
         author = Author(settings(cfg), capacities, name)
         sampler: Sampler | None = None
+        mover = Mover(name, cfg.moves.concurrent, cfg.moves.grace_s)
         try:
             while not self._stopping.is_set():
+                if self._answer(name):
+                    continue
                 match author.wants(self._log):
                     case "dimension":
                         self._append(author.first_record(self._dimension()))
@@ -96,7 +112,7 @@ class TreeAuthor:
                     case "topics":
                         self._open(author, ROOT)
                     case "level":
-                        if not self._grow(author):
+                        if not (self._grow(author) or self._move(mover)):
                             self._stopping.wait(0.25)
                     case _:
                         self._stopping.wait(0.5)
@@ -123,6 +139,37 @@ class TreeAuthor:
             return all(self._append(record) for record in records)
         record = author.levels.look(self._log, self._model.portions(), time.monotonic())
         return record is not None and self._append(record)
+
+    def _answer(self, name: str) -> bool:
+        """The next order gets its record: whether there was one."""
+        while self._orders and self._orders[0][0] <= self._log.orders.at:
+            del self._orders[0]
+        if not self._orders or not self._log.tree:
+            return False
+        at, order = self._orders[0]
+        return self._append(order_record(order, at, self._log.seq + 1, name))
+
+    def _move(self, mover: Mover) -> bool:
+        """The next step of a move: whether there was one."""
+        reports, portions = self._model.moves(), self._model.portions()
+        step = mover.look(self._log, reports, portions, time.monotonic())
+        if isinstance(step, SendFence):
+            topic = pipe_topic(self._cfg.tree.name, step.portion)
+            value = ingest.fence_message(step.move, self._log.position)
+            header = ("pct-type", ingest.FENCE.encode())
+            self._writer.append(Parcel(topic, 0, None, value, [header]))
+        elif step is not None and self._append(step):
+            self._tell(step)
+        return step is not None
+
+    def _tell(self, step: dict[str, Any]) -> None:
+        if step.get("stage") in (DONE, ABORTED):
+            move = self._log.moves.of(step["move"])
+            took = move.history[-1]["time"] - move.history[0]["time"]
+            if move.stage == DONE:
+                self._metrics.move_seconds.observe(took)
+            else:
+                os.write(2, f"pctstream: move {move.id} was aborted: {move.why}\n".encode())
 
     def _append(self, record: dict[str, Any]) -> bool:
         """Append, and wait until it was read back; whether it is ours that counted."""
@@ -156,56 +203,6 @@ class TreeAuthor:
         finally:
             sampler.close()
         raise InterruptedError("stopped before the dimension was known")
-
-
-class Sampler:
-    """Reads the ingest log from its start, all partitions in turn."""
-
-    def __init__(self, cfg: Config, dimension: int, metric: str) -> None:
-        self._cfg = cfg
-        self._dimension = dimension
-        self._metric = metric
-        self._topic = f"{cfg.tree.name}.P0"
-        self._consumer = Consumer(client.consumer(cfg, "tree"))
-        partitions = list(range(cfg.shards.count))
-        self._consumer.assign(
-            [TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in partitions]
-        )
-        self._turns = Turns(partitions, max(1, dimension))
-        self._at_end: set[int] = set()
-        self._moved = time.monotonic()
-
-    def messages(self) -> list[tuple[int, Message]]:
-        """(partition, message) of the next poll."""
-        out = []
-        for message in self._consumer.consume(64, 0.1):
-            partition = int(message.partition() or 0)
-            error = message.error()
-            if error is None:
-                self._at_end.discard(partition)
-                out.append((partition, as_message(message)))
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._at_end.add(partition)
-        return out
-
-    def read(self) -> tuple[Any, bool]:
-        """(rows whose turn has come, whether none came for a while)."""
-        for partition, message in self.messages():
-            source = Source(self._topic, partition)
-            unit = ingest.decode(
-                source, [message], message.offset - 1, message.offset,
-                self._dimension, self._metric, self._cfg.ingest.format,
-                self._cfg.blocks.row_bytes,
-            )  # fmt: skip
-            self._turns.add(unit)
-        rows = self._turns.take(self._at_end)
-        now = time.monotonic()
-        if len(rows):
-            self._moved = now
-        return rows, now - self._moved >= self._cfg.tree.level_idle_s
-
-    def close(self) -> None:
-        self._consumer.close()
 
 
 def sink_message(record: dict[str, Any]) -> str:

@@ -22,33 +22,30 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from confluent_kafka import Message as KafkaMessage
-
 from pctstream.agents.bridge import Bridge
 from pctstream.agents.crash import crash_points
 from pctstream.agents.fence import Fence
+from pctstream.agents.followed import Followed
 from pctstream.agents.gauges import Gauges
 from pctstream.agents.hosting import Hosting
 from pctstream.agents.inputs import Inputs
 from pctstream.agents.monitor import Watch
+from pctstream.agents.move import Carrier
 from pctstream.agents.node import NodeAgents
 from pctstream.agents.perform import Limits, Performer
+from pctstream.agents.readiness import obstacle
 from pctstream.agents.report import Reporter
 from pctstream.agents.shard import Shard, Turn
 from pctstream.agents.tree import settings
 from pctstream.config import Config
-from pctstream.core import names
-from pctstream.core.handing import HandsDown
-from pctstream.core.marks import Marks
 from pctstream.core.names import Path
 from pctstream.core.routing import Routing
 from pctstream.errors import DeliveryFailed, PctError, StoreFailed
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
-from pctstream.pipes.log import Follower
 from pctstream.pipes.room import Room
 from pctstream.pipes.writer import Writer
-from pctstream.tables import ReadModel, Record, readable, told
+from pctstream.tables import ReadModel
 
 TICK_S = 0.25
 TOPIC_CHECK_S = 3.0
@@ -73,7 +70,7 @@ class Worker:
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closing = threading.Event()
         self.hosting = Hosting(cfg)
-        self._assigned: set[int] | None = None
+        self.assigned: set[int] | None = None
         self.monitor = Watch(self)
         times = cfg.kafka.session_timeout_s, cfg.kafka.heartbeat_s
         self.fence = Fence(*times, lambda: self.generation())
@@ -88,9 +85,11 @@ class Worker:
         self.inputs = Inputs(
             cfg, self.routing, self.metrics, self.enqueue, self.fatal, name, room, self.writer.busy
         )
+        self.carrier = Carrier(self)
         self._performer = Performer(
             self.writer, self.inputs.reader, self.metrics, self.enqueue, self.fatal,
             Limits(cfg.blocks.rows, cfg.blocks.bytes), crash_points(), self.inputs.identity, room,
+            self.carrier.prove,
         )  # fmt: skip
         wait = partial(self.fence.wait, self._closing)
         self.bridge = Bridge(cfg, self.writer, self.metrics, wait, self.fatal, name, room)
@@ -98,11 +97,7 @@ class Worker:
         self.metrics.registry.register(Gauges(self))
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="turn")
         self.agents.bind(self.take, self._pool)
-        self.logs = [
-            Follower(client.consumer(cfg, f"{self.name}-{kind}"), f"{cfg.tree.name}.{kind}",
-                     fold, self.fatal)
-            for kind, fold in (("routing", self._on_routing), ("state", self._on_state))
-        ]  # fmt: skip
+        self.followed = Followed(self)
         self._thread = threading.Thread(target=self._run, name="wiring", daemon=True)
         self._thread.start()
         self.monitor.start()
@@ -114,9 +109,9 @@ class Worker:
         self._thread.join(15.0)
         self.inputs.reader.close()
         self.bridge.close()
+        self.carrier.close()
         self.writer.close()
-        for log in self.logs:
-            log.close()
+        self.followed.close()
         self.agents.unbind()
         self._pool.shutdown(wait=True)
         for shard in self.shards.values():
@@ -146,21 +141,7 @@ class Worker:
     @property
     def ready(self) -> str | None:
         """None when this worker serves, else why it does not."""
-        if not all(log.caught_up for log in self.logs):
-            return "reading the logs"
-        if self._assigned is None:
-            return "not in the group yet"
-        if self._assigned != set(self.shards):
-            return "opening shards"
-        if self.fenced:
-            return "it stood still longer than the session timeout and has not rejoined the group"
-        if broken := [*self.inputs.broken.values(), *self.bridge.broken.values()]:
-            return "; ".join(str(e) for e in broken)
-        if disputed := list(self.model.disputed.values()):
-            return f"a rebuild found another cover than is known (R10): {', '.join(disputed)}"
-        if own := self.monitor.own():
-            return "; ".join(f"{s.node} on shard {s.shard} stands still: {s.why}" for s in own)
-        return None
+        return obstacle(self)
 
     # turns
 
@@ -195,13 +176,13 @@ class Worker:
             (COMMIT_S, lambda: self.inputs.commit(self.shards.values())),
             (COMMIT_S, self.bridge.commit),
             (TICK_S, self.reporter.tick),
+            (TICK_S, self.carrier.tick),
             (TICK_S, self._open),
             (TICK_S, self.inputs.read),
         ]
         due = [0.0] * len(tasks)
         try:
-            for log in self.logs:
-                log.wait(CATCH_UP_S)
+            self.followed.wait(CATCH_UP_S)
             self.routing.check(settings(self.cfg))
             while not self._closing.is_set():
                 with contextlib.suppress(queue.Empty):
@@ -217,7 +198,7 @@ class Worker:
             self.fatal(f"wiring failed: {error!r}")
 
     def _assign(self, shards: set[int]) -> None:
-        self._assigned = shards
+        self.assigned = shards
         for number in set(self.shards) - shards:
             shard = self.shards.pop(number)
             self.inputs.remove(shard)
@@ -229,7 +210,7 @@ class Worker:
 
     def _open(self) -> None:
         """Open the shards that are to be here and whose stores nobody else holds."""
-        missing = sorted((self._assigned or set()) - set(self.shards))
+        missing = sorted((self.assigned or set()) - set(self.shards))
         for number in missing:
             store = self.hosting.open(number)
             if store is not None:
@@ -240,13 +221,25 @@ class Worker:
 
     def _sync(self) -> None:
         """Every node the routing gives a shard here is restored, has its agent and its input."""
-        fresh = [(s, p) for s in self.shards.values() for p in s.sync(self.routing)]
+        fresh = []
+        for shard in self.shards.values():
+            synced = shard.sync(self.routing)
+            fresh += [(shard, path) for path in synced.fresh]
+            for path in synced.gone:
+                self.inputs.drop(shard, path)
+                shard.drop(path)
+            for path in synced.lacking:
+                self.carrier.copy(shard, path)
         if fresh:
             start = self.agents.start([path for _, path in fresh])
             asyncio.run_coroutine_threadsafe(start, self._loop).result(START_S)
         for shard in self.shards.values():
             self._adopt(shard)
         self.inputs.add(fresh)
+
+    def resync(self) -> None:
+        """Something came to a shard that it lacked, from any thread."""
+        self._order(self._sync)
 
     def restore(self, shard: Shard, path: Path) -> None:
         """Have a node restored from its store and its input read again, from any thread."""
@@ -261,6 +254,8 @@ class Worker:
         if self.shards.get(shard.number) is not shard:
             return
         with shard.lock:  # a turn under way ends first: what it writes is in the store then
+            if path not in shard.nodes:
+                return
             shard.restore(path, self.routing)
         self._adopt(shard)
         self.inputs.again(shard, path)
@@ -270,31 +265,4 @@ class Worker:
         for path, node in sorted(shard.nodes.items()):
             self.enqueue(Turn(shard, node, partial(shard.adopt, path, self.routing)))
         for record in self.model.portions().values():
-            self._owner_applied(shard, record)
-
-    # followed logs
-
-    def _on_routing(self, message: KafkaMessage) -> None:
-        record = readable(message.value())
-        time_s = message.timestamp()[1] / 1000.0
-        if record and self.routing.fold(record, int(message.offset() or 0), time_s):
-            self._order(self._sync)
-
-    def _on_state(self, message: KafkaMessage) -> None:
-        said = told(message.value())
-        if not said:
-            return
-        self.monitor.heard(said)
-        record = self.model.fold(said)
-        if record is None:
-            self.reporter.again(said)
-        elif record["kind"] == "portion":
-            for shard in list(self.shards.values()):
-                self._owner_applied(shard, record)
-
-    def _owner_applied(self, shard: Shard, record: Record) -> None:
-        path = names.node_path(record["portion"])
-        parent = shard.nodes.get(path[:-1])
-        if isinstance(parent, HandsDown) and parent.stored_rows:
-            marks = Marks.from_json(record["marks"])
-            self.enqueue(Turn(shard, parent, partial(parent.owner_applied, path, marks)))
+            self.followed.owner_applied(shard, record)

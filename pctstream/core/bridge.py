@@ -60,7 +60,7 @@ def copies(
         parcels.append(
             Parcel(topic, partition, message.key, message.value, headers, message.time_ms)
         )
-    return Copies(source, prev, last, None, tuple(dead), 0, tuple(parcels))
+    return Copies(source, prev, last, dead=tuple(dead), parcels=tuple(parcels))
 
 
 def runs(source: Source, messages: Sequence[Message]) -> Iterator[tuple[Source, Sequence[Message]]]:

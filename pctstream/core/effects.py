@@ -9,7 +9,7 @@ from pctstream.core.block import Block, Source
 from pctstream.core.names import Path
 from pctstream.core.position import Position
 from pctstream.core.subtree import NodeRecord
-from pctstream.core.unit import DeadLetter
+from pctstream.core.unit import DeadLetter, Fence
 from pctstream.core.walk import Int32
 
 
@@ -49,6 +49,14 @@ class RouteHeld:
 @dataclass(frozen=True, slots=True)
 class Regrow:
     """Show the portion its stored rows in order: ``begin_pass``, ``revisit`` each, ``end_pass``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Say what the store holds of the portion now, for this move, at this place of its pipe."""
+
+    path: Path
+    fence: Fence
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +108,4 @@ class Parcel(NamedTuple):
     """Of the message; 0: now."""
 
 
-Effect = Apply | Send | RouteHeld | Regrow | Reread | Pause | Resume | Dropped | Stop
+Effect = Apply | Send | RouteHeld | Regrow | Prove | Reread | Pause | Resume | Dropped | Stop

@@ -7,9 +7,11 @@ when it was written: there a message is a block of ours, or it is a dead letter 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow.compute as pc
 
 from pctstream.core import batches, formats, kernels, objects
@@ -18,10 +20,11 @@ from pctstream.core.block import ARROW, Block, Origin, Source, concat
 from pctstream.core.block import decode as decode_block
 from pctstream.core.bridge import runs
 from pctstream.core.formats import FLOAT32
-from pctstream.core.unit import DeadLetter, Message, Unit
+from pctstream.core.unit import DeadLetter, Fence, Message, Unit
 from pctstream.errors import RowRefused
 
 ROW_BYTES = 900_000
+FENCE = "fence"
 ID_BYTES = 4096
 """A longer id is refused: it is asked for in an address."""
 
@@ -208,8 +211,11 @@ def decode_pipe(
     """
     blocks: list[Block] = []
     dead: list[DeadLetter] = []
+    fences: list[Fence] = []
     for message in messages:
         if message.pct_type is not None:
+            if message.pct_type == FENCE:
+                fences += fence(message, sum(map(len, blocks)))
             continue
         try:
             block = decode_block(message.value or b"")
@@ -222,7 +228,21 @@ def decode_pipe(
         if len(block):
             blocks.append(block)
     time_ms = messages[-1].time_ms if messages else 0
-    return Unit(source, prev, last, concat(blocks) if blocks else None, tuple(dead), time_ms)
+    rows = concat(blocks) if blocks else None
+    return Unit(source, prev, last, rows, tuple(dead), time_ms, tuple(fences))
+
+
+def fence_message(move: str, position: int) -> bytes:
+    """What a fence says; its header `pct-type` is `FENCE`."""
+    return orjson.dumps({"move": move, "position": position})
+
+
+def fence(message: Message, rows: int) -> list[Fence]:
+    """The fence that a message is; none where it cannot be read."""
+    with suppress(ValueError, KeyError, TypeError):
+        said = orjson.loads(message.value or b"")
+        return [Fence(message.offset, rows, str(said["move"]), int(said["position"]))]
+    return []
 
 
 def _unreadable(source: Source, message: Message, refused: RowRefused) -> DeadLetter:

@@ -15,7 +15,8 @@ from typing import Any
 
 from pctstream.core import life
 from pctstream.core.names import ROOT, node_name
-from pctstream.core.routing import Routing, epsilon_record, level_record
+from pctstream.core.records import epsilon_record, level_record
+from pctstream.core.routing import Routing
 from pctstream.core.subtree import FIRST_ROWS
 
 Report = Mapping[str, Any]

@@ -31,7 +31,7 @@ named.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -106,10 +106,10 @@ class Monitor:
         """A worker spoke for a shard: its nodes, and why each stands still if it does."""
         self._heard[shard] = _Heard(worker, self._clock, dict(nodes))
 
-    def host(self, shards: set[int]) -> None:
-        """These shards are here; what was known of the nodes of others is over."""
+    def host(self, shards: Mapping[int, Collection[str]]) -> None:
+        """These shards are here, with these nodes; what was known of others is over."""
         self._hosted = set(shards)
-        self._own = {key: own for key, own in self._own.items() if key[0] in shards}
+        self._own = {(s, n): own for (s, n), own in self._own.items() if n in shards.get(s, ())}
 
     def watches(self, shard: int, node: str) -> bool:
         """Whether this node was looked at since its shard came here."""

@@ -43,7 +43,8 @@ def sift(examine: Examine, unit: Unit) -> Unit:
     good[list(bad)] = False
     letters = tuple(_letter(unit, row, error) for row, error in bad.items())
     rows = unit.rows.keep(good) if good.any() else None
-    return replace(unit, rows=rows, dead=unit.dead + letters)
+    fences = tuple(f._replace(rows=int(good[: f.rows].sum())) for f in unit.fences)
+    return replace(unit, rows=rows, dead=unit.dead + letters, fences=fences)
 
 
 def _bad(examine: Examine, rows: Block, first: int) -> Iterator[tuple[int, Exception]]:

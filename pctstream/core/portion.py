@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pctstream.core.block import Block, Source, Vectors
-from pctstream.core.effects import Apply, Dropped, Effect, Regrow, Reread, Send, Stop
+from pctstream.core.effects import Apply, Dropped, Effect, Prove, Regrow, Reread, Send, Stop
 from pctstream.core.growth import Growth
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
@@ -25,7 +25,7 @@ from pctstream.core.node import Entry, Gates, Shape
 from pctstream.core.pending import Pending
 from pctstream.core.position import Position
 from pctstream.core.subtree import NodeRecord, Subtree
-from pctstream.core.unit import Unit, undone
+from pctstream.core.unit import Fence, Unit, undone
 from pctstream.core.walk import Int32
 
 PASS_SHARE = 8
@@ -104,6 +104,13 @@ class Portion:
         if unit.last <= self.taken:
             return [Dropped(len(unit), "watermark")] if len(unit) else []
         effects: list[Effect] = []
+        for part in unit.parts():
+            if part.last > self.taken:
+                effects += self._take(part)
+        return effects + self._finished()
+
+    def _take(self, unit: Unit) -> list[Effect]:
+        effects: list[Effect] = []
         rows, marks = unit.rows, self._ahead.copy()
         leaves: Int32 | None = None
         if rows is not None:
@@ -116,12 +123,13 @@ class Portion:
         self.taken, self._ahead = unit.last, marks
         arrived = Arrived(
             unit.last, unit.time_ms / 1000.0, rows if leaves is not None else None, leaves, marks,
-            self.subtree.take_records(), len(dead),
+            self.subtree.take_records(), len(dead), unit.fences,
         )  # fmt: skip
         self._pending.add(unit.last, arrived)
         if dead:
             return [*effects, Send(unit.last, (), dead)]
-        return effects + self.delivered(unit.last)
+        self._pending.finish(unit.last)
+        return effects
 
     def examine(self, rows: Block) -> None:
         """Compute for each row alone what feeding it will; raises where it would."""
@@ -130,7 +138,13 @@ class Portion:
     def delivered(self, ticket: int) -> list[Effect]:
         """The dead letters of this ticket are acked."""
         self._pending.finish(ticket)
-        effects: list[Effect] = [self._applied(item) for item in self._pending.drain()]
+        return self._finished()
+
+    def _finished(self) -> list[Effect]:
+        effects: list[Effect] = []
+        for item in self._pending.drain():
+            effects.append(self._applied(item))
+            effects += [Prove(self.path, fence) for fence in item.fences]
         return effects + self._grow()
 
     def _applied(self, arrived: Arrived) -> Effect:
@@ -220,3 +234,4 @@ class Arrived(NamedTuple):
     marks: Marks
     nodes: tuple[NodeRecord, ...]
     dead: int
+    fences: tuple[Fence, ...]

@@ -11,6 +11,9 @@ covers or owners.
     seq 2   cover   N0, piece 2 of 2
     seq 3   split   N0, hash, owners of N0,0 N0,1 ...      -> epoch 3
     or 1    sink    N0                                     -> epoch 1
+    ...     order   what somebody asked for (`orders`), judged by all alike
+    ...     stage   a move goes on (`moves`); DONE: its target owns the portion -> epoch
+    ...     dropped the source of a move lets go of its copy
 """
 
 from __future__ import annotations
@@ -22,21 +25,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from pctstream.core import life
+from pctstream.core import life, moves
 from pctstream.core.cover import Cover
-from pctstream.core.names import ROOT, Path, level, node_name, node_path
+from pctstream.core.moves import Moves
+from pctstream.core.names import ROOT, Path, level, node_path
 from pctstream.core.node import Gates, Shape
+from pctstream.core.orders import Orders
+from pctstream.core.records import FIXED
 from pctstream.errors import ConfigError, DataLoss, IllegalTransition, PctError
 
-VERSION = 1
 PORTION_NODES = 4096
 """Nodes of a portion at most: what `.state` tells of them fits into one message of Kafka's."""
 LEAST_EPSILON = 1e-150
 """A distance whose square is still above 0."""
 CLOSED_BY = ("ended", "rows", "idle", "timeout")
-FIXED = ("tree", "dimension", "metric", "seed", "shards", "cut", "max_level", "fanout", "gap",
-         "epsilon_ratio", "sink_rows", "stop", "kmeans_iterations", "prototypes", "nodes",
-         "topics")  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -52,6 +54,10 @@ class Routing:
     tree: dict[str, Any] = field(default_factory=dict)
     covers: dict[Path, Cover] = field(default_factory=dict)
     owners: dict[Path, int] = field(default_factory=dict)
+    since: dict[Path, int] = field(default_factory=dict)
+    """The epoch from which on its owner answers for a portion."""
+    moves: Moves = field(default_factory=Moves)
+    orders: Orders = field(default_factory=Orders)
     states: dict[Path, str] = field(default_factory=dict)
     splits: dict[Path, int] = field(default_factory=dict)
     epsilons: dict[int, float] = field(default_factory=dict)
@@ -97,6 +103,12 @@ class Routing:
             self._epsilon(int(record["level"]), float(record["epsilon"]))
         elif kind == "level":
             self._close(int(record["level"]), str(record["closed_by"]), offset, time_s)
+        elif kind == "order":
+            self.orders.take(self, record, time_s)
+        elif kind == "stage":
+            self._stage(record, seq, time_s)
+        elif kind == "dropped":
+            self.moves.drop(str(record["move"]), seq, time_s)
         elif kind == "sink":
             path = node_path(record["node"])
             if self._step(path, life.TOO_LARGE):
@@ -129,11 +141,19 @@ class Routing:
         self.epoch = self.splits[path] = self.seq
         self._log(path, 2, offset, time_s)
         self.owners.update(owners)
+        self.since.update(dict.fromkeys(owners, self.seq))
         if path == ROOT:
             self._close(0, "ended", offset, time_s)
         for child in owners:
             self.states[child] = self._newborn(child)
             self._log(child, 0, offset, time_s)
+
+    def _stage(self, record: Mapping[str, Any], seq: int, time_s: float) -> None:
+        name, stage = str(record["move"]), str(record["stage"])
+        if self.moves.step(name, stage, seq, record, time_s) and stage == moves.DONE:
+            move = self.moves.of(name)
+            self.owners[move.portion] = move.target
+            self.epoch = self.since[move.portion] = seq
 
     def _epsilon(self, level: int, epsilon: float) -> None:
         if 0.0 < epsilon < math.inf:
@@ -213,6 +233,10 @@ class Routing:
         """The portions this shard answers for in this epoch."""
         return sorted(path for path, owner in list(self.owners.items()) if owner == shard)
 
+    def roles(self, shard: int) -> dict[Path, str]:
+        """Every node but N0 that this shard holds, and as what (`moves`)."""
+        return self.moves.roles(shard) | dict.fromkeys(self.owned(shard), moves.OWNER)
+
     def check(self, wanted: Mapping[str, Any]) -> None:
         """Refuse a configuration that record 0 contradicts (R5)."""
         for key in FIXED:
@@ -224,48 +248,3 @@ class Routing:
                     f"tree.{key} = {wanted[key]!r}, but this tree was made with {was!r}: put it "
                     "back, or choose another tree.name"
                 )
-
-
-def tree_record(settings: Mapping[str, Any], dimension: int, author: str) -> dict[str, Any]:
-    """Record 0 from the settings named in FIXED."""
-    fixed = {key: settings[key] for key in FIXED if key in settings}
-    return {"seq": 0, "type": "tree", "version": VERSION, "author": author, **fixed,
-            "dimension": dimension, "epsilon": settings.get("epsilon")}  # fmt: skip
-
-
-def cover_records(
-    path: Path, cover: Cover, seq: int, author: str, max_bytes: int = 256 * 1024
-) -> list[dict[str, Any]]:
-    """The pieces of a cover as records from ``seq`` on."""
-    pieces = cover.to_pieces(max_bytes)
-    return [
-        {"seq": seq + i, "type": "cover", "author": author, "node": node_name(path),
-         "hash": cover.hash, "piece": i, "pieces": len(pieces),
-         "data": base64.b64encode(piece).decode()}
-        for i, piece in enumerate(pieces)
-    ]  # fmt: skip
-
-
-def split_record(
-    path: Path, cover: Cover, owners: Mapping[Path, int], seq: int, author: str
-) -> dict[str, Any]:
-    """The record that puts a cover and the first owners of its portions in force."""
-    return {"seq": seq, "type": "split", "author": author, "node": node_name(path),
-            "hash": cover.hash,
-            "owners": {node_name(p): s for p, s in sorted(owners.items())}}  # fmt: skip
-
-
-def epsilon_record(level: int, epsilon: float, seq: int, author: str) -> dict[str, Any]:
-    """The record of the radius that a level's nodes cover by, read from their first rows."""
-    return {"seq": seq, "type": "epsilon", "author": author, "level": level, "epsilon": epsilon}
-
-
-def level_record(level: int, closed_by: str, seq: int, author: str) -> dict[str, Any]:
-    """The record that a level has closed: its nodes may split, now or when they end."""
-    return {"seq": seq, "type": "level", "author": author, "level": level, "closed_by": closed_by}
-
-
-def sink_record(path: Path, rows: int, why: str, seq: int, author: str) -> dict[str, Any]:
-    """The record that a node's cover is too large, and by which limit: it stays unexpanded."""
-    return {"seq": seq, "type": "sink", "author": author, "node": node_name(path), "rows": rows,
-            "limit": why}  # fmt: skip

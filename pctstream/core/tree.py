@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pctstream.core import life, placement, routing
+from pctstream.core import life, placement, records
 from pctstream.core.block import Vectors
 from pctstream.core.cover import Cover, FindCover, auto_epsilon, refine
 from pctstream.core.levels import Levels
@@ -103,7 +103,7 @@ class Author:
 
     def first_record(self, dimension: int) -> dict[str, Any]:
         """Record 0: what can never change."""
-        return routing.tree_record(self._settings, dimension, self.name)
+        return records.tree_record(self._settings, dimension, self.name)
 
     def sample(self, rows: Vectors, idle: bool = False) -> None:
         """Scan more rows, in turn order; ``idle``: no more are to be had at the moment."""
@@ -138,7 +138,7 @@ class Author:
         assert self._find is not None
         if self._find.state == "sink":
             why = self._limit if self._find.reason == "prototypes" else "sink_rows"
-            return [routing.sink_record(ROOT, self._find.rows, why, log.seq + 1, self.name)]
+            return [records.sink_record(ROOT, self._find.rows, why, log.seq + 1, self.name)]
         if self._result is None:
             scanned = np.concatenate(self._rows)[: self._find.rows]
             self._result = refine(
@@ -149,14 +149,14 @@ class Author:
                 int(self._settings["gap"]),
             )
             self._rows = []
-        return routing.cover_records(ROOT, self._result, log.seq + 1, self.name)
+        return records.cover_records(ROOT, self._result, log.seq + 1, self.name)
 
     def split(self, log: Routing, path: Path = ROOT) -> dict[str, Any]:
         """The record that opens a node's children, once their topics exist."""
         cover = log.covers[path]
         children: list[Path] = [(*path, i) for i in range(cover.k)]
         owners = placement.first_owners(children, self._capacities)
-        return routing.split_record(path, cover, owners, log.seq + 1, self.name)
+        return records.split_record(path, cover, owners, log.seq + 1, self.name)
 
     def trunk(self, log: Routing, covers: Mapping[Path, Cover]) -> tuple[str, Path]:
         """ "append", "topics" or "nothing", and for which trunk node below N0.
@@ -176,5 +176,5 @@ class Author:
     def trunk_records(self, log: Routing, path: Path, cover: Cover) -> list[dict[str, Any]]:
         """The cover of a trunk node in pieces; or that it is a sink, where pipes would be too many."""
         if len(log.owners) + cover.k > int(self._settings.get("topics", 10**9)):
-            return [routing.sink_record(path, cover.rows, "topics", log.seq + 1, self.name)]
-        return routing.cover_records(path, cover, log.seq + 1, self.name)
+            return [records.sink_record(path, cover.rows, "topics", log.seq + 1, self.name)]
+        return records.cover_records(path, cover, log.seq + 1, self.name)

@@ -161,7 +161,9 @@ class Trunk(HandsDown, Portion):
 
     def delivered(self, ticket: int) -> list[Effect]:
         """Everything of this ticket is acked by the broker."""
-        self._pending.finish(ticket)
+        return Portion.delivered(self, ticket)
+
+    def _finished(self) -> list[Effect]:
         effects: list[Effect] = []
         for item in self._pending.drain():
             effects.append(self._routed(item) if isinstance(item, Routed) else self._applied(item))

@@ -8,7 +8,8 @@ applies it only if its own watermark reaches ``prev`` (R6), so nothing can be lo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pctstream.core.block import Block, Origin, Source
@@ -52,6 +53,18 @@ class DeadLetter:
     time_ms: int = 0
 
 
+class Fence(NamedTuple):
+    """A place in a pipe where two shards say what they hold (DESIGN 7): behind ``rows`` of the unit.
+
+    ``position``: the place in `<tree>.routing` up to which a reader must have read to know the move.
+    """
+
+    offset: int
+    rows: int
+    move: str
+    position: int
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """Decoded rows of one input.
@@ -67,9 +80,29 @@ class Unit:
     rows: Block | None = None
     dead: tuple[DeadLetter, ...] = ()
     time_ms: int = 0
+    fences: tuple[Fence, ...] = ()
 
     def __len__(self) -> int:
         return 0 if self.rows is None else len(self.rows)
+
+    def parts(self) -> Iterator[Unit]:
+        """The unit cut behind each of its fences, which is the last thing in its part."""
+        prev, done = self.prev, 0
+        ends: list[tuple[int, int, tuple[Fence, ...]]]
+        ends = [(f.offset, f.rows, (f,)) for f in self.fences]
+        if not ends or ends[-1][0] < self.last:
+            ends.append((self.last, len(self), ()))
+        for last, rows, fence in ends:
+            some = None if self.rows is None or rows == done else self.rows.slice(done, rows)
+            dead = tuple(d for d in self.dead if self._within(d.origin, prev, last))
+            yield replace(self, prev=prev, last=last, rows=some, dead=dead, fences=fence)
+            prev, done = last, rows
+
+    def _within(self, origin: Origin, prev: int, last: int) -> bool:
+        """Whether a dead letter is of this part; one that is named elsewhere goes with the last."""
+        if (origin.topic, origin.partition) != self.source:
+            return last == self.last
+        return prev < origin.offset <= last
 
 
 def undone(unit: Unit, taken: int) -> tuple[DeadLetter, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 
 from pctstream.agents.shard import Shard
@@ -30,9 +31,12 @@ def row_digests(block: Block) -> npt.NDArray[np.uint64]:
 
 
 def digest(shard: Shard, log: Routing) -> bytes:
-    """An Arrow stream of every row in the shard's store."""
+    """An Arrow stream of every row in the shard's store; its metadata says for which portions the
+    shard answers, and in which epoch: a portion that moves lies on two shards."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+    owned = [node_name(path) for path in log.owned(shard.number)]
+    told = {"epoch": str(log.epoch), "owned": orjson.dumps(owned).decode()}
+    with pa.ipc.new_stream(sink, SCHEMA.with_metadata(told)) as writer:
         for name in shard.store.nodes():
             for _, rows in shard.store.segments(node_path(name)):
                 writer.write_batch(_batch(node_name(node_path(name)), rows))

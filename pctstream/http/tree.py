@@ -9,6 +9,7 @@ from typing import Any
 from pctstream.core import life
 from pctstream.core.cover import Cover
 from pctstream.core.monitor import Stalled
+from pctstream.core.moves import UNDER_WAY
 from pctstream.core.names import (
     ROOT,
     Path,
@@ -32,9 +33,7 @@ class TreeView:
         covers: Mapping[Path, Cover], stalled: Sequence[Stalled] = (),
         drift: Mapping[str, Record] | None = None,
     ) -> None:  # fmt: skip
-        self._log = log
-        self._shards = shards
-        self._portions = portions
+        self._log, self._shards, self._portions = log, shards, portions
         self._covers = {**covers, **log.covers}
         self._stalled, self._drift = stalled, drift or {}
         self._tree = str(log.tree.get("tree", ""))
@@ -279,10 +278,12 @@ class TreeView:
         record = self._portions.get(node_name(path))
         total = self.rows(ROOT)
         rows = int(record["rows"]) if record else 0
+        move = self._log.moves.current(path)
         return {
             "portion": node_name(path),
             "owner": self._log.owners[path],
-            "shadow": None,
+            "shadow": None if move is None or move.stage not in UNDER_WAY else move.target,
+            "pinned": path in self._log.orders.pinned,
             "rows": rows,
             "bytes": int(record["bytes"]) if record else 0,
             "rate": float(record["rate"]) if record else 0.0,

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from pctstream import tables, token
 from pctstream.core.names import node_path
 from pctstream.errors import NotFound, NotReady, Refused
-from pctstream.http import drift, problem, solver
+from pctstream.http import drift, moves, problem, solver
 from pctstream.http.digest import digest
 from pctstream.http.tree import TreeView
 
@@ -43,6 +43,7 @@ def create(worker: Worker) -> FastAPI:
     _tree(app, worker)
     _shards(app, worker)
     drift.add(app, worker.model, worker.cfg.drift.window_s, _page, lambda: _as_of(worker))
+    moves.add(app, worker)
     max_level = worker.cfg.tree.max_level
     solver.add(app, max_level, lambda: _view(worker), lambda: _as_of(worker))
     return app
@@ -157,7 +158,9 @@ def _shards(app: FastAPI, worker: Worker) -> None:
         capacity = float(worker.cfg.shards.capacity.get(record["shard"], 1.0))
         hidden = ("kind", "root", "metrics", "offset", "generation")
         shown = {k: v for k, v in record.items() if k not in hidden}
-        return shown | {"capacity": capacity, "held": record["root"]["rows"]}
+        drained = record["shard"] in worker.routing.orders.drained
+        held = record["root"]["rows"]
+        return shown | {"capacity": capacity, "held": held, "drained": drained}
 
     @app.get("/v1/shards")
     async def shards() -> dict[str, Any]:

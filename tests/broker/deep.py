@@ -17,8 +17,9 @@ from pctstream.core.block import Source
 from pctstream.core.names import ROOT, Path, node_name, node_path
 from pctstream.core.node import Shape
 from pctstream.core.routing import Routing
+from pctstream.rocks import RocksKV
 from pctstream.settled import wait_applied
-from pctstream.store import RocksKV, Store
+from pctstream.store import Store
 from pctstream.tables import ReadModel
 
 DIMENSION = 4

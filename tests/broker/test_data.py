@@ -13,7 +13,8 @@ from broker.system import System, records, wait_for
 
 from pctstream.core.names import node_path
 from pctstream.photographs import patches, photograph
-from pctstream.store import RocksKV, Store
+from pctstream.rocks import RocksKV
+from pctstream.store import Store
 
 Make = Callable[..., System]
 SHARDS = 4

@@ -16,7 +16,7 @@ from pctstream import config, topics
 from pctstream.agents.tree import settings
 from pctstream.cli import main
 from pctstream.config import Config, to_env
-from pctstream.core.routing import tree_record
+from pctstream.core.records import tree_record
 from pctstream.doctor import cluster
 from pctstream.doctor.finding import Finding
 from pctstream.errors import Refused

@@ -15,7 +15,7 @@ from pctstream.core.block import ARROW, Block, decode, encode
 from pctstream.core.marks import Marks
 from pctstream.deep import verify_pipes
 from pctstream.ingested import ROW, ends_of
-from pctstream.store import RocksKV
+from pctstream.rocks import RocksKV
 from pctstream.verify import compare, once
 
 Make = Callable[..., System]

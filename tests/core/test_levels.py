@@ -7,10 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pctstream.core import routing
 from pctstream.core.cover import refine
 from pctstream.core.levels import Levels
 from pctstream.core.names import ROOT
+from pctstream.core.records import (
+    cover_records,
+    epsilon_record,
+    level_record,
+    split_record,
+    tree_record,
+)
 from pctstream.core.routing import Routing
 
 SETTINGS: dict[str, Any] = {"level_rows": 100, "level_idle_s": 5.0, "level_timeout_s": 60.0}
@@ -23,10 +29,10 @@ def log_of(**tree: Any) -> Routing:
     cover = refine(prototypes, prototypes, 4.0, 0, 1)
     log = Routing()
     records = [
-        routing.tree_record(TREE | tree, 1, "a"),
-        *routing.cover_records(ROOT, cover, 1, "a"),
+        tree_record(TREE | tree, 1, "a"),
+        *cover_records(ROOT, cover, 1, "a"),
     ]
-    records.append(routing.split_record(ROOT, cover, {(0, 0): 0, (0, 1): 1}, 2, "a"))
+    records.append(split_record(ROOT, cover, {(0, 0): 0, (0, 1): 1}, 2, "a"))
     for i, record in enumerate(records):
         assert log.fold(record, i, 0.0)
     return log
@@ -53,7 +59,7 @@ def test_it_closes_when_all_have_ended_and_only_when_all_have_told() -> None:
     assert levels.look(log, reports(one), 0.0) is None, "one portion has not told yet"
     assert levels.look(log, reports(one, two), 0.1) is None
     found = levels.look(log, reports(one, report(1, {"": SINK})), 0.2)
-    assert found == routing.level_record(1, "ended", 3, "a")
+    assert found == level_record(1, "ended", 3, "a")
     assert log.fold(found, 3, 9.0)
     assert log.levels[1] == {"level": 1, "closed_by": "ended", "time": 9.0, "offset": 3}
     assert log.gates.open_level == 2
@@ -61,7 +67,7 @@ def test_it_closes_when_all_have_ended_and_only_when_all_have_told() -> None:
     assert levels.look(log, reports(*stale), 0.3) is None, "its nodes of level 2 are to come"
     split = {"": ("splitting", 10), "0": WAITING, "1": WAITING}
     found = levels.look(log, reports(report(0, split, 2), report(1, {"": SINK}, 2)), 0.4)
-    assert found == routing.level_record(2, "ended", 4, "a")
+    assert found == level_record(2, "ended", 4, "a")
     log.fold(found, 4, 9.0)
     assert (
         levels.look(log, reports(report(0, split, 3), report(1, {"": SINK}, 3)), 999.0) is None
@@ -83,7 +89,7 @@ def test_what_closes_it(rows: list[tuple[int, int]], times: list[float], closed_
         found = levels.look(log, told, now)
         if now != times[-1]:
             assert found is None
-    assert found == routing.level_record(1, closed_by, 3, "a")
+    assert found == level_record(1, closed_by, 3, "a")
 
 
 def test_an_epsilon_is_the_median_of_the_proposals_by_their_rows() -> None:
@@ -94,27 +100,27 @@ def test_an_epsilon_is_the_median_of_the_proposals_by_their_rows() -> None:
     full = report(0, {"": ("covering", 500)}, proposals=[(1, 128, 2.5), (1, 128, 1.5), (1, 8, 9.0)])
     other = report(1, {"": ("covering", 500)}, proposals=[(1, 128, 2.0)])
     found = levels.look(log, reports(full, other), 0.1)
-    assert found == routing.epsilon_record(1, 2.0, 3, "a")
+    assert found == epsilon_record(1, 2.0, 3, "a")
     log.fold(found, 3, 0.0)
     assert log.gates.epsilons == {1: 2.0}
-    assert levels.look(log, reports(full, other), 0.2) == routing.level_record(1, "rows", 4, "a")
+    assert levels.look(log, reports(full, other), 0.2) == level_record(1, "rows", 4, "a")
     idle = Levels(SETTINGS, "a")
     fresh = log_of(epsilon_ratio="auto")
     assert idle.look(fresh, reports(few, none), 0.0) is None
-    assert idle.look(fresh, reports(few, none), 5.0) == routing.epsilon_record(1, 3.0, 3, "a")
+    assert idle.look(fresh, reports(few, none), 5.0) == epsilon_record(1, 3.0, 3, "a")
 
 
 def test_records_of_levels_count_once_and_in_order() -> None:
     log = log_of(epsilon_ratio="auto")
     for seq, record in enumerate(
         [
-            routing.level_record(2, "rows", 3, "a"),
-            routing.level_record(1, "a whim", 4, "a"),
-            routing.level_record(1, "timeout", 5, "a"),
-            routing.level_record(1, "rows", 6, "b"),
-            routing.epsilon_record(2, 0.0, 7, "a"),
-            routing.epsilon_record(2, 0.5, 8, "a"),
-            routing.epsilon_record(2, 0.7, 9, "a"),
+            level_record(2, "rows", 3, "a"),
+            level_record(1, "a whim", 4, "a"),
+            level_record(1, "timeout", 5, "a"),
+            level_record(1, "rows", 6, "b"),
+            epsilon_record(2, 0.0, 7, "a"),
+            epsilon_record(2, 0.5, 8, "a"),
+            epsilon_record(2, 0.7, 9, "a"),
         ]
     ):
         assert log.fold(record, seq + 3, 1.0)

@@ -78,14 +78,16 @@ def test_exactly_those_are_named_that_the_definitions_name(seed: int) -> None:
         if chance.random() < 0.03:
             hosted = set(chance.sample([0, 1, 2], 2))
             slow.looks = {k: v for k, v in slow.looks.items() if k[0] in hosted}
-        monitor.host(hosted)
+        nodes_of = {s: ["N0"] if chance.random() < 0.05 else ["N0", "N0,1"] for s in hosted}
+        slow.looks = {(s, n): at for (s, n), at in slow.looks.items() if n in nodes_of.get(s, ())}
+        monitor.host(nodes_of)
         for shard in chance.sample([2, 3, 4], chance.choice([0, 0, 0, 1, 3])):
             nodes = {"N0": None, "N0,9": chance.choice([None, None, "hangs"])}
             worker = chance.choice(OTHERS)
             slow.said[shard] = (now, worker, nodes)
             monitor.heard(shard, worker, nodes)
         for key in last:
-            if key[0] in hosted:
+            if key[1] in nodes_of.get(key[0], ()):
                 last[key] = sight(chance, last[key])
                 slow.looks.setdefault(key, []).append((now, last[key]))
                 monitor.look(*key, last[key], now)
@@ -150,7 +152,7 @@ def test_what_was_known_of_a_node_before_it_came_here_stays() -> None:
     assert monitor.known(0, "N0")[0] == 123.0
     monitor.look(0, "N0", Sight((5, 4), 1), 501.0)
     assert monitor.known(0, "N0")[:2] == (501.0, 7)
-    monitor.host({1})
+    monitor.host({0: ["N0,1"], 1: ["N0"]})
     assert not monitor.watches(0, "N0")
 
 

@@ -11,9 +11,10 @@ from core.rows import cover_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pctstream.core import life, routing
+from pctstream.core import life
 from pctstream.core.cover import Cover
 from pctstream.core.names import ROOT
+from pctstream.core.records import cover_records, sink_record, split_record, tree_record
 from pctstream.core.routing import Routing
 from pctstream.errors import ConfigError
 
@@ -25,10 +26,10 @@ Record = dict[str, Any]
 
 def history(author: str = "a", cover: Cover = COVER, piece: int = 60) -> list[Record]:
     """record 0, the cover in pieces, the split."""
-    records = [routing.tree_record({"metric": "euclidean", "epsilon": 2.0, "gap": 1}, 2, author)]
-    records += routing.cover_records(ROOT, cover, 1, author, piece)
+    records = [tree_record({"metric": "euclidean", "epsilon": 2.0, "gap": 1}, 2, author)]
+    records += cover_records(ROOT, cover, 1, author, piece)
     owners = {(0, i): i % 2 for i in range(cover.k)}
-    return [*records, routing.split_record(ROOT, cover, owners, len(records), author)]
+    return [*records, split_record(ROOT, cover, owners, len(records), author)]
 
 
 def folded(records: list[Record]) -> Routing:
@@ -125,7 +126,7 @@ def test_a_cover_whose_bytes_are_not_its_hash_is_no_cover_and_stops_nobody(
     assert log.seq == len(pieces)
     assert log.states[ROOT] == life.COVERING
     assert log.covers == {}
-    for record in routing.cover_records(ROOT, COVER, log.seq + 1, "b", 60):
+    for record in cover_records(ROOT, COVER, log.seq + 1, "b", 60):
         assert log.fold(record, 99, 0.0)
     assert log.covers[ROOT] == COVER, "the next author writes it again"
 
@@ -142,7 +143,7 @@ def test_a_split_that_cannot_be_read_changes_nothing(bad: Record) -> None:
 
 def test_a_sink_is_final() -> None:
     tree, *rest = history()
-    log = folded([tree, routing.sink_record(ROOT, 40, "topics", 1, "a")])
+    log = folded([tree, sink_record(ROOT, 40, "topics", 1, "a")])
     assert (log.states[ROOT], log.epoch) == (life.SINK, 1)
     for record in rest:
         log.fold({**record, "seq": log.seq + 1}, 9, 0.0)
@@ -150,7 +151,7 @@ def test_a_sink_is_final() -> None:
 
 
 def test_record_0_refuses_what_contradicts_it() -> None:
-    log = folded([routing.tree_record({"gap": 5, "metric": "cosine"}, 3, "a")])
+    log = folded([tree_record({"gap": 5, "metric": "cosine"}, 3, "a")])
     log.check({"gap": 5, "dimension": 0, "metric": "cosine", "epsilon": 9})
     log.check({"dimension": 3})
     for wrong in ({"gap": 6}, {"dimension": 4}, {"metric": "euclidean"}):
@@ -159,12 +160,12 @@ def test_record_0_refuses_what_contradicts_it() -> None:
 
 
 def test_a_second_record_0_is_ignored() -> None:
-    log = folded([routing.tree_record({}, 3, "a"), {**routing.tree_record({}, 4, "b"), "seq": 1}])
+    log = folded([tree_record({}, 3, "a"), {**tree_record({}, 4, "b"), "seq": 1}])
     assert (log.seq, log.dimension) == (1, 3)
 
 
 def test_pieces_are_as_small_as_asked() -> None:
-    for record in routing.cover_records(ROOT, COVER, 1, "a", 33):
+    for record in cover_records(ROOT, COVER, 1, "a", 33):
         assert len(base64.b64decode(record["data"])) <= 33
 
 
@@ -172,7 +173,7 @@ def test_a_tiny_ratio_leaves_every_level_an_epsilon_to_scan_with() -> None:
     cover = cover_of([[0], [9], [0], [9]], 1.0, 2)
     log = Routing()
     log.fold({"seq": 0, "type": "tree", "epsilon_ratio": 1e-100, "max_level": 6}, 0, 0.0)
-    for record in routing.cover_records((0,), cover, 1, "a"):
+    for record in cover_records((0,), cover, 1, "a"):
         log.fold(record, record["seq"], 0.0)
     epsilons = log.gates.epsilons
     assert sorted(epsilons) == [1, 2, 3, 4, 5]

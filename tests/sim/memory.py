@@ -23,6 +23,14 @@ class MemoryKV:
         keys = sorted(key for key in self._data if key.startswith(prefix))
         return iter([(key, self._data[key]) for key in keys])
 
+    def keys(self, prefix: bytes) -> Iterator[bytes]:
+        return (key for key, _ in self.scan(prefix))
+
+    def frozen(self) -> MemoryKV:
+        moment = MemoryKV()
+        moment._data = dict(self._data)
+        return moment
+
     def write(self, changes: Sequence[Change]) -> None:
         for key, value in changes:
             if value is None:

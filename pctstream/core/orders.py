@@ -1,0 +1,161 @@
+"""Orders: what people and policies ask of the tree, answered by the records they became (R5).
+
+Whoever wants something puts it on `<tree>.control`. The tree agent copies each order, in order and
+once (``at``, its place there, only grows), to `<tree>.routing`; every reader of that log judges it by
+the same state and so comes to the same answer. Nothing is done because an order was given, only
+because its record counted.
+
+    move    portion, to, reason       one portion to another shard; `until` a stage: there it pauses
+    apply   plan, moves, epoch        all moves of a plan; refused in another epoch
+    pause, resume, cancel   move
+    pin, unpin              portion   a pinned one stays, whatever a plan would gain
+    drain, undrain          shard     a drained one takes nothing more and is to be emptied
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pctstream.core.moves import PLANNED, STAGES, UNDER_WAY
+from pctstream.core.names import Path, level, node_name, node_path
+from pctstream.errors import IllegalTransition, NotFound, PctError, QueryRefused
+
+if TYPE_CHECKING:
+    from pctstream.core.routing import Routing
+
+KINDS = ("move", "apply", "pause", "resume", "cancel", "pin", "unpin", "drain", "undrain")
+ANSWERS = 10_000
+"""Kept: whoever gave an order waits seconds for its answer."""
+
+
+class Answer(NamedTuple):
+    """What became of an order: the seq of its record, the moves it made, why it was refused."""
+
+    seq: int
+    moves: tuple[str, ...] = ()
+    refused: str = ""
+    code: str = ""
+    status: int = 0
+
+
+class Orders:
+    """The orders taken so far, and what stands because of them."""
+
+    def __init__(self) -> None:
+        self.at = -1
+        """The last order on `.control` that has its record."""
+        self.answers: dict[str, Answer] = {}
+        self.pinned: set[Path] = set()
+        self.drained: set[int] = set()
+
+    def take(self, log: Routing, record: Mapping[str, Any], time_s: float) -> None:
+        """The record of an order: judged, carried out, answered."""
+        at = int(record["at"])
+        if at <= self.at:
+            return
+        self.at = at
+        order = record["order"]
+        name = str(order.get("id", ""))
+        try:
+            made = self._carry_out(log, order, time_s)
+        except PctError as error:
+            answer = Answer(log.seq, (), error.message, error.code, error.status)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            answer = Answer(log.seq, (), "an order that says too little", "query", 422)
+        else:
+            answer = Answer(log.seq, made)
+        self.answers[name] = answer
+        if len(self.answers) > ANSWERS:
+            del self.answers[next(iter(self.answers))]
+
+    def _carry_out(self, log: Routing, order: Mapping[str, Any], time_s: float) -> tuple[str, ...]:
+        check(log, order)
+        kind = order["do"]
+        if kind in ("move", "apply"):
+            wanted = [order] if kind == "move" else order["moves"]
+            names = []
+            for i, move in enumerate(wanted):
+                names.append(f"m{log.seq}" if kind == "move" else f"m{log.seq}.{i}")
+                path = node_path(move["portion"])
+                said = {"reason": move.get("reason") or move.get("why") or "",
+                        "plan": order.get("plan", ""), "until": move.get("until", "")}  # fmt: skip
+                log.moves.plan(
+                    names[-1], path, log.owners[path], int(move["to"]), log.seq, said, time_s
+                )
+            return tuple(names)
+        if kind == "cancel":
+            said = {"why": order.get("reason") or "it was called off"}
+            log.moves.step(order["move"], "ABORTED", log.seq, said, time_s)
+        elif kind in ("pause", "resume"):
+            log.moves.pause(order["move"], kind == "pause", log.seq, time_s)
+        elif kind in ("pin", "unpin"):
+            path = node_path(order["portion"])
+            (self.pinned.add if kind == "pin" else self.pinned.discard)(path)
+        else:
+            shard = int(order["shard"])
+            (self.drained.add if kind == "drain" else self.drained.discard)(shard)
+        return ()
+
+
+def check(log: Routing, order: Mapping[str, Any]) -> None:
+    """A PctError where the order cannot be followed as things are: what to do instead."""
+    kind = order.get("do")
+    if kind == "move":
+        _movable(log, order["portion"], order["to"])
+        if order.get("until", "") not in ("", *UNDER_WAY):
+            raise QueryRefused(f"until: one of {', '.join(s for s in STAGES if s in UNDER_WAY)}")
+    elif kind == "apply":
+        if order["epoch"] != log.epoch:
+            raise IllegalTransition(
+                f"plan {order.get('plan', '')} was made in epoch {order['epoch']}, now it is "
+                f"{log.epoch}: make it again"
+            )
+        names = [move["portion"] for move in order["moves"]]
+        if len(set(names)) < len(names):
+            raise QueryRefused("moves: a portion is named twice")
+        for move in order["moves"]:
+            _movable(log, move["portion"], move["to"])
+    elif kind in ("pause", "resume", "cancel"):
+        move = log.moves.of(order["move"])
+        if not move.open:
+            raise IllegalTransition(f"move {move.id} is {move.stage}: it cannot be {kind}d any more"
+                                    .replace("canceld", "cancelled"))  # fmt: skip
+        if kind != "cancel" and move.paused == (kind == "pause"):
+            raise IllegalTransition(f"move {move.id} is {'paused' if move.paused else 'going on'}")
+    elif kind in ("pin", "unpin"):
+        _portion(log, order["portion"])
+    elif kind in ("drain", "undrain"):
+        _shard(log, order["shard"])
+    else:
+        raise QueryRefused(f"do: {kind!r} is no order, one of {', '.join(KINDS)}")
+
+
+def _portion(log: Routing, name: str) -> Path:
+    path = node_path(name)
+    if path not in log.owners:
+        raise NotFound(f"no portion {name}: `pctstream status` shows them")
+    if level(path) != log.cut:
+        raise IllegalTransition(f"{name} is above the cut: only portions are moved")
+    return path
+
+
+def _shard(log: Routing, shard: Any) -> int:
+    count = int(log.tree.get("shards", 0))
+    if not isinstance(shard, int) or not 0 <= shard < count:
+        raise NotFound(f"no shard {shard!r}: they are numbered 0 to {count - 1}")
+    return shard
+
+
+def _movable(log: Routing, name: str, to: Any) -> None:
+    path = _portion(log, name)
+    target = _shard(log, to)
+    if (move := log.moves.current(path)) is not None:
+        what = "waits for its turn" if move.stage == PLANNED else f"is {move.stage}"
+        raise IllegalTransition(f"{node_name(path)} is moving already: {move.id} {what}")
+    if log.owners[path] == target:
+        raise IllegalTransition(f"{node_name(path)} is on shard {target} already")
+    if path in log.orders.pinned:
+        raise IllegalTransition(f"{node_name(path)} is pinned: `pctstream moves unpin` it first")
+    if target in log.orders.drained:
+        raise IllegalTransition(f"shard {target} is drained: it takes nothing more")

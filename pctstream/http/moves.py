@@ -1,0 +1,148 @@
+"""Moves over HTTP: asked for at any worker, done by the tree agent, answered from `<tree>.routing`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+
+from pctstream.agents.copying import sent
+from pctstream.agents.move import order
+from pctstream.core.block import ARROW
+from pctstream.core.moves import COPYING, Move
+from pctstream.core.names import node_name, node_path
+from pctstream.core.orders import Answer, check
+from pctstream.errors import NotReady, PctError, QueryRefused
+from pctstream.http import problem
+from pctstream.http.body import body, json_object
+
+if TYPE_CHECKING:
+    from pctstream.agents.worker import Worker
+
+ANSWER_S = 10.0
+"""An order waits so long for its record."""
+POLL_S = 0.05
+
+
+async def ordered(worker: Worker, what: dict[str, Any]) -> Answer:
+    """Give an order and wait for its answer; NotReady (ask again with the same `id`) if none comes."""
+    check(worker.routing, what)
+    name = what.setdefault("id", uuid.uuid4().hex)
+    worker.writer.send([order(worker.cfg.tree.name, what)], _refused(worker))
+    deadline = time.monotonic() + ANSWER_S
+    while (answer := worker.routing.orders.answers.get(name)) is None:
+        if time.monotonic() > deadline:
+            raise NotReady(f"the order {name} waits for the tree agent: see `pctstream moves list`")
+        await asyncio.sleep(POLL_S)
+    if answer.refused:
+        raise _Refused(answer)
+    return answer
+
+
+class _Refused(PctError):
+    """An order that its record's readers refused, as they said it."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.refused)
+        self.code = answer.code
+        self.status = answer.status  # type: ignore[misc]
+
+
+def _refused(worker: Worker) -> Any:
+    return lambda reason: None if reason is None else worker.fatal(reason)
+
+
+def view(worker: Worker, move: Move) -> dict[str, Any]:
+    """A move as `/v1/moves/ID` answers: what is written of it and how far its target is."""
+    told = worker.model.held(f"move:{move.id}:{move.target}") or {}
+    rows = told.get("rows", {"total": 0, "copied": 0})
+    size = told.get("bytes", {"total": 0, "copied": 0})
+    portion = worker.model.held(f"portion:{node_name(move.portion)}") or {}
+    rows = rows | {"total": rows["total"] or int(portion.get("rows", 0))}
+    eta = None
+    if move.stage == COPYING and size["copied"]:
+        spent = time.time() - move.history[-1]["time"]
+        left = max(0, size["total"] - size["copied"])
+        eta = spent * left / size["copied"]
+    if move.proof:
+        rows = {"total": move.proof["count"], "copied": move.proof["count"]}
+    return move.to_json() | {"rows": rows, "bytes": size, "eta_s": eta}
+
+
+def add(app: FastAPI, worker: Worker) -> None:
+    """The routes."""
+
+    def as_of() -> dict[str, Any]:
+        return {"time": time.time(), "epoch": worker.routing.epoch}
+
+    @app.post("/v1/moves", status_code=202)
+    async def start(request: Request) -> Any:
+        asked = json_object(await body(request), ("portion", "to", "reason", "until"))
+        for field, kind in (("portion", str), ("to", int)):
+            if not isinstance(asked.get(field), kind) or isinstance(asked.get(field), bool):
+                raise QueryRefused(f"{field}: say which, as in {{'portion': 'N0,3', 'to': 1}}")
+        for field in ("reason", "until"):
+            if not isinstance(asked.setdefault(field, ""), str):
+                raise QueryRefused(f"{field}: a text")
+        node_path(asked["portion"])
+        answer = await ordered(worker, {"do": "move", **asked})
+        return view(worker, worker.routing.moves.of(answer.moves[0])) | {"as_of": as_of()}
+
+    @app.get("/v1/moves")
+    async def moves(stage: str | None = None, limit: int = 1000, cursor: str = "") -> Any:
+        found = [m for m in worker.routing.moves.all() if stage in (None, m.stage)]
+        begin = int(cursor) if cursor.isdigit() else 0
+        end = begin + max(1, min(limit, 1000))
+        shown = [view(worker, m) for m in found[begin:end]]
+        after = str(end) if end < len(found) else None
+        return {"moves": shown, "next": after, "as_of": as_of()}
+
+    @app.get("/v1/moves/{name}")
+    async def move(name: str) -> Any:
+        return view(worker, worker.routing.moves.of(name)) | {"as_of": as_of()}
+
+    @app.post("/v1/moves/{name}/{what}")
+    async def change(name: str, what: str) -> Any:
+        if what not in ("pause", "resume", "cancel"):
+            raise QueryRefused(f"{what}: a move can be paused, resumed or cancelled")
+        await ordered(worker, {"do": what, "move": name})
+        return view(worker, worker.routing.moves.of(name)) | {"as_of": as_of()}
+
+    @app.post("/v1/portions/{name}/{what}")
+    async def hold(name: str, what: str) -> Any:
+        if what not in ("pin", "unpin"):
+            raise QueryRefused(f"{what}: a portion can be pinned or unpinned")
+        await ordered(worker, {"do": what, "portion": name})
+        return {"portion": name, "pinned": what == "pin", "as_of": as_of()}
+
+    @app.post("/v1/shards/{number}/{what}")
+    async def drain(number: int, what: str) -> Any:
+        if what not in ("drain", "undrain"):
+            raise QueryRefused(f"{what}: a shard can be drained or undrained")
+        await ordered(worker, {"do": what, "shard": number})
+        return {"shard": number, "drained": what == "drain", "as_of": as_of()}
+
+    @app.get("/v1/shards/{number}/portions/{name}/copy")
+    def copy(number: int, name: str, move: str = "") -> Any:
+        path, shard = node_path(name), worker.shards.get(number)
+        going = worker.routing.moves.get(move)
+        if going is None or not going.open or (going.portion, going.source) != (path, number):
+            worker.metrics.ended_moves.inc()
+            return problem.problem(QueryRefused(f"{name} is not moving from shard {number}"))
+        if shard is None or path not in shard.nodes:
+            return problem.problem(NotReady(f"shard {number} has not opened {name} here"))
+        source = shard.source(path)
+
+        def pieces() -> Iterator[bytes]:
+            moment = shard.store.frozen()
+            try:
+                yield from sent(moment, path, source)
+            finally:
+                moment.close()
+
+        return StreamingResponse(pieces(), media_type=ARROW)

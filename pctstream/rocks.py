@@ -1,0 +1,151 @@
+"""RocksDB as the `KV` of a shard's store, by rocksdict."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+from pctstream.errors import NotReady, StoreFailed
+from pctstream.store import Change
+
+
+@contextlib.contextmanager
+def _open() -> Iterator[None]:
+    """A view may ask while the shard moves to another worker: that is no failure of the disk."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "DbClosedError":
+            raise
+        raise NotReady("the shard is moving to another worker: ask again") from None
+
+
+class Caches:
+    """What the databases of a process share: one cache of ``size`` bytes for blocks read, in which
+    the rows not flushed yet (memtables) count too, with a quarter of it at most."""
+
+    def __init__(self, size: int) -> None:
+        from rocksdict import Cache, WriteBufferManager
+
+        self.blocks = Cache(size)
+        self.writes = WriteBufferManager.new_write_buffer_manager_with_cache(
+            size // 4, False, self.blocks
+        )
+
+
+class RocksKV:
+    """``KV`` over one RocksDB database; its LOCK fences other processes on this machine."""
+
+    def __init__(self, path: FilePath, caches: Caches | int) -> None:
+        from rocksdict import BlockBasedOptions, Options, Rdict
+
+        if isinstance(caches, int):
+            caches = Caches(caches)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_max_background_jobs(2)
+        options.set_write_buffer_size(16 << 20)
+        options.set_write_buffer_manager(caches.writes)
+        options.set_max_write_buffer_number(3)
+        options.set_max_open_files(256)
+        options.set_enable_blob_files(True)
+        options.set_min_blob_size(4096)
+        table = BlockBasedOptions()
+        table.set_block_cache(caches.blocks)
+        options.set_block_based_table_factory(table)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db: Any = Rdict(str(path), options)
+        except Exception as error:  # rocksdict raises bare Exception for every RocksDB status
+            raise StoreFailed(f"cannot open the store {path}: {error}") from None
+
+    def get(self, key: bytes) -> bytes | None:
+        with _open():
+            found: bytes | None = self._db.get(key)
+        return found
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        with _open():
+            yield from _within(self._db, prefix)
+
+    def keys(self, prefix: bytes) -> Iterator[bytes]:
+        with _open():
+            for key in self._db.keys(from_key=prefix):
+                if not key.startswith(prefix):
+                    return
+                yield key
+
+    def frozen(self) -> FrozenKV:
+        """As it is at this moment, whatever is written meanwhile."""
+        with _open():
+            return FrozenKV(self._db)
+
+    def write(self, changes: Sequence[Change]) -> None:
+        from rocksdict import WriteBatch
+
+        batch = WriteBatch(raw_mode=True)
+        for key, value in changes:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        try:
+            self._db.write(batch)
+        except Exception as error:  # rocksdict raises bare Exception for every RocksDB status
+            raise StoreFailed(
+                f"the disk refused a write: {error}; nothing was skipped, free space and the "
+                "worker goes on from its watermarks"
+            ) from None
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class FrozenKV:
+    """A moment of a database; it must be let go of before the database is closed for good.
+
+    An iterator sees the database as it was when it was made. (So would a snapshot, but in rocksdict
+    0.3.29 the iterators of a snapshot see what came later.)
+    """
+
+    def __init__(self, database: Any) -> None:
+        self._at: Any = database.iter()
+        self._asked = 0
+
+    def get(self, key: bytes) -> bytes | None:
+        return next((value for found, value in self.scan(key) if found == key), None)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        with _open():
+            asked = self._seek(prefix)
+            while self._at.valid() and (key := self._at.key()).startswith(prefix):
+                yield key, self._at.value()
+                if asked != self._asked:  # somebody else looked meanwhile
+                    asked = self._seek(key)
+                self._at.next()
+
+    def _seek(self, key: bytes) -> int:
+        self._at.seek(key)
+        self._asked += 1
+        return self._asked
+
+    def keys(self, prefix: bytes) -> Iterator[bytes]:
+        return (key for key, _ in self.scan(prefix))
+
+    def frozen(self) -> FrozenKV:
+        return self
+
+    def write(self, changes: Sequence[Change]) -> None:
+        raise StoreFailed("a moment that is past cannot be written to")
+
+    def close(self) -> None:
+        self._at = None
+
+
+def _within(database: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for key, value in database.items(from_key=prefix):
+        if not key.startswith(prefix):
+            return
+        yield key, value
