@@ -37,18 +37,18 @@ Record = Mapping[str, Any]
 
 def chunks(node: str, density: Density, since: int, length: int = LENGTH) -> list[dict[str, Any]]:
     """The records of all chunks that hold window ``since`` or a later one."""
-    saved = density.to_json()
-    windows = list(density.windows)
+    head = density.head()
     found: dict[int, list[Window]] = {}
-    for window in windows:
-        if window.number // CHUNK >= since // CHUNK:
-            found.setdefault(window.number // CHUNK, []).append(window)
+    for window in reversed(density.windows):
+        if window.number // CHUNK < since // CHUNK:
+            break
+        found.setdefault(window.number // CHUNK, []).insert(0, window)
     slots = length // CHUNK + 1
     return [
         {
             "kind": "density", "node": node, "chunk": number % slots, "first": held[0].number,
-            "offset": held[-1].number + 1, "window_s": density.window_s, "at": saved["at"],
-            "counters": saved["counters"], "open": saved["open"], "windows": _packed(held),
+            "offset": held[-1].number + 1, "window_s": density.window_s, "at": head["at"],
+            "counters": head["counters"], "open": head["open"], "windows": _packed(held),
         }
         for number, held in sorted(found.items())
     ]  # fmt: skip

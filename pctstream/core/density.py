@@ -131,14 +131,17 @@ class Density:
         return window
 
     def to_json(self) -> dict[str, Any]:
-        """For the table `density`: everything, so that another goes on from it."""
+        """Everything, so that another goes on from it."""
+        return self.head() | {"windows": [list(w[1:]) for w in self.windows]}
+
+    def head(self) -> dict[str, Any]:
+        """How things stand behind the last window."""
         return {
             "window_s": self.window_s,
             "at": self._at,
             "counters": list(self._counters),
             "next": self._next,
             "open": [*self._open, self._spread],
-            "windows": [list(w[1:]) for w in self.windows],
         }
 
     @classmethod
