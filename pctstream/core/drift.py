@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,8 +92,8 @@ class DriftScore:
     detectors: tuple[Event, ...]
     history: tuple[Past, ...]
 
-    def to_json(self, window_s: float) -> dict[str, Any]:
-        """As the view and the table `drift` show it."""
+    def to_json(self, window_s: float, history: int = HISTORY) -> dict[str, Any]:
+        """As the view and the table `drift` show it, with the last so many of its scores."""
         return {
             "portion": self.portion,
             "time": self.t,
@@ -107,7 +107,16 @@ class DriftScore:
                 {"t": e.window * window_s, "series": e.series, "detector": e.detector}
                 for e in self.detectors
             ],
-            "history": [asdict(past) for past in self.history],
+            "history": [
+                {
+                    "t": p.t,
+                    "score": p.score,
+                    "realised": p.realised,
+                    "level": p.level,
+                    "noise": p.noise,
+                }
+                for p in self.history[-history:]
+            ],
         }
 
 

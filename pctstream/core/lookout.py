@@ -173,8 +173,7 @@ class Lookout:
         return [{**record, **where, "author": self.author} for record in made]
 
     def _score(self, score: DriftScore, following: int) -> dict[str, Any]:
-        told: dict[str, Any] = _short(score.to_json(self.window_s))
-        told["history"] = told["history"][-HISTORY:]
+        told: dict[str, Any] = _short(score.to_json(self.window_s, HISTORY))
         return told | {"kind": "drift", "offset": following, "author": self.author}
 
 
