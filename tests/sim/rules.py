@@ -106,6 +106,10 @@ class Rules:
                  log.authors, moves, log.orders.answers)  # fmt: skip
         shadows = [move.portion for move in log.moves.all() if move.stage in UNDER_WAY]
         assert len(shadows) == len(set(shadows)), "R9: a portion in two moves"
+        for proof in (move.proof for move in log.moves.all() if move.proof):
+            assert proof["hash_from"] == proof["hash_to"], (
+                "R0: two shards read one pipe differently"
+            )
         self.covering &= ROOT not in log.states or log.states[ROOT] == life.COVERING
         seen = self._states.setdefault(log.position, repr(state))
         assert seen == repr(state), f"R5: two followers differ at {log.position}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NamedTuple
 
 import numpy as np
 from sim.recursion import as_stored, recursion
@@ -20,15 +21,22 @@ from pctstream.core.portion import Portion
 from pctstream.core.routing import Routing
 
 
-def run(seed: int) -> str:
-    """Run a seed to its end; how N0 ended. A failure names the seed."""
+class Ended(NamedTuple):
+    """How N0 ended, and each move."""
+
+    state: str
+    moves: tuple[str, ...]
+
+
+def run(seed: int) -> Ended:
+    """Run a seed to its end. A failure names the seed."""
     try:
         return _run(seed)
     except Exception as error:
         raise AssertionError(f"PCT_SIM_SEED={seed} replays this: {error}") from error
 
 
-def _run(seed: int) -> str:
+def _run(seed: int) -> Ended:
     world = World(seed)
     for _ in range(
         world.chance.randint(300, 900) if world.eager else world.chance.randint(60, 200)
@@ -38,7 +46,8 @@ def _run(seed: int) -> str:
     log = world.workers[0].routing
     at_rest(world)
     same_as_without_faults(world, seed)
-    return log.states.get(ROOT, "nothing")
+    stages = tuple(move.stage for move in log.moves.all())
+    return Ended(log.states.get(ROOT, "nothing"), stages)
 
 
 def at_rest(world: World) -> None:

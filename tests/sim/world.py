@@ -53,7 +53,8 @@ class World:
         self.copied = dict.fromkeys(self.theirs, 0)
         self.hasty = chance.random() < 0.3
         self.settings: dict[str, Any] = {
-            "shards": len(self.sources), "epsilon": chance.choice([4.0, 8.0, 8.0, 16.0]), "gap": chance.randint(3, 9),
+            "shards": len(self.sources),
+            "epsilon": chance.choice([4.0, 8.0, 8.0, 16.0]), "gap": chance.randint(3, 9),
             "sink_rows": chance.randint(20, 60), "stop": chance.choice(["gap", "block"]),
             "fanout": 4, "kmeans_iterations": 2, "prototypes": 20, "metric": "euclidean",
             "epsilon_ratio": chance.choice([0.6, 0.8, "auto"]), "max_level": chance.randint(1, 4), "cut": 1,
@@ -411,7 +412,8 @@ class World:
         """Whatever is next; then the rules that are about more than one event."""
         usual = (
             (self.produce, 2.5), (self.follow, 3), (self.deliver, 6), (self.turn, 9),
-            (self.land, 6), (self.ack, 6), (self.author, 15 if self.eager else 5), (self.report, 1), (self.commit, 1),
+            (self.land, 6), (self.ack, 6), (self.author, 15 if self.eager else 5), (self.report, 1),
+            (self.commit, 1),
             (self.fatal, 0.3), (self.obey, 1), (self.hurry, 0.3), (self.bridge, 4),
             (self.produce_theirs, 1.5), (self.ask, 2.0 if self.eager else 0.0), (self.copy, 3),
             (self.prove, 2), (self.tell_of_moves, 2),
