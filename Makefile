@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench memory moves pipes plans dashboards chaos mutants up down clean
+.PHONY: help setup jars demo test lint types bench memory moves pipes plans prediction dashboards chaos mutants up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -81,6 +81,9 @@ pipes: setup ## what 64 and 500 child pipes cost, and the cap (two minutes)
 
 plans: setup ## 200 plans against the true optimum, and large ones timed (ten minutes)
 	PYTHONPATH=tests/core $(PYTHON) benchmarks/plans.py $(ARGS)
+
+prediction: setup ## the policy with and without forecasts, on hot spots, simulated (three minutes)
+	$(PYTHON) benchmarks/prediction.py $(ARGS)
 
 dashboards: setup ## Prometheus on what make up runs; without it, all of it in Docker
 	@if command -v prometheus >/dev/null || ! docker info >/dev/null 2>&1; then \

@@ -28,6 +28,8 @@ class Panel:
     queries: tuple[tuple[str, str], ...]
     kind: str = "timeseries"
     stacked: bool = False
+    line: float = 0.0
+    """Where a line is drawn, 0: nowhere."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -86,6 +88,15 @@ PANELS = (
     Panel("Bytes by shard", "Bytes of the rows in each shard's store, before compression.", "bytes", (
         (f"sum by (shard) (pct_shard_bytes{JOB})", "shard {{shard}}"),
     ), stacked=True),
+    Panel("Drift scores", "How much the rate of each portion is expected to change until the horizon, "
+          "in units of its noise. The line is drift.threshold by default: above it a portion of an "
+          "overloaded shard may move.", "none", (
+        (f"sum by (portion) (pct_drift_score{JOB})", "{{portion}}"),
+    ), line=3.0),
+    Panel("Forecast", "Rows a second that are expected at the horizon, and the band that is to hold "
+          "four of five values (sums over the portions).", "rowsps", (
+        (f"sum by (bound) (pct_forecast_rows_per_second{JOB})", "{{bound}}"),
+    )),
     Panel("Inputs paused", "Inputs that are not read for now, by what holds them: the node asked "
           "for it, or too much waits for it already (limits.channel_blocks).", "none", (
         (f"sum by (reason) (pct_inputs_paused{JOB})", "{{reason}}"),
@@ -112,6 +123,10 @@ def drawn(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
     custom = {"fillOpacity": 10, "showPoints": "never"}
     if panel.stacked:
         custom["stacking"] = {"mode": "normal"}
+    steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
+    limits = {"mode": "absolute", "steps": [*steps, {"color": "red", "value": panel.line}]}
+    if panel.line:
+        custom["thresholdsStyle"] = {"mode": "line"}
     options: dict[str, Any] = (
         {"reduceOptions": {"calcs": ["lastNotNull"]}, "textMode": "value_and_name"}
         if panel.kind == "stat"
@@ -126,7 +141,8 @@ def drawn(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
         "gridPos": place,
         "fieldConfig": {
             "defaults": {"unit": panel.unit, "min": 0}
-            | ({} if panel.kind == "stat" else {"custom": custom}),
+            | ({} if panel.kind == "stat" else {"custom": custom})
+            | ({"thresholds": limits} if panel.line else {}),
             "overrides": [],
         },
         "options": options,

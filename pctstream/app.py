@@ -20,6 +20,7 @@ import faust
 from faust.types import TP, StreamT
 
 from pctstream import config, heap
+from pctstream.agents.drift import DriftAgent
 from pctstream.agents.node import NodeAgents
 from pctstream.agents.state import declare_state
 from pctstream.agents.tree import TreeAuthor
@@ -33,7 +34,7 @@ from pctstream.http.server import Server
 from pctstream.known import known_portions
 
 TABLE_MEMORY = {"block_cache_size": 8 << 20, "write_buffer_size": 4 << 20, "max_open_files": 64}
-"""Bytes, bytes, files of each RocksDB of a Faust table: S partitions x 3 tables must stay small."""
+"""Bytes, bytes, files of each RocksDB of a Faust table: S partitions x 5 tables must stay small."""
 
 
 def configured(env: Mapping[str, str]) -> Config:
@@ -86,6 +87,7 @@ class PctApp(faust.App):
         self.data_plane = Worker(cfg, name, f"http://{cfg.http.bind}", self.node_agents)
         self.data_plane.generation = self._generation
         self._author: TreeAuthor | None = None
+        self._drift: DriftAgent | None = None
         self._server: Server | None = None
         self._declare(tree, cfg.shards.count)
 
@@ -133,8 +135,9 @@ class PctApp(faust.App):
 
     async def on_stop(self) -> None:
         plane, server, author = self.data_plane, self._server, self._author
-        if author is not None:
-            await asyncio.to_thread(author.stop)
+        for agent in (self._drift, author):
+            if agent is not None:
+                await asyncio.to_thread(agent.stop)
         if server is not None:
             await asyncio.to_thread(server.stop)
             await asyncio.to_thread(plane.stop)
@@ -148,9 +151,13 @@ class PctApp(faust.App):
             self._author = TreeAuthor(
                 self.cfg, plane.routing, plane.model, plane.writer, plane.fatal, plane.metrics
             )
+            self._drift = DriftAgent(plane)
         elif not writes and self._author is not None:
             author, self._author = self._author, None
+            drift, self._drift = self._drift, None
             await asyncio.to_thread(author.stop)
+            if drift is not None:
+                await asyncio.to_thread(drift.stop)
 
     def _generation(self) -> int:
         """Of the group: unchanged means that nobody was rebalanced."""

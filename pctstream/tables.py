@@ -3,7 +3,9 @@
 A record on `.state` is absolute: it says how things are, true at its ``offset``, and is keyed by its
 entity (`shard:3`, `portion:N0,3`). A record that is older than the one already held is ignored
 (`newer`). A portion's record has all its nodes, so that their counts are of one moment; a cover, which
-never changes, is told once, in pieces (`cover:N0,3,1:0`).
+never changes, is told once, in pieces (`cover:N0,3,1:0`). Densities are told in chunks
+(`density:N0,3:7`; of a leaf by its slot, `density:12:1`), scores whole (`drift:N0,3`): the `offset` of
+both is the window behind their last.
 
 Two readers fold it: the state agent into Faust's tables, a worker's own share of them; and the
 follower of every worker into `ReadModel`, complete, because any worker answers for the whole tree, also
@@ -22,12 +24,13 @@ from typing import Any
 import orjson
 
 from pctstream.core import life
+from pctstream.core.chunks import windows_of
 from pctstream.core.cover import Cover
 from pctstream.core.names import Path, node_path
 from pctstream.errors import DataLoss
 
 Record = Mapping[str, Any]
-NAMES = ("nodes", "portions", "metrics")
+NAMES = ("nodes", "portions", "density", "drift", "metrics")
 
 
 def key_of(record: Record) -> str:
@@ -36,9 +39,11 @@ def key_of(record: Record) -> str:
         return f"shard:{record['shard']}"
     if record["kind"] == "cover":
         return f"cover:{record['node']}:{record['piece']}"
+    if record["kind"] == "density":
+        return f"density:{record['slot']}:{record['chunk']}"
     if record["kind"] == "move":
         return f"move:{record['move']}:{record['shard']}"
-    return f"portion:{record['portion']}"
+    return f"{record['kind']}:{record['portion']}"
 
 
 def newer(record: Record, held: Record | None) -> bool:
@@ -56,6 +61,8 @@ def newer(record: Record, held: Record | None) -> bool:
 
 
 def _place(record: Record) -> tuple[int, int, int]:
+    if "author" in record:
+        return record["author"], record["offset"], 0
     return record["epoch"], record["offset"], _steps(record.get("nodes", record))
 
 
@@ -77,6 +84,10 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for node in nodes_of(record):
             yield "nodes", node.pop("name"), node | where
         return
+    if record.get("kind") in ("density", "drift"):
+        chunk = f":{record['chunk']}" if record["kind"] == "density" else ""
+        yield record["kind"], record.get("node", record.get("portion")) + chunk, dict(record)
+        return
     if record.get("kind") != "shard":
         return
     shard = record["shard"]
@@ -84,6 +95,13 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "nodes", f"N0@{shard}", root | {"shard": shard}
     metrics = record["metrics"] | {k: record[k] for k in ("offset", "epoch", "time")}
     yield "metrics", f"shard:{shard}", metrics
+
+
+def shown(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry of a table as a view shows it: windows as numbers."""
+    if "windows" not in entry:
+        return entry
+    return entry | {"windows": [window._asdict() for window in windows_of(entry)]}
 
 
 def nodes_of(record: Record) -> Iterator[dict[str, Any]]:
@@ -113,8 +131,12 @@ FIELDS = {
     "shard": ("shard", "worker", "epoch", "offset", "time", "inputs", "root", "metrics"),
     "portion": ("portion", "owner", "worker", "epoch", "offset", "time", "marks", "nodes"),
     "cover": ("node", "hash", "worker", "piece", "pieces", "data"),
+    "density": ("node", "leaf", "slot", "author", "worker", "chunk", "first", "offset", "window_s", "at",
+                "counters", "open", "windows"),
+    "drift": ("portion", "author", "worker", "offset", "time", "score", "parts", "forecast",
+              "history"),
     "move": ("move", "shard", "worker", "epoch", "offset", "time", "whole", "at", "end", "proofs"),
-}
+}  # fmt: skip
 """What a record of each kind must say to be one."""
 
 
@@ -175,21 +197,21 @@ class ReadModel:
         with self._lock:
             return self._records.get(key)
 
-    def shards(self) -> dict[int, Record]:
+    def of(self, *kinds: str) -> list[Record]:
+        """The last records of these kinds."""
         with self._lock:
             records = list(self._records.values())
-        return {r["shard"]: r for r in records if r["kind"] == "shard"}
+        return [r for r in records if r["kind"] in kinds]
+
+    def shards(self) -> dict[int, Record]:
+        return {r["shard"]: r for r in self.of("shard")}
 
     def portions(self) -> dict[str, Record]:
-        with self._lock:
-            records = list(self._records.values())
-        return {r["portion"]: r for r in records if r["kind"] == "portion"}
+        return {r["portion"]: r for r in self.of("portion")}
 
     def moves(self) -> dict[tuple[str, int], Record]:
         """What the shards that take part in moves told of them last."""
-        with self._lock:
-            records = list(self._records.values())
-        return {(r["move"], r["shard"]): r for r in records if r["kind"] == "move"}
+        return {(r["move"], r["shard"]): r for r in self.of("move")}
 
     def forget_moves(self, but: Collection[str]) -> None:
         """Only what is told of these moves is of use any more."""

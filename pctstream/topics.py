@@ -32,7 +32,7 @@ from pctstream.errors import BrokerUnreachable, ConfigError, UsageError
 from pctstream.refusal import error_of
 
 STATIC = ("ingest", "shards", "control", "routing", "state", "dlq")
-TABLES = ("nodes", "portions", "metrics")
+TABLES = ("nodes", "portions", "density", "drift", "metrics")
 """Faust's tables (`tables.NAMES`): each has its changelog."""
 REQUEST_TIMEOUT_S = 15.0
 VISIBLE_TIMEOUT_S = 30.0

@@ -83,9 +83,10 @@ def test_the_policy_of_the_file_is_what_is_tried(tmp_path: Path, policy: str) ->
 def test_a_made_up_series_and_the_table(policy: str) -> None:
     done = CliRunner().invoke(cli, ["simulate", "--policy", policy, "--series", "square"])
     assert done.exit_code == 0, done.output
-    assert [line.split()[0] for line in done.output.splitlines()[2:5]] == [
+    assert [line.split()[0] for line in done.output.splitlines()[2:6]] == [
         "never",
         "last",
+        "drift",
         "perfect",
     ]
 

@@ -1,9 +1,14 @@
-"""The read model: which of two records of a portion counts."""
+"""The read model: which of two records counts."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from pctstream import tables
+from pctstream.core.chunks import chunks
+from pctstream.core.density import Counters, Density
 from pctstream.tables import ReadModel
 
 
@@ -35,3 +40,39 @@ def test_a_sink_has_grown_farther_than_what_covers() -> None:
     assert model.fold(portion("covering", covering)) is None
     again = portion("sink", covering)
     assert model.fold(again) is again, "told again it is as good"
+
+
+def test_of_two_who_look_out_the_later_counts_though_the_other_saw_more() -> None:
+    """It stood still, was replaced, and wakes: its last records are higher in their series."""
+
+    def score(author: int, offset: int, value: float) -> dict[str, Any]:
+        return {
+            "kind": "drift",
+            "portion": "N0,3",
+            "author": author,
+            "offset": offset,
+            "score": value,
+        }
+
+    model = ReadModel()
+    held = score(8, 50, 1.0)
+    assert model.fold(score(7, 49, 9.0)) and model.fold(held)
+    assert model.fold(score(7, 60, 9.0)) is None
+    assert model.fold(score(8, 49, 9.0)) is None
+    assert model.table("drift") == {"N0,3": held}
+    assert model.of("drift") == [held] and model.portions() == {}
+
+
+def test_densities_are_shown_as_numbers_by_node_and_chunk() -> None:
+    density, model = Density(5.0), ReadModel()
+    for t in range(400):
+        density.tell(t + 1.0, Counters(10 * t, 640 * t, 5.0 * t, t))
+    for record in chunks("N0,3", density, 0):
+        model.fold(record | {"author": 1, "leaf": False, "slot": "N0,3"})
+    shown = {key: tables.shown(value) for key, value in model.table("density").items()}
+    assert list(shown) == ["N0,3:0", "N0,3:1"]
+    assert [w["number"] for value in shown.values() for w in value["windows"]] == list(range(1, 80))
+    assert shown["N0,3:1"]["windows"][0] == {
+        "number": 60, "rows": 50.0, "bytes": 3200.0, "mean_distance": 0.5,
+        "uncovered": pytest.approx(0.1), "spread": 1,
+    }  # fmt: skip

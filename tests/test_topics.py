@@ -26,6 +26,8 @@ def test_the_topics_of_a_tree() -> None:
         "mine.dlq": 1,
         "mine.workers-nodes-changelog": 5,
         "mine.workers-portions-changelog": 5,
+        "mine.workers-density-changelog": 5,
+        "mine.workers-drift-changelog": 5,
         "mine.workers-metrics-changelog": 5,
     }
     assert pipe_spec(CONFIG, "mine.P0.3.12").partitions == 1

@@ -30,7 +30,7 @@ def declare_state(app: Any, topic: Any, options: dict[str, Any]) -> None:
 
     @app.agent(topic, name="state")  # type: ignore[untyped-decorator]
     async def state(records: AsyncIterator[bytes]) -> None:
-        """Keeps the tables of nodes, portions and metrics."""
+        """Keeps the tables."""
         async for raw in records:
             for table, key, value in entries(told(raw)):
                 held = tables[table].get(key)

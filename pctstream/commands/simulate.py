@@ -13,6 +13,7 @@ import numpy as np
 from pctstream import config
 from pctstream.config import Config
 from pctstream.core import loads
+from pctstream.core.foreseen import Foreseen
 from pctstream.core.layout import Float64, PortionLoad, ShardRoom
 from pctstream.core.names import Path as NodePath
 from pctstream.core.placement import first_owners
@@ -40,7 +41,8 @@ PORTIONS, WINDOWS = 32, 240
 def simulate_command(
     policy: Path, series: str, start: str, full: float, seed: int, as_json: bool
 ) -> None:
-    """Moves and seconds of overload with nobody moving, without a forecast, with a perfect one."""
+    """Moves and seconds of overload with nobody moving, without a forecast, with pctstream's own, and
+    with a perfect one."""
     cfg = config.load(policy, {}, {})
     paths, rates = series_of(series, seed, cfg.drift.window_s)
     rooms = [ShardRoom(s, float(cfg.shards.capacity.get(s, 1.0))) for s in range(cfg.shards.active)]
@@ -48,7 +50,10 @@ def simulate_command(
     tuning = Tuning(cfg.drift.threshold, cfg.drift.tolerance, cfg.drift.cooldown_s,
                     cfg.drift.min_gain)  # fmt: skip
     carrying = Carrying(cfg.drift.window_s, cfg.drift.horizon, cfg.moves.bytes_per_s, full=full)
-    ways: dict[str, Forecast | None] = {"never": None, "last": last, "perfect": perfect(rates)}
+    foreseen = Foreseen(cfg.drift.window_s, cfg.drift.horizon, cfg.drift.model)
+    ways: dict[str, Forecast | None] = {
+        "never": None, "last": last, "drift": foreseen, "perfect": perfect(rates)
+    }  # fmt: skip
     runs = {
         name: simulate(rates, paths, owners, rooms, tuning, carrying, way)
         for name, way in ways.items()
@@ -104,5 +109,6 @@ def lines(said: Mapping[str, Mapping[str, Any]], rates: Float64, cfg: Config) ->
     for name, run in said.items():
         out.append(f"{name:<10}{run['overload_s']:>10,.0f} s{run['max_load']:>10.2f}"
                    f"{len(run['moves']):>7,}{run['bytes']:>18,}")  # fmt: skip
-    out.append("never: nobody moves; last: what is now will be; perfect: the series is known")
+    out.append("never: nobody moves; last: what is now will be; drift: as the workers forecast it;")
+    out.append("perfect: the series is known")
     return out

@@ -75,6 +75,11 @@ class Density:
         self._open = (0.0, 0.0, 0.0, 0.0)
         self._spread = 1
 
+    @property
+    def next(self) -> int:
+        """The first window that is not closed."""
+        return self._next
+
     def tell(self, at: float, counters: Counters, caught_up: bool = True) -> list[Window]:
         """Counters, true at ``at`` (seconds of the broker's clock): the windows that this closes.
 
@@ -126,14 +131,17 @@ class Density:
         return window
 
     def to_json(self) -> dict[str, Any]:
-        """For the table `density`: everything, so that another goes on from it."""
+        """Everything, so that another goes on from it."""
+        return self.head() | {"windows": [list(w[1:]) for w in self.windows]}
+
+    def head(self) -> dict[str, Any]:
+        """How things stand behind the last window."""
         return {
             "window_s": self.window_s,
             "at": self._at,
             "counters": list(self._counters),
             "next": self._next,
             "open": [*self._open, self._spread],
-            "windows": [list(w[1:]) for w in self.windows],
         }
 
     @classmethod

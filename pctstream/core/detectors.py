@@ -39,16 +39,9 @@ class Detectors:
     """Both of them, over one series of a portion."""
 
     def __init__(self, series: str, grain: float = 1e-9) -> None:
-        # river takes a second to import: who watches nothing, as a worker at its start, goes without
-        from river import drift as river
-
         self._series = series
         self._grain = grain
-        made: Any = river
-        self._found: dict[str, Any] = {
-            "adwin": made.ADWIN(clock=ADWIN_EVERY),
-            "page_hinkley": made.PageHinkley(min_instances=PATIENCE, delta=SHIFT, threshold=SUM),
-        }
+        self._found: dict[str, Any] = {}
         self._steps: deque[float] = deque(maxlen=NOISE_OF)
         self._last = 0.0
         self._anchor = 0.0
@@ -75,6 +68,8 @@ class Detectors:
             self._measure(value)
         if self._count < NOISE_EVERY:
             return []
+        if not self._found:
+            self._found = _detectors()
         unit = (value - self._anchor) / self._noise
         unit = min(max(unit, -LARGEST), LARGEST)
         events = []
@@ -88,3 +83,15 @@ class Detectors:
         middle = sorted(self._steps)[len(self._steps) // 2]
         # the median step of a noise of 1 is 0.6745 times the square root of 2
         self._noise = max(middle / 0.954, 0.01 * abs(value), self._grain)
+
+
+def _detectors() -> dict[str, Any]:
+    # river takes two seconds and 130 MB to import: who has nothing to judge, as a worker at its start or
+    # while the tree's first pipes appear, goes without
+    from river import drift as river
+
+    made: Any = river
+    return {
+        "adwin": made.ADWIN(clock=ADWIN_EVERY),
+        "page_hinkley": made.PageHinkley(min_instances=PATIENCE, delta=SHIFT, threshold=SUM),
+    }

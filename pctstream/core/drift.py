@@ -29,13 +29,16 @@ True
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pctstream.core.density import Window
 from pctstream.core.detectors import Detectors, Event
-from pctstream.core.forecast import SERIES, Forecast
+from pctstream.core.forecast import SERIES, Forecast, Now
+from pctstream.core.surge import Surge
 
 FIT_S = 0.02
 """Seconds that fitting one portion may take: measured in `benchmarks/forecast.py`."""
@@ -45,6 +48,8 @@ HISTORY = 120
 """Scores kept of a portion, beyond those not graded yet."""
 EVENTS = 20
 """Events kept of a portion."""
+AHEAD = 3
+"""Windows ahead of which a forecast must have seen what came, or the series surges."""
 REMEMBERED = SERIES // 2
 """A portion of which so many windows are missing begins again."""
 
@@ -87,8 +92,8 @@ class DriftScore:
     detectors: tuple[Event, ...]
     history: tuple[Past, ...]
 
-    def to_json(self, window_s: float) -> dict[str, Any]:
-        """As the view and the table `drift` show it."""
+    def to_json(self, window_s: float, history: int = HISTORY) -> dict[str, Any]:
+        """As the view and the table `drift` show it, with the last so many of its scores."""
         return {
             "portion": self.portion,
             "time": self.t,
@@ -102,7 +107,16 @@ class DriftScore:
                 {"t": e.window * window_s, "series": e.series, "detector": e.detector}
                 for e in self.detectors
             ],
-            "history": [{"t": p.t, "score": p.score, "realised": p.realised} for p in self.history],
+            "history": [
+                {
+                    "t": p.t,
+                    "score": p.score,
+                    "realised": p.realised,
+                    "level": p.level,
+                    "noise": p.noise,
+                }
+                for p in self.history[-history:]
+            ],
         }
 
 
@@ -129,6 +143,12 @@ class Drift:
             )
         portion.observe(window, self.window_s, self.horizon)
 
+    def recall(self, key: str, history: Sequence[Mapping[str, Any]]) -> None:
+        """The history of a portion that was observed again, as `DriftScore.to_json` gave it."""
+        if (portion := self._portions.get(key)) is not None:
+            past = (Past(**entry) for entry in history)
+            portion.history.extend(p for p in past if p.t <= portion.last * self.window_s)
+
     def forget(self, key: str) -> None:
         """This portion is no more."""
         self._portions.pop(key, None)
@@ -141,7 +161,7 @@ class Drift:
         self._total_now = sum(now for now, _ in levels.values())
         self._total_then = sum(then for _, then in levels.values())
         for portion in self._portions.values():
-            if portion.last == number:
+            if portion.last <= number:
                 portion.keep(self.window_s)
         return {key: self.score(key) for key in self._portions}
 
@@ -156,7 +176,7 @@ class Drift:
         """Of one portion (KeyError if nothing was told of it); its shares are those of the last step."""
         portion = self._portions[key]
         now, then = portion.levels
-        forecast, seen = portion.forecast, portion.forecast.now
+        seen = portion.now
         recent = [e for e in portion.events if e.window > portion.last - self.horizon]
         parts = {
             "forecast_change": then - now,
@@ -177,7 +197,7 @@ class Drift:
                 Expected((portion.last + 1 + i) * self.window_s, *point)
                 for i, point in enumerate(points)
             ),
-            model=forecast.model,
+            model=portion.model,
             mase=seen.mase,
             naive_mase=seen.naive_mase,
             detectors=tuple(portion.events),
@@ -193,6 +213,9 @@ class _Portion:
         self.last = last
         self.events: deque[Event] = deque(maxlen=EVENTS)
         self.history: deque[Past] = deque(maxlen=HISTORY + forecast.horizon)
+        self._lead = min(AHEAD, forecast.horizon)
+        self._surge = Surge(self._lead)
+        self._step = 0.0
         self._watched = {
             "rows_s": Detectors("rows_s", grain),
             "mean_distance": Detectors("mean_distance"),
@@ -206,6 +229,8 @@ class _Portion:
         self.last = window.number
         rate = window.rows / window_s
         self.forecast.push(rate)
+        seen = self.forecast.now
+        self._step = self._surge.push(rate, float(seen.path[self._lead - 1]), seen.noise)
         values = {
             "rows_s": rate,
             "mean_distance": window.mean_distance,
@@ -223,9 +248,25 @@ class _Portion:
                 self.history[i] = replace(past, realised=abs(rate - past.level) / past.noise)
 
     @property
+    def now(self) -> Now:
+        """What the forecast's model sees; in a surge, along its step from the last value on."""
+        seen = self.forecast.now
+        if not self._step:
+            return seen
+        level = self.forecast.values[-1]
+        path = np.maximum(0.0, level + self._step * np.arange(1, len(seen.path) + 1))
+        low = np.maximum(0.0, path - (seen.high - seen.path))
+        return seen._replace(level=level, path=path, low=low, high=path + (seen.high - seen.path))
+
+    @property
+    def model(self) -> str:
+        """What speaks now."""
+        return "surge" if self._step else self.forecast.model
+
+    @property
     def levels(self) -> tuple[float, float]:
         """Rows a second now and at the horizon."""
-        seen = self.forecast.now
+        seen = self.now
         return seen.level, float(seen.path[-1])
 
     @property
@@ -238,5 +279,5 @@ class _Portion:
         """Write the score of the last window into the history, once."""
         t = self.last * window_s
         if not self.history or self.history[-1].t < t:
-            seen = self.forecast.now
+            seen = self.now
             self.history.append(Past(t, self.score, None, seen.level, seen.noise))

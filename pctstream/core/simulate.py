@@ -12,7 +12,8 @@ shard that makes room for what is to come is lighter than the others meanwhile, 
 
 A forecast is any function of (loads so far f64[t, P] in rows/s, horizon in windows) that answers with
 (loads at the horizon f64[P], drift scores f64[P]). Two stand for the ends of what is possible:
-`last` knows nothing of what comes, and lets every portion move; `perfect` knows the series.
+`last` knows nothing of what comes, and lets every portion move; `perfect` knows the series. What the
+workers run is `foreseen.Foreseen`.
 """
 
 from __future__ import annotations

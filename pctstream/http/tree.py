@@ -31,12 +31,11 @@ class TreeView:
     def __init__(
         self, log: Routing, shards: Mapping[int, Record], portions: Mapping[str, Record],
         covers: Mapping[Path, Cover], stalled: Sequence[Stalled] = (),
+        drift: Mapping[str, Record] | None = None,
     ) -> None:  # fmt: skip
-        self._log = log
-        self._shards = shards
-        self._portions = portions
+        self._log, self._shards, self._portions = log, shards, portions
         self._covers = {**covers, **log.covers}
-        self._stalled = stalled
+        self._stalled, self._drift = stalled, drift or {}
         self._tree = str(log.tree.get("tree", ""))
 
     @cached_property
@@ -289,7 +288,7 @@ class TreeView:
             "bytes": int(record["bytes"]) if record else 0,
             "rate": float(record["rate"]) if record else 0.0,
             "share": rows / total if total else 0.0,
-            "drift_score": None,
+            "drift_score": self._drift.get(node_name(path), {}).get("score"),
         }
 
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from pctstream import tables, token
 from pctstream.core.names import node_path
 from pctstream.errors import NotFound, NotReady, Refused
-from pctstream.http import moves, problem, solver
+from pctstream.http import drift, moves, problem, solver
 from pctstream.http.digest import digest
 from pctstream.http.tree import TreeView
 
@@ -42,6 +42,7 @@ def create(worker: Worker) -> FastAPI:
     _tables(app, worker)
     _tree(app, worker)
     _shards(app, worker)
+    drift.add(app, worker.model, worker.cfg.drift.window_s, _page, lambda: _as_of(worker))
     moves.add(app, worker)
     max_level = worker.cfg.tree.max_level
     solver.add(app, max_level, lambda: _view(worker), lambda: _as_of(worker))
@@ -55,7 +56,7 @@ def _as_of(worker: Worker) -> dict[str, Any]:
 def _view(worker: Worker) -> TreeView:
     return TreeView(
         worker.routing, worker.reporter.all_shards(), worker.reporter.all_portions(),
-        worker.model.covers(), worker.monitor.stalled(),
+        worker.model.covers(), worker.monitor.stalled(), drift.told(worker.model),
     )  # fmt: skip
 
 
@@ -100,14 +101,15 @@ def _tables(app: FastAPI, worker: Worker) -> None:
         if name not in tables.NAMES:
             raise NotFound(f"no table {name!r}: there are {', '.join(tables.NAMES)}")
         rows, cursor_next = _page(list(worker.model.table(name).items()), limit, cursor)
-        return {"table": name, "rows": dict(rows), "next": cursor_next, "as_of": _as_of(worker)}
+        page = {key: tables.shown(value) for key, value in rows}
+        return {"table": name, "rows": page, "next": cursor_next, "as_of": _as_of(worker)}
 
     @app.get("/v1/tables/{name}/{key}")
     async def entry(name: str, key: str) -> dict[str, Any]:
         found = worker.model.table(name).get(key) if name in tables.NAMES else None
         if found is None:
             raise NotFound(f"no entry {key!r} in the table {name!r}")
-        return {"key": key, "value": found, "as_of": _as_of(worker)}
+        return {"key": key, "value": tables.shown(found), "as_of": _as_of(worker)}
 
 
 def _tree(app: FastAPI, worker: Worker) -> None:

@@ -58,15 +58,21 @@ def test_every_row_is_in_exactly_one_leaf_and_every_view_says_so(grown: System) 
 
 
 def test_state_records_are_few(grown: System) -> None:
-    """At most 2 x (portions + shards) a window, while rows flow."""
+    """At most 2 x (portions + shards) a window while rows flow, and each density and score once."""
     portions = len(grown.get("/v1/portions")["portions"])
     for part in range(5):
         grown.feed(mixture(4000, seed=part + 1), [f"{part}-{i}" for i in range(4000)])
         grown.settle()
     times: dict[int, int] = {}
+    seen: set[tuple[Any, ...]] = set()
     for message in records(grown, "state"):
         record = orjson.loads(message.value or b"{}")
         if record["kind"] == "cover":  # told once, when it is found
+            continue
+        if record["kind"] in ("density", "drift"):
+            once = message.key, record["author"], record["offset"]
+            assert once not in seen
+            seen.add(once)
             continue
         window = int(record["time"] // 1.0)
         times[window] = times.get(window, 0) + 1
