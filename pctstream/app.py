@@ -21,6 +21,7 @@ from faust.types import TP, StreamT
 
 from pctstream import config, heap
 from pctstream.agents.node import NodeAgents
+from pctstream.agents.placement import PlacementAgent
 from pctstream.agents.state import declare_state
 from pctstream.agents.tree import TreeAuthor
 from pctstream.agents.worker import Worker
@@ -86,6 +87,7 @@ class PctApp(faust.App):
         self.data_plane = Worker(cfg, name, f"http://{cfg.http.bind}", self.node_agents)
         self.data_plane.generation = self._generation
         self._author: TreeAuthor | None = None
+        self._placement: PlacementAgent | None = None
         self._server: Server | None = None
         self._declare(tree, cfg.shards.count)
 
@@ -133,6 +135,8 @@ class PctApp(faust.App):
 
     async def on_stop(self) -> None:
         plane, server, author = self.data_plane, self._server, self._author
+        if self._placement is not None:
+            await asyncio.to_thread(self._placement.stop)
         if author is not None:
             await asyncio.to_thread(author.stop)
         if server is not None:
@@ -148,8 +152,12 @@ class PctApp(faust.App):
             self._author = TreeAuthor(
                 self.cfg, plane.routing, plane.model, plane.writer, plane.fatal, plane.metrics
             )
+            self._placement = PlacementAgent(plane)
         elif not writes and self._author is not None:
             author, self._author = self._author, None
+            placement, self._placement = self._placement, None
+            if placement is not None:
+                await asyncio.to_thread(placement.stop)
             await asyncio.to_thread(author.stop)
 
     def _generation(self) -> int:

@@ -73,6 +73,7 @@ class System:
             "kafka.heartbeat_s": 1.0,
             "store.dir": str(self.folder),
             "drift.window_s": 1.0,
+            "drift.automatic": False,
             **self.settings,
         }
         self.cfg: Config = config.load(None, {}, given)
