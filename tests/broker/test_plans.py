@@ -92,7 +92,7 @@ def at_rest(one: System) -> bool:
     return all(m["stage"] == "ABORTED" or m["dropped"] for m in moves)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 def test_a_plan_is_applied_and_shards_are_drained(grown: Callable[..., System]) -> None:
     one = grown(drift__cooldown_s=1.0, shards__rows_per_s=1.0)
     was = owners(one)
