@@ -58,7 +58,7 @@ class Stream:
 def grown(system: Callable[..., System]) -> Iterator[Callable[..., System]]:
     def make(**settings: object) -> System:
         one = system(shards__count=4, tree__epsilon=8.0, tree__gap=500, tree__epsilon_ratio=0.01,
-                     moves__grace_s=0.2, **settings)  # fmt: skip
+                     moves__grace_s=0.2, kafka__session_timeout_s=30.0, **settings)  # fmt: skip
         one.start(0, 1)
         one.feed(mixture(ROWS))
         wait_for("portions", lambda: one.get("/v1/portions")["portions"])
