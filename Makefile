@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench memory pipes plans dashboards chaos mutants up down clean
+.PHONY: help setup jars demo test lint types bench memory moves pipes plans dashboards chaos mutants up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -70,6 +70,9 @@ bench: setup $(VENV)-bench/.locked ## the ratios that must hold, against floors 
 	  "end_to_end.py $(ARGS)" "latency.py"; do echo "== $$one"; \
 	  $(PYTHON) benchmarks/$$one || failed=1; done; exit $$failed
 
+moves: setup ## what a move costs those who write, and whether its throttle holds
+	$(PYTHON) benchmarks/moves.py $(ARGS)
+
 memory: setup ## what a worker takes of memory, also when it is overrun (half an hour)
 	$(PYTHON) benchmarks/memory.py $(ARGS)
 
@@ -97,6 +100,7 @@ secrets/token:
 
 chaos: setup ## the kill tests, more often than in `make test`, and a broker that comes and goes
 	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py --timeout=1200
+	PCT_MOVES=50/5 $(VENV)/bin/pytest tests/broker/test_moves.py -k whoever_dies --timeout=3600
 	PCT_OUTAGES="kill:0 stop:20 kill:20 stop:3 kill:5 stop:20" $(VENV)/bin/pytest tests/broker/test_faults.py \
 	  -k goes_away --timeout=1200
 

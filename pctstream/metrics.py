@@ -61,7 +61,7 @@ class Metrics:
             "pct_move_bytes_total", "Copied from other shards.", registry=registry
         )
         self.move_seconds = Histogram(
-            "pct_move_seconds", "From COPYING to DONE.", registry=registry,
+            "pct_move_seconds", "From planned to done.", registry=registry,
             buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
         )  # fmt: skip
         self.ended_moves = Counter(

@@ -36,7 +36,9 @@ class CopyBroken(PctError):
     status = 502
 
 
-def sent(store: Store, path: Path, source: Source) -> Iterator[bytes]:
+def sent(
+    store: Store, path: Path, source: Source, piece_bytes: int = PIECE_BYTES
+) -> Iterator[bytes]:
     """The copy of a portion as pieces of an Arrow stream; ``store`` must not change meanwhile."""
     state = store.state(path) or {}
     told = {"rows": str(state.get("rows", 0)), "bytes": str(state.get("bytes", 0))}
@@ -49,7 +51,7 @@ def sent(store: Store, path: Path, source: Source) -> Iterator[bytes]:
             _add(digest, key, value)
             some.append((key, value))
             pairs, size = pairs + 1, size + len(key) + len(value)
-            if size >= PIECE_BYTES:
+            if size >= piece_bytes:
                 writer.write_batch(_batch(some))
                 yield sink.taken()
                 some, size = [], 0

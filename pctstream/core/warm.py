@@ -16,6 +16,7 @@ from pctstream.core.ingest import validate
 from pctstream.core.names import ROOT
 from pctstream.core.node import Gates, Shape
 from pctstream.core.portion import Portion
+from pctstream.core.proof import proof
 from pctstream.core.router import Router
 from pctstream.core.unit import Unit
 
@@ -49,4 +50,5 @@ def warm() -> int:
             portion.revisit(ROWS - 1, effect.rows, effect.leaves)
             portion.end_pass()
     portion.feed(Unit(pipe, ROWS - 1, 2 * ROWS - 1, rows))
+    proof([rows])
     return portion.rows

@@ -92,10 +92,16 @@ def _trigger(worker: Worker, move: Move) -> list[dict[str, Any]]:
 
 def add(app: FastAPI, worker: Worker) -> None:
     """The routes."""
+    _moves(app, worker)
+    _held(app, worker)
+    _copy(app, worker)
 
-    def as_of() -> dict[str, Any]:
-        return {"time": time.time(), "epoch": worker.routing.epoch}
 
+def _as_of(worker: Worker) -> dict[str, Any]:
+    return {"time": time.time(), "epoch": worker.routing.epoch}
+
+
+def _moves(app: FastAPI, worker: Worker) -> None:
     @app.post("/v1/moves", status_code=202)
     async def start(request: Request) -> Any:
         asked = json_object(await body(request), ("portion", "to", "reason", "until"))
@@ -107,7 +113,7 @@ def add(app: FastAPI, worker: Worker) -> None:
                 raise QueryRefused(f"{field}: a text")
         node_path(asked["portion"])
         answer = await ordered(worker, {"do": "move", **asked})
-        return view(worker, worker.routing.moves.of(answer.moves[0])) | {"as_of": as_of()}
+        return view(worker, worker.routing.moves.of(answer.moves[0])) | {"as_of": _as_of(worker)}
 
     @app.get("/v1/moves")
     async def moves(stage: str | None = None, limit: int = 1000, cursor: str = "") -> Any:
@@ -116,33 +122,37 @@ def add(app: FastAPI, worker: Worker) -> None:
         end = begin + max(1, min(limit, 1000))
         shown = [view(worker, m) for m in found[begin:end]]
         after = str(end) if end < len(found) else None
-        return {"moves": shown, "next": after, "as_of": as_of()}
+        return {"moves": shown, "next": after, "as_of": _as_of(worker)}
 
     @app.get("/v1/moves/{name}")
     async def move(name: str) -> Any:
-        return view(worker, worker.routing.moves.of(name)) | {"as_of": as_of()}
+        return view(worker, worker.routing.moves.of(name)) | {"as_of": _as_of(worker)}
 
     @app.post("/v1/moves/{name}/{what}")
     async def change(name: str, what: str) -> Any:
         if what not in ("pause", "resume", "cancel"):
             raise QueryRefused(f"{what}: a move can be paused, resumed or cancelled")
         await ordered(worker, {"do": what, "move": name})
-        return view(worker, worker.routing.moves.of(name)) | {"as_of": as_of()}
+        return view(worker, worker.routing.moves.of(name)) | {"as_of": _as_of(worker)}
 
+
+def _held(app: FastAPI, worker: Worker) -> None:
     @app.post("/v1/portions/{name}/{what}")
     async def hold(name: str, what: str) -> Any:
         if what not in ("pin", "unpin"):
             raise QueryRefused(f"{what}: a portion can be pinned or unpinned")
         await ordered(worker, {"do": what, "portion": name})
-        return {"portion": name, "pinned": what == "pin", "as_of": as_of()}
+        return {"portion": name, "pinned": what == "pin", "as_of": _as_of(worker)}
 
     @app.post("/v1/shards/{number}/{what}")
     async def drain(number: int, what: str) -> Any:
         if what not in ("drain", "undrain"):
             raise QueryRefused(f"{what}: a shard can be drained or undrained")
         await ordered(worker, {"do": what, "shard": number})
-        return {"shard": number, "drained": what == "drain", "as_of": as_of()}
+        return {"shard": number, "drained": what == "drain", "as_of": _as_of(worker)}
 
+
+def _copy(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/shards/{number}/portions/{name}/copy")
     def copy(number: int, name: str, move: str = "") -> Any:
         path, shard = node_path(name), worker.shards.get(number)

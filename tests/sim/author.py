@@ -13,13 +13,15 @@ import orjson
 from sim.log import Log
 from sim.rows import DIMENSION
 from sim.rules import Rules
-from sim.worker import ROUTING
+from sim.worker import CONTROL, ROUTING
 
 from pctstream.core import ingest
 from pctstream.core.block import Source
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
-from pctstream.core.names import Path
+from pctstream.core.mover import Mover, SendFence
+from pctstream.core.names import Path, pipe_topic
+from pctstream.core.records import order_record
 from pctstream.core.routing import Routing
 from pctstream.core.tree import Author, Turns
 
@@ -30,7 +32,7 @@ class AuthorProcess:
     def __init__(
         self, log: Log, rules: Rules, sources: Sequence[Source], settings: Mapping[str, Any],
         name: str, hasty: bool, told: Mapping[str, Mapping[str, Any]],
-        covers: Mapping[Path, Cover],
+        covers: Mapping[Path, Cover], reports: Mapping[tuple[str, int], Mapping[str, Any]],
     ) -> None:  # fmt: skip
         self._log = log
         self._rules = rules
@@ -45,6 +47,8 @@ class AuthorProcess:
         self._outbox: deque[dict[str, Any]] = deque()
         self._awaited = -1
         self._sources = sources
+        self._reports = reports
+        self._mover = Mover(name, 2, 1.0)
         self._begin()
 
     def _begin(self) -> None:
@@ -69,6 +73,8 @@ class AuthorProcess:
             self._awaited = record["seq"]
             self._log.append(ROUTING, Parcel(*ROUTING, None, orjson.dumps(record), []))
             return True
+        if self._ordered():
+            return True
         match self._author.wants(self._routing):
             case "dimension":
                 self._outbox.append(self._author.first_record(DIMENSION))
@@ -81,7 +87,7 @@ class AuthorProcess:
                 self._outbox.append(self._author.split(self._routing))
             case "level":
                 self._now += chance.choice([0.0, 0.1, 3.0])
-                return self._grown() or self._look()
+                return self._grown() or self._moved() or self._look()
             case _:
                 return False
         return True
@@ -97,6 +103,34 @@ class AuthorProcess:
             if self._look():
                 return True
         return False
+
+    def wait_long(self) -> bool:
+        """Time goes by for moves alone: as long as a fence or a grace takes."""
+        for _ in range(2):
+            self._now += 11.0
+            if not self._outbox and self._moved():
+                return True
+        return False
+
+    def _ordered(self) -> bool:
+        """The next order gets its record."""
+        at = self._routing.orders.at + 1
+        if not self._routing.tree or at >= self._log.end(CONTROL):
+            return False
+        order = orjson.loads(self._log.messages(CONTROL, at, at + 1)[0].value or b"")
+        self._outbox.append(order_record(order, at, self._routing.seq + 1, self._name))
+        return True
+
+    def _moved(self) -> bool:
+        step = self._mover.look(self._routing, self._reports, self._told, self._now)
+        if isinstance(step, SendFence):
+            value = ingest.fence_message(step.move, self._routing.position)
+            pipe = Source(pipe_topic("pct", step.portion), 0)
+            header = ("pct-type", ingest.FENCE.encode())
+            self._log.append(pipe, Parcel(*pipe, None, value, [header]))
+        elif step is not None:
+            self._outbox.append(step)
+        return step is not None
 
     def _grown(self) -> bool:
         step, path = self._author.trunk(self._routing, self._covers)

@@ -134,6 +134,24 @@ MUTANTS = (
         "        if last <= self.position.routed:\n            return []\n",
         "        if last <= self.position.taken:\n            return []\n",
     ),
+    Mutant(
+        "what is forgotten is still done",
+        "store.py",
+        "        self._kv.write([(_input_key(source), None)])\n        for",
+        "        for",
+    ),
+    Mutant(
+        "a copy is begun upon what there was",
+        "store.py",
+        "        self.forget(path, source)\n        self._kv",
+        "        self._kv",
+    ),
+    Mutant(
+        "a fence is no place in the pipe",
+        "core/unit.py",
+        "        ends = [(f.offset, f.rows, (f,)) for f in self.fences]",
+        "        ends = [(self.last, len(self), self.fences)] if self.fences else []",
+    ),
 )
 
 
@@ -154,7 +172,7 @@ def red(mutant: Mutant, seeds: int = SEEDS) -> str | None:
             env={**os.environ, "PYTHONPATH": folder},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=900,
         )
         if done.returncode == 0:
             return None

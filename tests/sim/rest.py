@@ -19,7 +19,7 @@ def drain(world: World) -> None:
     while world.late_record() or world.bridge():
         pass
     for _ in range(2000):
-        moved = _round(world, set(world.sources)) or _reports(world)
+        moved = _round(world, set(world.sources)) or _reports(world) or _moves(world)
         if not moved and not any(author.look_long() for author in world.authors):
             return
         world.check()
@@ -50,6 +50,29 @@ def _round(world: World, ended: set[Source]) -> bool:
             outlet.ack(source)
             moved = True
     return moved
+
+
+def _moves(world: World) -> bool:
+    """Every move goes on to its end; whether there was anything to do for one."""
+    log = world.workers[0].routing
+    for move in log.moves.unfinished:
+        if move.paused:
+            world.order({"do": "resume", "move": move.id})
+            return True
+    moved = False
+    for worker in world.workers:
+        while worker.prove():
+            moved = True
+        moved |= bool(worker.lacking())
+        for shard, move in worker.lacking():
+            world.begin_copy(worker, shard, move)
+            if begun := worker.copies.pop((shard.number, move.portion), None):
+                worker.receive(shard, move.portion, begun[1], None)
+    for worker in world.workers:
+        for move in worker.routing.moves.unfinished:
+            for number in {move.source, move.target} & set(worker.shards):
+                world.moving[move.id, number] = worker.tell_of(move, number)
+    return moved or any(author.wait_long() for author in world.authors)
 
 
 def _reports(world: World) -> bool:

@@ -23,8 +23,11 @@ def test_nothing_is_lost_doubled_or_altered_whatever_happens(part: int) -> None:
     seeds = [int(SEED)] if SEED else range(part, RUNS, PARTS)
     ends: Counter[str] = Counter()
     for seed in seeds:
-        ends[run(seed)] += 1
+        ended = run(seed)
+        ends[ended.state] += 1
+        ends.update(ended.moves)
     if not SEED:
+        assert ends["DONE"] > 0, "no portion moved: nothing was shown"
         assert ends["splitting"] > len(list(seeds)) / 2, f"most runs must grow: {ends}"
 
 

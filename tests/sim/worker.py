@@ -6,30 +6,37 @@ What `agents.worker` does on its threads happens here when the scheduler says so
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import orjson
 from sim.log import Log, Outlet
 from sim.memory import MemoryKV
 
+from pctstream.agents.copying import CopyBroken, received, sent
 from pctstream.agents.perform import CrashPoints, Limits, Performer
 from pctstream.agents.shard import Shard, Turn
 from pctstream.core import ingest
 from pctstream.core.block import Source
-from pctstream.core.effects import Effect
+from pctstream.core.effects import Effect, Prove
 from pctstream.core.handing import HandsDown
 from pctstream.core.marks import Marks
+from pctstream.core.moves import UNDER_WAY, VERIFYING, Move
 from pctstream.core.names import ROOT, Path
 from pctstream.core.position import Position
+from pctstream.core.proof import proof
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Unit
+from pctstream.errors import NotReady
 from pctstream.pipes.readers import Place
 from pctstream.store import Store
 
 TREE = "pct"
 ROUTING = Source(f"{TREE}.routing", 0)
+CONTROL = Source(f"{TREE}.control", 0)
 DEPTH = 4
 """Units that wait for a node at most (`limits.channel_blocks`)."""
 
@@ -53,6 +60,10 @@ class Input:
     source: Source
     delivered: int
     paused: bool = False
+
+
+def _ignored(rows: int, size: int) -> None:
+    """How far a copy is is shown to people."""
 
 
 class Counted:
@@ -80,6 +91,9 @@ class Worker:
         self.stopped = False
         self.orders: deque[Callable[[], None]] = deque()
         self.wiring: deque[Callable[[], None]] = deque()
+        self.copies: dict[Key, tuple[str, Store]] = {}
+        self.asked: deque[tuple[Shard, Prove, Store]] = deque()
+        self.proofs: dict[tuple[str, int], dict[str, Any]] = {}
         self._bases: dict[int, tuple[int, Marks]] = {}
         self._followed = 0
         self._sink_rows = sink_rows
@@ -88,6 +102,7 @@ class Worker:
         self._performer = Performer(
             outlet, self, Counted(), self._enqueue, self._stop, Limits(3, 200, 4000),
             CrashPoints(crash, self._die),
+            prove=lambda shard, effect: self.asked.append((shard, effect, shard.store.frozen())),
         )  # fmt: skip
 
     def _die(self) -> None:
@@ -97,7 +112,8 @@ class Worker:
         self.stopped = True
 
     def _enqueue(self, turn: Turn) -> None:
-        if self.shards.get(turn.shard.number) is turn.shard:
+        here = (turn.shard.number, turn.node.path) in self.channels
+        if here and self.shards.get(turn.shard.number) is turn.shard:
             self.channels[turn.shard.number, turn.node.path].append(turn)
 
     # shards come and go
@@ -132,7 +148,11 @@ class Worker:
 
     def sync(self) -> None:
         for number, shard in self.shards.items():
-            for path in shard.sync(self.routing):
+            synced = shard.sync(self.routing)
+            for path in synced.gone:
+                self._let_go(shard, path)
+                shard.drop(path)
+            for path in synced.fresh:
                 source = shard.source(path)
                 if path == ROOT and shard.store.position(source) is None:
                     self._begin(shard)
@@ -224,7 +244,7 @@ class Worker:
 
     def _restored(self, shard: Shard, key: Key) -> None:
         number, path = key
-        if self.shards.get(number) is not shard:
+        if self.shards.get(number) is not shard or path not in shard.nodes:
             return
         source = shard.source(path)
         node = shard.restore(path, self.routing)
@@ -233,10 +253,57 @@ class Worker:
         self._adopt(shard)
         self.reread((number, source), node.taken + 1)
 
+    # moves: what `agents.move` does on its threads
+
+    def lacking(self) -> list[tuple[Shard, Move]]:
+        """Copies that are wanted here."""
+        found = []
+        for shard in self.shards.values():
+            for path in shard.shadows - set(shard.nodes) - shard.from_pipe:
+                move = self.routing.moves.current(path)
+                if move is not None and move.stage in UNDER_WAY:
+                    found.append((shard, move))
+        return found
+
+    def receive(self, shard: Shard, path: Path, moment: Store, breaks_at: int | None) -> None:
+        """Write a copy; it breaks off after so many pieces."""
+
+        def pieces() -> Iterator[bytes]:
+            for at, piece in enumerate(sent(moment, path, shard.source(path), 300)):
+                if at == breaks_at:
+                    return
+                yield piece
+
+        with suppress(CopyBroken, NotReady):
+            received(shard.store, path, shard.source(path), pieces(), _ignored, _ignored)
+        self.sync()
+
+    def prove(self) -> bool:
+        """Answer the next fence, if its record was read."""
+        if not self.asked or self.routing.position < self.asked[0][1].fence.position:
+            return False
+        shard, effect, moment = self.asked.popleft()
+        move = self.routing.moves.get(effect.fence.move)
+        if move and move.stage == VERIFYING and self.shards.get(shard.number) is shard:
+            found = proof(rows for _, rows in moment.segments(effect.path))
+            key = move.id, shard.number
+            self.proofs.setdefault(key, {})[str(effect.fence.offset)] = found.to_json()
+        return True
+
+    def tell_of(self, move: Move, number: int) -> dict[str, Any]:
+        """How far a move is at a shard."""
+        shard = self.shards[number]
+        node = shard.nodes.get(move.portion)
+        return {
+            "whole": node is not None, "at": -1 if node is None else node.position.stored,
+            "end": self.log.end(shard.source(move.portion)),
+            "proofs": dict(self.proofs.get((move.id, number), {})),
+        }  # fmt: skip
+
     def hurry(self) -> None:
         """No row came for a while."""
         for shard in self.shards.values():
-            for portion in shard.portions:
+            for portion in shard.copies:
                 if portion.waits:
                     self._enqueue(Turn(shard, portion, portion.hurry))
 

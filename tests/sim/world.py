@@ -10,12 +10,13 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from sim.author import AuthorProcess
 from sim.log import Log, Outlet
 from sim.memory import MemoryKV
 from sim.rows import Maker, Truth
 from sim.rules import INGEST, Ledger, Rules
-from sim.worker import ROUTING, Crashed, Key, Worker
+from sim.worker import CONTROL, ROUTING, Crashed, Key, Worker
 
 from pctstream.agents.portions import portion_record
 from pctstream.agents.shard import Shard
@@ -24,10 +25,12 @@ from pctstream.core.block import Origin, Source
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
 from pctstream.core.marks import Marks
-from pctstream.core.names import Path
+from pctstream.core.moves import UNDER_WAY, Move
+from pctstream.core.names import Path, node_name
 from pctstream.core.portion import Portion
 from pctstream.core.unit import Message
 from pctstream.errors import StoreFailed
+from pctstream.tables import newer
 
 UNIT = 5
 POINTS = ("before-apply", "after-apply", "after-produce", "before-routed", "after-routed",
@@ -50,6 +53,7 @@ class World:
         self.copied = dict.fromkeys(self.theirs, 0)
         self.hasty = chance.random() < 0.3
         self.settings: dict[str, Any] = {
+            "shards": len(self.sources),
             "epsilon": chance.choice([4.0, 8.0, 8.0, 16.0]), "gap": chance.randint(3, 9),
             "sink_rows": chance.randint(20, 60), "stop": chance.choice(["gap", "block"]),
             "fanout": 4, "kmeans_iterations": 2, "prototypes": 20, "metric": "euclidean",
@@ -73,6 +77,8 @@ class World:
         self.reports: list[tuple[int, Path, Marks]] = []
         self.told: dict[str, dict[str, Any]] = {}
         self.covers: dict[Path, Cover] = {}
+        self.moving: dict[tuple[str, int], dict[str, Any]] = {}
+        self.eager = len(self.sources) > 1 and chance.random() < 0.5
         self.crashes = 0
         for number in range(len(self.sources)):
             self._new_store(number)
@@ -112,6 +118,7 @@ class World:
             self.hasty,
             self.told,
             self.covers,
+            self.moving,
         )
 
     def crash(self, worker: Worker) -> None:
@@ -244,11 +251,77 @@ class World:
     def tell(self, shard: Shard, portion: Portion) -> None:
         """What the tree agent knows of a portion from now on."""
         if self.workers[self.hosts[shard.number]].shards.get(shard.number) is shard:
-            record = portion_record(shard, portion, "", 0, 0.0, 0.0)
-            self.told[record["portion"]] = record
+            since = self.workers[self.hosts[shard.number]].routing.since[portion.path]
+            record = portion_record(shard, portion, "", since, 0.0, 0.0)
+            if newer(record, self.told.get(record["portion"])):
+                self.told[record["portion"]] = record
             found = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
             for path, cover in found.items():
                 assert self.covers.setdefault(path, cover) == cover, "R10: two covers of a node"
+
+    # moves
+
+    def ask(self) -> bool:
+        """Somebody wants something of some portion; it may be impossible by the time it is read."""
+        log = self.workers[0].routing
+        if len(self.sources) < 2 or not log.portions:
+            return False
+        portion = self.chance.choice(log.portions)
+        order: dict[str, Any] = {
+            "do": "move", "portion": node_name(portion), "to": self.chance.choice(self.sources).partition,
+            "until": self.chance.choice(["", "", "", "COPYING", "SHADOWING", "VERIFYING"]),
+        }  # fmt: skip
+        moves = [move.id for move in log.moves.unfinished]
+        if moves and self.chance.random() < 0.5:
+            what = self.chance.choice(["pause", "resume", "resume", "cancel"])
+            order = {"do": what, "move": self.chance.choice(moves)}
+        self.order(order)
+        return True
+
+    def order(self, order: dict[str, Any]) -> None:
+        self.log.append(CONTROL, Parcel(*CONTROL, None, orjson.dumps(order), []))
+
+    def copy(self) -> bool:
+        """A shard that lacks a portion begins to copy it, or goes on, or reads the pipe instead."""
+        worker = self.chance.choice(self.running)
+        wanted = worker.lacking()
+        if not wanted:
+            return False
+        shard, move = self.chance.choice(wanted)
+        key = shard.number, move.portion
+        begun = worker.copies.pop(key, None)
+        if begun is None or begun[0] != move.id:
+            return self.begin_copy(worker, shard, move)
+        breaks_at = self.chance.choice([None, None, self.chance.randint(0, 5)])
+        worker.receive(shard, move.portion, begun[1], breaks_at)
+        return True
+
+    def begin_copy(self, worker: Worker, shard: Shard, move: Move) -> bool:
+        sources = [
+            other.shards[move.source] for other in self.running
+            if move.source in other.shards and move.portion in other.shards[move.source].nodes
+        ]  # fmt: skip
+        if self.chance.random() < 0.1 or not sources:
+            shard.store.forget(move.portion, shard.source(move.portion))
+            shard.from_pipe.add(move.portion)
+            worker.sync()
+        else:
+            moment = self.chance.choice(sources).store.frozen()
+            worker.copies[shard.number, move.portion] = move.id, moment
+        return True
+
+    def prove(self) -> bool:
+        return self.chance.choice(self.running).prove()
+
+    def tell_of_moves(self) -> bool:
+        """Some worker tells how far its moves are; a zombie may believe that its shards are its own."""
+        worker = self.chance.choice(self.running)
+        going = [m for m in worker.routing.moves.unfinished if m.stage in UNDER_WAY]
+        for move in going:
+            for number in (move.source, move.target):
+                if number in worker.shards:
+                    self.moving[move.id, number] = worker.tell_of(move, number)
+        return bool(going)
 
     def hurry(self) -> bool:
         self.chance.choice(self.running).hurry()
@@ -339,9 +412,11 @@ class World:
         """Whatever is next; then the rules that are about more than one event."""
         usual = (
             (self.produce, 2.5), (self.follow, 3), (self.deliver, 6), (self.turn, 9),
-            (self.land, 6), (self.ack, 6), (self.author, 5), (self.report, 1), (self.commit, 1),
+            (self.land, 6), (self.ack, 6), (self.author, 15 if self.eager else 5), (self.report, 1),
+            (self.commit, 1),
             (self.fatal, 0.3), (self.obey, 1), (self.hurry, 0.3), (self.bridge, 4),
-            (self.produce_theirs, 1.5),
+            (self.produce_theirs, 1.5), (self.ask, 2.0 if self.eager else 0.0), (self.copy, 3),
+            (self.prove, 2), (self.tell_of_moves, 2),
         )  # fmt: skip
         faults = (
             (self.kill, 0.3), (self.lose_turn, 1.4), (self.deliver_twice, 0.4), (self.refuse, 0.8),

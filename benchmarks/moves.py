@@ -1,0 +1,184 @@
+"""What a move costs those who write: rates, pauses, and whether the throttle holds.
+
+The tree of `memory.py`, 48 portions of rows of 128 numbers on 8 shards of two workers, broker and
+producer on the same machine.
+
+    rate       rows/s applied, as many as come, alternating: nothing moves / one portion after another
+               moves between the two workers; medians and their ratio
+    pause      at half the maximum: how long the portion's owner wrote nothing, looked at every 20 ms, in
+               the time of the move and in as much time without one: p50, p99 and the longest
+    throttle   one portion of 50 MB at moves.bytes_per_s = 1 MB/s: bytes copied in 30 s
+    moves      how many there were, seconds each; every proof equal, or the program ends
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import threading
+import time
+from typing import Any
+
+import httpx
+import numpy as np
+from memory import FIRST_ROWS, Run
+
+LOOK_S = 0.02
+THROTTLE_S = 30.0
+
+
+class Feeding(threading.Thread):
+    """So many rows a second, until it is ended."""
+
+    def __init__(self, run: Run, rate: float) -> None:
+        super().__init__(daemon=True)
+        self._run, self._rate = run, rate
+        self._over = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        begun, asked = time.monotonic(), 0
+        while not self._over.wait(0.05):
+            due = int(self._rate * (time.monotonic() - begun)) - asked
+            if due > 0:
+                self._run.ask(due)
+                asked += due
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
+
+
+class Moving:
+    """Asks for moves, one after the other, of the portion with the most rows."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._http = run, httpx.Client(timeout=30.0)
+        self.took: list[float] = []
+
+    def get(self, path: str) -> Any:
+        return self._http.get(f"{self._run.urls[0]}{path}").json()
+
+    def start(self) -> str:
+        """A move of the largest portion to a shard of the other worker; its id."""
+        portion = max(self.get("/v1/portions")["portions"], key=lambda p: p["rows"])
+        places = {s["shard"]: s["worker"] for s in self.get("/v1/shards")["shards"]}
+        home = places[portion["owner"]]
+        target = min(s for s, worker in places.items() if worker != home)
+        asked = {"portion": portion["portion"], "to": target}
+        answer = self._http.post(f"{self._run.urls[0]}/v1/moves", json=asked)
+        if answer.status_code != 202:
+            raise SystemExit(answer.text)
+        return str(answer.json()["id"])
+
+    def once(self) -> dict[str, Any]:
+        """One move to its drop."""
+        begun, name = time.monotonic(), self.start()
+        while not (move := self.get(f"/v1/moves/{name}"))["dropped"]:
+            if move["stage"] == "ABORTED":
+                raise SystemExit(f"aborted: {move['why']}")
+            time.sleep(0.1)
+        if move["proof"]["hash_from"] != move["proof"]["hash_to"]:
+            raise SystemExit(f"unequal: {move}")
+        self.took.append(time.monotonic() - begun)
+        return dict(move)
+
+
+class Pauses(threading.Thread):
+    """How long the owner of a portion wrote nothing, over and over."""
+
+    def __init__(self, run: Run, portion: str) -> None:
+        super().__init__(daemon=True)
+        self._run, self._portion = run, portion
+        self._over = threading.Event()
+        self.seen: list[float] = []
+        self.start()
+
+    def run(self) -> None:
+        http, url = httpx.Client(timeout=30.0), self._run.urls[0]
+        at, since, owner, looked = -1, time.monotonic(), -1, 0.0
+        node = self._portion
+        while not self._over.wait(LOOK_S):
+            now = time.monotonic()
+            if now - looked > 0.2:
+                owner, looked = http.get(f"{url}/v1/portions/{node}").json()["owner"], now
+            shards = [http.get(f"{u}/v1/shards/{owner}").json() for u in self._run.urls]
+            stored = max(
+                i["stored"] for shard in shards for i in shard["inputs"] if i["node"] == node
+            )
+            if stored > at:
+                self.seen.append(now - since)
+                at, since = stored, now
+
+    def end(self) -> dict[str, float]:
+        self._over.set()
+        self.join()
+        gaps = self.seen[1:] or [0.0]
+        return {"p50_ms": round(1000 * float(np.percentile(gaps, 50))),
+                "p99_ms": round(1000 * float(np.percentile(gaps, 99))),
+                "longest_ms": round(1000 * max(gaps)), "writes": len(gaps)}  # fmt: skip
+
+
+def rate(run: Run, seconds: float, act: Any) -> float:
+    """Rows/s applied while ``act`` is done, for so long at least."""
+    rows, begun = run.rows, time.monotonic()
+    while time.monotonic() - begun < seconds:
+        act()
+    return (run.rows - rows) / (time.monotonic() - begun)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each part")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    said: dict[str, Any] = {}
+    with Run(2, 128, {"moves.grace_s": 1.0}) as run:
+        run.ask(FIRST_ROWS)
+        run.through()
+        moving = Moving(run)
+        feeding = Feeding(run, 400_000.0)
+        still, moved = [], []
+        time.sleep(5.0)
+        for _ in range(options.rounds):
+            still.append(rate(run, options.seconds, lambda: time.sleep(0.2)))
+            moved.append(rate(run, options.seconds, moving.once))
+        feeding.end()
+        most = statistics.median(still)
+        said["rate"] = {"still": round(most), "moving": round(statistics.median(moved)),
+                        "ratio": round(statistics.median(moved) / most, 2)}  # fmt: skip
+        print(json.dumps(said), flush=True)
+        run.through()
+        feeding = Feeding(run, most / 2)
+        time.sleep(5.0)
+        portion = max(moving.get("/v1/portions")["portions"], key=lambda p: p["rows"])
+        pauses = Pauses(run, portion["portion"])
+        time.sleep(options.seconds)
+        said["pause still"] = pauses.end()
+        pauses = Pauses(run, portion["portion"])
+        rate(run, options.seconds, moving.once)
+        said["pause moving"] = pauses.end()
+        feeding.end()
+        run.through()
+        took = [round(s, 1) for s in moving.took]
+        said["moves"] = {"count": len(took), "median_s": statistics.median(took)}
+    print(json.dumps(said), flush=True)
+    with Run(2, 128, {"tree.epsilon": 500.0, "moves.bytes_per_s": 1_000_000}) as run:
+        run.ask(100_000)
+        run.through()
+        moving = Moving(run)
+        name = moving.start()
+        while not (first := moving.get(f"/v1/moves/{name}"))["bytes"]["copied"]:
+            time.sleep(0.05)
+        begun = time.monotonic()
+        time.sleep(THROTTLE_S)
+        last = moving.get(f"/v1/moves/{name}")
+        copied = last["bytes"]["copied"] - first["bytes"]["copied"]
+        said["throttle"] = {"bytes_per_s": round(copied / (time.monotonic() - begun)),
+                            "stage": last["stage"]}  # fmt: skip
+    print(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main()
