@@ -97,6 +97,16 @@ PANELS = (
           "four of five values (sums over the portions).", "rowsps", (
         (f"sum by (bound) (pct_forecast_rows_per_second{JOB})", "{{bound}}"),
     )),
+    Panel("Load by shard", "Rows a second that come to each shard, over its share of what all carry "
+          "together. Above drift.tolerance (1.1) a plan is made, if the drift of a portion asks for "
+          "it.", "none", (
+        (f"sum by (shard) (pct_shard_load_ratio{JOB})", "shard {{shard}}"),
+    )),
+    Panel("Moves", "Portions by the stage of their move, and the rows a second that are written at two "
+          "shards meanwhile. `pctstream moves list` names them.", "none", (
+        (f"sum by (stage) (pct_moves{JOB})", "{{stage}}"),
+        (f"sum(rate(pct_shadow_rows_total{JOB}[$__rate_interval]))", "shadowed rows/s"),
+    )),
     Panel("Inputs paused", "Inputs that are not read for now, by what holds them: the node asked "
           "for it, or too much waits for it already (limits.channel_blocks).", "none", (
         (f"sum by (reason) (pct_inputs_paused{JOB})", "{{reason}}"),

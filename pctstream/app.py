@@ -22,6 +22,7 @@ from faust.types import TP, StreamT
 from pctstream import config, heap
 from pctstream.agents.drift import DriftAgent
 from pctstream.agents.node import NodeAgents
+from pctstream.agents.placement import PlacementAgent
 from pctstream.agents.state import declare_state
 from pctstream.agents.tree import TreeAuthor
 from pctstream.agents.worker import Worker
@@ -88,6 +89,7 @@ class PctApp(faust.App):
         self.data_plane.generation = self._generation
         self._author: TreeAuthor | None = None
         self._drift: DriftAgent | None = None
+        self._placement: PlacementAgent | None = None
         self._server: Server | None = None
         self._declare(tree, cfg.shards.count)
 
@@ -135,7 +137,7 @@ class PctApp(faust.App):
 
     async def on_stop(self) -> None:
         plane, server, author = self.data_plane, self._server, self._author
-        for agent in (self._drift, author):
+        for agent in (self._drift, self._placement, author):
             if agent is not None:
                 await asyncio.to_thread(agent.stop)
         if server is not None:
@@ -151,10 +153,13 @@ class PctApp(faust.App):
             self._author = TreeAuthor(
                 self.cfg, plane.routing, plane.model, plane.writer, plane.fatal, plane.metrics
             )
-            self._drift = DriftAgent(plane)
+            self._drift, self._placement = DriftAgent(plane), PlacementAgent(plane)
         elif not writes and self._author is not None:
             author, self._author = self._author, None
             drift, self._drift = self._drift, None
+            placement, self._placement = self._placement, None
+            if placement is not None:
+                await asyncio.to_thread(placement.stop)
             await asyncio.to_thread(author.stop)
             if drift is not None:
                 await asyncio.to_thread(drift.stop)

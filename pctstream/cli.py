@@ -18,7 +18,8 @@ import click
 from pctstream.errors import PctError
 
 COMMANDS = (
-    "up", "worker", "broker", "topics", "feed", "status", "query", "verify", "config", "doctor", "simulate",
+    "up", "worker", "broker", "topics", "feed", "status", "query", "moves",
+    "verify", "config", "doctor", "simulate",
 )  # fmt: skip
 INTERRUPTED = 130
 """As a shell says of a program that Ctrl-C ended."""

@@ -88,6 +88,7 @@ class ShardsSettings:
     count: int = _set(8, "shards", "partitions of <tree>.P0: fixed for the life of the tree", allowed.whole(1, 1024))
     active: int = _set(0, "shards", "shards that get portions; 0: all of them", allowed.whole(0, 1024))
     capacity: Mapping[int, float] = _set({}, "weight by shard", "a shard's share of the load, 1 if not named", allowed.weights(None, {}))
+    rows_per_s: float = _set(0.0, "rows per second", "what the shards carry together; 0: the most that they were seen to", allowed.number(0.0))
 
     def __post_init__(self) -> None:
         if self.active == 0:

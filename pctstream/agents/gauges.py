@@ -15,7 +15,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pctstream.agents.bridge import NODE
+from pctstream.agents.placement import seen
 from pctstream.core import life
+from pctstream.core.moves import STAGES
 from pctstream.core.names import ROOT, Path, level, node_name, node_path
 from pctstream.metrics import LABELLED_NODES_MAX
 from pctstream.tables import Record, nodes_of
@@ -65,6 +67,7 @@ class Gauges(Collector):
                     [((n,), value) for n, value in names.items()])  # fmt: skip
         yield from self._room()
         yield from self._shards()
+        yield from self._moves()
         yield from self._nodes()
 
     def _room(self) -> Iterator[Metric]:
@@ -81,6 +84,16 @@ class Gauges(Collector):
         for limit, seconds in room.waited.items():
             family.add_metric([limit], seconds)
         yield family
+
+    def _moves(self) -> Iterator[Metric]:
+        worker = self._worker
+        here, loads = worker.shards.copy(), seen(worker).relative()
+        yield gauge("pct_shard_load_ratio", "Load of a shard over its share.", "shard",
+                    [((s,), load) for s, load in loads.items() if s in here])  # fmt: skip
+        # of the whole tree, told by the worker that tells of N0
+        stages = Counter(move.stage for move in worker.routing.moves.all() if 0 in here)
+        yield gauge("pct_moves", "Moves of portions.", "stage",
+                    [((stage,), stages[stage]) for stage in STAGES if 0 in here])  # fmt: skip
 
     def _shards(self) -> Iterator[Metric]:
         records = list(self._worker.reporter.shards().values())

@@ -18,6 +18,7 @@ from pctstream.broker import announced
 from pctstream.config import Config
 from pctstream.errors import (
     BrokerUnreachable,
+    IllegalTransition,
     NotFound,
     NotReady,
     PctError,
@@ -31,7 +32,8 @@ from pctstream.token import headers
 HTTP_TIMEOUT_S = 5.0
 BROKER_TIMEOUT_S = 2.0
 REFUSALS: dict[int, type[PctError]] = {
-    400: UsageError, 401: Refused, 404: NotFound, 413: TooLarge, 422: QueryRefused,
+    400: UsageError, 401: Refused, 404: NotFound, 409: IllegalTransition, 413: TooLarge,
+    422: QueryRefused,
 }  # fmt: skip
 """Whose message a worker's answer is; the class knows the exit code."""
 
@@ -88,7 +90,9 @@ def worker_urls(cfg: Config, http: str | None = None) -> list[str]:
     return [f"http://{cfg.http.bind}"]
 
 
-def ask(cfg: Config, urls: list[str], path: str, body: object = None) -> Any:
+def ask(
+    cfg: Config, urls: list[str], path: str, body: object = None, timeout_s: float = HTTP_TIMEOUT_S
+) -> Any:
     """GET from the first worker that answers; POST where there is a body.
 
     Raises NotReady where none does, or BrokerUnreachable if that is because their broker is away.
@@ -98,12 +102,12 @@ def ask(cfg: Config, urls: list[str], path: str, body: object = None) -> Any:
         try:
             answer = httpx.request(
                 "GET" if body is None else "POST", f"{url}{path}", json=body,
-                timeout=HTTP_TIMEOUT_S, headers=headers(cfg),
+                timeout=timeout_s, headers=headers(cfg),
             )  # fmt: skip
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             last = last or NotReady(f"no worker answers at {', '.join(urls)}: {error}")
             continue
-        if answer.status_code == 200:
+        if answer.is_success:
             return _read(answer, url)
         detail = f"{url} says {answer.status_code}: {_detail(answer)}"
         if answer.status_code in REFUSALS:

@@ -1,4 +1,4 @@
-"""`pctstream status`: the tree by level, shards, lag."""
+"""`pctstream status`: the tree by level, shards, lag, moves under way."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Any
 import click
 
 from pctstream.commands.context import ask, common_options, configured, worker_urls
+from pctstream.commands.explained import move_line
+from pctstream.config import Config
+from pctstream.core.moves import ABORTED, DONE, STAGES
 
 
 @click.command("status")
@@ -26,16 +29,27 @@ def status_command(
     urls = worker_urls(cfg, http)
     while True:
         tree, shards = ask(cfg, urls, "/v1/tree"), ask(cfg, urls, "/v1/shards")
+        moves = going(cfg, urls)
         broken = [i for s in shards["shards"] for i in s["inputs"] if i["error"]]
         answer = {"tree": tree, "shards": shards["shards"], "broken": broken}
-        answer["stalled"] = tree["stalled"]
+        answer |= {"stalled": tree["stalled"], "moves": moves}
         if as_json:
             click.echo(json.dumps(answer))
         else:
-            click.echo("\n".join(lines(tree, shards["shards"])))
+            click.echo("\n".join([*lines(tree, shards["shards"]),
+                                  *(f"  {move_line(move)}" for move in moves)]))  # fmt: skip
         if not watch:
             sys.exit(5 if broken else 0)
         time.sleep(2.0)
+
+
+def going(cfg: Config, urls: list[str]) -> list[dict[str, Any]]:
+    """The moves that are planned or under way."""
+    found: list[dict[str, Any]] = []
+    for stage in STAGES:
+        if stage not in (DONE, ABORTED):
+            found += ask(cfg, urls, f"/v1/moves?stage={stage}")["moves"]
+    return found
 
 
 def lines(tree: dict[str, Any], shards: list[dict[str, Any]]) -> list[str]:

@@ -6,7 +6,9 @@ the same state and so comes to the same answer. Nothing is done because an order
 because its record counted.
 
     move    portion, to, reason       one portion to another shard; `until` a stage: there it pauses
+    plan    plan, reason, apply       a plan for the ledger (`ledger`), applied at once if it says so
     apply   plan, moves, epoch        all moves of a plan; refused in another epoch
+    decision, realised                what else the ledger is told
     pause, resume, cancel   move
     pin, unpin              portion   a pinned one stays, whatever a plan would gain
     drain, undrain          shard     a drained one takes nothing more and is to be emptied
@@ -14,9 +16,11 @@ because its record counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pctstream.core import ledger
+from pctstream.core.ledger import Ledger
 from pctstream.core.moves import PLANNED, STAGES, UNDER_WAY
 from pctstream.core.names import Path, level, node_name, node_path
 from pctstream.errors import IllegalTransition, NotFound, PctError, QueryRefused
@@ -24,7 +28,8 @@ from pctstream.errors import IllegalTransition, NotFound, PctError, QueryRefused
 if TYPE_CHECKING:
     from pctstream.core.routing import Routing
 
-KINDS = ("move", "apply", "pause", "resume", "cancel", "pin", "unpin", "drain", "undrain")
+KINDS = ("move", "plan", "apply", "pause", "resume", "cancel", "pin", "unpin", "drain", "undrain")
+LEDGER = ("plan", "decision", "realised")
 ANSWERS = 10_000
 """Kept: whoever gave an order waits seconds for its answer."""
 
@@ -48,6 +53,7 @@ class Orders:
         self.answers: dict[str, Answer] = {}
         self.pinned: set[Path] = set()
         self.drained: set[int] = set()
+        self.ledger = Ledger()
 
     def take(self, log: Routing, record: Mapping[str, Any], time_s: float) -> None:
         """The record of an order: judged, carried out, answered."""
@@ -72,18 +78,23 @@ class Orders:
     def _carry_out(self, log: Routing, order: Mapping[str, Any], time_s: float) -> tuple[str, ...]:
         check(log, order)
         kind = order["do"]
-        if kind in ("move", "apply"):
-            wanted = [order] if kind == "move" else order["moves"]
-            names = []
-            for i, move in enumerate(wanted):
-                names.append(f"m{log.seq}" if kind == "move" else f"m{log.seq}.{i}")
-                path = node_path(move["portion"])
-                said = {"reason": move.get("reason") or move.get("why") or "",
-                        "plan": order.get("plan", ""), "until": move.get("until", "")}  # fmt: skip
-                log.moves.plan(
-                    names[-1], path, log.owners[path], int(move["to"]), log.seq, said, time_s
-                )
-            return tuple(names)
+        if kind == "move":
+            return self._move(log, [order], [f"m{log.seq}"], "", time_s)
+        if kind in ("plan", "apply"):
+            name, plan = str(order.get("plan", "")), order
+            if kind == "plan":
+                name, plan = self.ledger.plan(log.seq, order, time_s), order["plan"]
+            if kind == "plan" and not order.get("apply"):
+                return ()
+            names = [f"m{log.seq}.{i}" for i in range(len(plan["moves"]))]
+            self.ledger.apply(name, names)
+            return self._move(log, plan["moves"], names, name, time_s)
+        if kind in LEDGER:
+            if kind == "realised":
+                self.ledger.realise(order)
+            else:
+                self.ledger.decide(log.seq, order, time_s)
+            return ()
         if kind == "cancel":
             said = {"why": order.get("reason") or "it was called off"}
             log.moves.step(order["move"], "ABORTED", log.seq, said, time_s)
@@ -97,6 +108,17 @@ class Orders:
             (self.drained.add if kind == "drain" else self.drained.discard)(shard)
         return ()
 
+    def _move(
+        self, log: Routing, wanted: Sequence[Mapping[str, Any]], names: Sequence[str],
+        plan: str, time_s: float,
+    ) -> tuple[str, ...]:  # fmt: skip
+        for name, move in zip(names, wanted, strict=True):
+            path = node_path(move["portion"])
+            said = {"reason": move.get("reason") or move.get("why") or "",
+                    "plan": plan, "until": move.get("until", "")}  # fmt: skip
+            log.moves.plan(name, path, log.owners[path], int(move["to"]), log.seq, said, time_s)
+        return tuple(names)
+
 
 def check(log: Routing, order: Mapping[str, Any]) -> None:
     """A PctError where the order cannot be followed as things are: what to do instead."""
@@ -106,16 +128,11 @@ def check(log: Routing, order: Mapping[str, Any]) -> None:
         if order.get("until", "") not in ("", *UNDER_WAY):
             raise QueryRefused(f"until: one of {', '.join(s for s in STAGES if s in UNDER_WAY)}")
     elif kind == "apply":
-        if order["epoch"] != log.epoch:
-            raise IllegalTransition(
-                f"plan {order.get('plan', '')} was made in epoch {order['epoch']}, now it is "
-                f"{log.epoch}: make it again"
-            )
-        names = [move["portion"] for move in order["moves"]]
-        if len(set(names)) < len(names):
-            raise QueryRefused("moves: a portion is named twice")
-        for move in order["moves"]:
-            _movable(log, move["portion"], move["to"])
+        _applicable(log, order, f"plan {order.get('plan', '')}")
+    elif kind in LEDGER:
+        ledger.check(log.orders.ledger, order)
+        if kind == "plan" and order.get("apply"):
+            _applicable(log, order["plan"], "")
     elif kind in ("pause", "resume", "cancel"):
         move = log.moves.of(order["move"])
         if not move.open:
@@ -129,6 +146,20 @@ def check(log: Routing, order: Mapping[str, Any]) -> None:
         _shard(log, order["shard"])
     else:
         raise QueryRefused(f"do: {kind!r} is no order, one of {', '.join(KINDS)}")
+
+
+def _applicable(log: Routing, plan: Mapping[str, Any], name: str) -> None:
+    """Whether all moves of a plan may begin in this epoch."""
+    if plan["epoch"] != log.epoch:
+        raise IllegalTransition(
+            f"{name or 'the plan'} was made in epoch {plan['epoch']}, now it is {log.epoch}: make "
+            "it again"
+        )
+    names = [move["portion"] for move in plan["moves"]]
+    if len(set(names)) < len(names):
+        raise QueryRefused("moves: a portion is named twice")
+    for move in plan["moves"]:
+        _movable(log, move["portion"], move["to"])
 
 
 def _portion(log: Routing, name: str) -> Path:

@@ -26,7 +26,6 @@ from pctstream.core.bound import lower_bound
 from pctstream.core.dissimilarity import dissimilarity
 from pctstream.core.greedy import cheapen, match, spread
 from pctstream.core.layout import Float64, Int64, Layout, PortionLoad, ShardRoom
-from pctstream.core.milp import Program
 from pctstream.core.names import Path, node_name
 from pctstream.core.reshard import resharded
 from pctstream.core.staying import Stay, stays
@@ -161,7 +160,11 @@ def _assignment(
     known = [places for places in (layout.owner, seed) if layout.legal(places)]
     start = min(known or [_anywhere(layout)], key=layout.most)
     best = spread(layout, bound, max(bound * (1.0 + SLACK), enough), start)
-    program = Program(layout, SECONDS) if layout.allowed.sum() <= exact else None
+    program = None
+    if layout.allowed.sum() <= exact:
+        from pctstream.core.milp import Program  # scipy takes a second to import
+
+        program = Program(layout, SECONDS)
     if program and layout.most(best) > max(bound * (1.0 + SLACK), enough):
         answer = program.least_load(layout.most(best))
         bound = max(bound, answer.bound)

@@ -36,6 +36,7 @@ RECENT = 3
 """Windows whose largest load counts."""
 PERSIST = 2
 """Decisions in a row that must find the same."""
+ANSWERS = ("calm", "no-score", "once", "not-shown-yet", "no-gain", "plan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class Decision:
     why: str
     demands: Mapping[Path, float]
     """rows/s that each portion counted with."""
+    answer: str
+    """The same in a word, one of `ANSWERS`: whether it changed since the last decision."""
 
 
 class Policy:
@@ -102,6 +105,16 @@ class Policy:
         return {path: f"moved lately: it stays for another {free - time_s:.0f} s"
                 for path, free in self._free_at.items() if free > time_s}  # fmt: skip
 
+    def seen(self, portions: Sequence[PortionLoad]) -> None:
+        """A window that is looked at and not decided on: who begins knows no maximum yet."""
+        self._demands(portions)
+
+    def withdraw(self, decision: Decision) -> None:
+        """A plan that nobody followed: its portions did not move, its shard may set off the next."""
+        for move in decision.plan.moves if decision.plan else ():
+            self._free_at.pop(move.portion, None)
+            self._quiet.pop(move.source, None)
+
     def decide(
         self,
         time_s: float,
@@ -128,9 +141,9 @@ class Policy:
             asked = Trigger(None, None, made.before.max_load, 0.0, person)
             return self._made(time_s, asked, made, demands, "a person asked")
         stay = {**self.cooling(time_s), **held}
-        trigger, why = self._trigger(Layout.of(parts, shards, full=full))
+        trigger, why, answer = self._trigger(Layout.of(parts, shards, full=full))
         if trigger is None:
-            return Decision(time_s, None, None, why, demands)
+            return Decision(time_s, None, None, why, demands, answer)
         made = plan(parts, shards, name=name, epoch=epoch, held=stay, enough=self.tuning.enough,
                     threshold=self.tuning.threshold, min_gain=self.tuning.min_gain, full=full)  # fmt: skip
         return self._made(time_s, trigger, made, demands, "a plan was made")
@@ -143,10 +156,10 @@ class Policy:
             self._loads.setdefault(p.path, deque(maxlen=RECENT)).append(p.load)
         return [replace(p, predicted=max(p.predicted, *self._loads[p.path])) for p in portions]
 
-    def _trigger(self, layout: Layout) -> tuple[Trigger | None, str]:
+    def _trigger(self, layout: Layout) -> tuple[Trigger | None, str, str]:
         relative = layout.relative(layout.owner)
         found: list[Trigger] = []
-        why = f"no shard is predicted above {self.tuning.tolerance:g} of its share"
+        why, answer = f"no shard is predicted above {self.tuning.tolerance:g} of its share", "calm"
         for s, room in enumerate(layout.shards):
             load, shard = float(relative[s]), room.shard
             if load < self.tuning.enough:
@@ -155,6 +168,7 @@ class Policy:
             if load <= self.tuning.tolerance or part is None:
                 self._seen.pop(shard, None)
                 if load > self.tuning.tolerance:
+                    answer = "no-score"
                     why = (f"shard {shard} is predicted at {load:.2f} of its share, but no portion "
                            f"of it has a score above {self.tuning.threshold:g}")  # fmt: skip
                 continue
@@ -162,17 +176,17 @@ class Policy:
             said = f"shard {shard} is predicted at {load:.2f} of its share"
             if self._quiet.get(shard, 0) > 0:
                 self._quiet[shard] -= 1
-                why = f"{said}, but the last plan for it has not yet shown"
+                answer, why = "not-shown-yet", f"{said}, but the last plan for it has not yet shown"
             elif self._seen[shard] < PERSIST:
-                why = f"{said}: once, {PERSIST} in a row are needed"
+                answer, why = "once", f"{said}: once, {PERSIST} in a row are needed"
             else:
                 why = (f"{said}, above {self.tuning.tolerance:g}; {node_name(part.path)} on it has "
                        f"a score of {part.score:.1f}, above {self.tuning.threshold:g}")  # fmt: skip
                 found.append(Trigger(shard, part.path, load, part.score, why))
         if not found:
-            return None, why
+            return None, why, answer
         worst = max(found, key=lambda t: t.load)
-        return worst, worst.why
+        return worst, worst.why, "plan"
 
     def _hottest(self, layout: Layout, s: int) -> PortionLoad | None:
         """The portion of the shard with the highest score above the threshold.
@@ -194,4 +208,5 @@ class Policy:
                     self._quiet[shard] = RECENT
         else:
             why = "no plan is worth making"
-        return Decision(time_s, trigger, made, why, demands)
+        answer = "plan" if made.moves else "no-gain"
+        return Decision(time_s, trigger, made, why, demands, answer)

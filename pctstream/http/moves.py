@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ANSWER_S = 10.0
 """An order waits so long for its record."""
 POLL_S = 0.05
+TRIGGERED = "TRIGGERED"
+"""Before PLANNED in the history of a move that the policy made: what it saw."""
 
 
 async def ordered(worker: Worker, what: dict[str, Any]) -> Answer:
@@ -71,7 +73,21 @@ def view(worker: Worker, move: Move) -> dict[str, Any]:
         eta = spent * left / size["copied"]
     if move.proof:
         rows = {"total": move.proof["count"], "copied": move.proof["count"]}
-    return move.to_json() | {"rows": rows, "bytes": size, "eta_s": eta}
+    return move.to_json() | {"rows": rows, "bytes": size, "eta_s": eta,
+                             "history": [*_trigger(worker, move), *move.history]}  # fmt: skip
+
+
+def _trigger(worker: Worker, move: Move) -> list[dict[str, Any]]:
+    """What set the plan of a move off, before it was planned; nothing where a person asked."""
+    entry = worker.routing.orders.ledger.plans.get(move.plan)
+    trigger = entry.decision["trigger"] if entry and entry.decision else None
+    if entry is None or entry.decision is None or not trigger:
+        return []
+    when = min(float(entry.decision["time"]), float(move.history[0]["time"]))
+    return [{"stage": TRIGGERED, "time": when, "epoch": entry.plan["epoch"],
+             "score": trigger["score"], "threshold": entry.decision["threshold"],
+             "portion": trigger["portion"], "load": trigger["load"],
+             "tolerance": entry.decision["tolerance"], "why": trigger["why"]}]  # fmt: skip
 
 
 def add(app: FastAPI, worker: Worker) -> None:

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from pctstream import tables, token
 from pctstream.core.names import node_path
 from pctstream.errors import NotFound, NotReady, Refused
-from pctstream.http import drift, moves, problem, solver
+from pctstream.http import drift, moves, plans, problem, solver
 from pctstream.http.digest import digest
 from pctstream.http.tree import TreeView
 
@@ -44,6 +44,7 @@ def create(worker: Worker) -> FastAPI:
     _shards(app, worker)
     drift.add(app, worker.model, worker.cfg.drift.window_s, _page, lambda: _as_of(worker))
     moves.add(app, worker)
+    plans.add(app, worker)
     max_level = worker.cfg.tree.max_level
     solver.add(app, max_level, lambda: _view(worker), lambda: _as_of(worker))
     return app
@@ -154,18 +155,19 @@ def _tree(app: FastAPI, worker: Worker) -> None:
 
 
 def _shards(app: FastAPI, worker: Worker) -> None:
-    def shard_view(record: tables.Record) -> dict[str, Any]:
+    def shard_view(record: tables.Record, loads: dict[int, float]) -> dict[str, Any]:
         capacity = float(worker.cfg.shards.capacity.get(record["shard"], 1.0))
         hidden = ("kind", "root", "metrics", "offset", "generation")
         shown = {k: v for k, v in record.items() if k not in hidden}
         drained = record["shard"] in worker.routing.orders.drained
         held = record["root"]["rows"]
-        return shown | {"capacity": capacity, "held": held, "drained": drained}
+        load = loads.get(record["shard"], 0.0)
+        return shown | {"capacity": capacity, "load": load, "held": held, "drained": drained}
 
     @app.get("/v1/shards")
     async def shards() -> dict[str, Any]:
-        records = worker.reporter.all_shards()
-        shown = [shard_view(records[s]) for s in sorted(records)]
+        records, loads = worker.reporter.all_shards(), plans.load(worker)
+        shown = [shard_view(records[s], loads) for s in sorted(records)]
         return {"shards": shown, "count": worker.cfg.shards.count, "as_of": _as_of(worker)}
 
     @app.get("/v1/shards/{number}")
@@ -173,7 +175,7 @@ def _shards(app: FastAPI, worker: Worker) -> None:
         record = worker.reporter.all_shards().get(number)
         if record is None:
             raise NotFound(f"no shard {number} has reported yet")
-        return shard_view(record) | {"as_of": _as_of(worker)}
+        return shard_view(record, plans.load(worker)) | {"as_of": _as_of(worker)}
 
     @app.get("/v1/shards/{number}/digest")
     def shard_digest(number: int) -> Response:

@@ -31,7 +31,7 @@ from pctstream.settled import wait_applied, wait_bridged
 from pctstream.verify import Verdict, verify
 
 SESSION_TIMEOUT_S = 6.0
-READY_S = 60.0
+READY_S = 150.0
 
 
 def free_port() -> int:
@@ -73,6 +73,7 @@ class System:
             "kafka.heartbeat_s": 1.0,
             "store.dir": str(self.folder),
             "drift.window_s": 1.0,
+            "drift.automatic": False,
             **self.settings,
         }
         self.cfg: Config = config.load(None, {}, given)

@@ -1,0 +1,93 @@
+"""Plans over HTTP: made by any worker from what all of them know, kept in the ledger, applied by order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+
+from pctstream.agents.placement import capacities, seen
+from pctstream.core.decider import body as kept
+from pctstream.core.ledger import Planned
+from pctstream.core.plan import plan
+from pctstream.core.situation import Features, cooling
+from pctstream.errors import NotReady, QueryRefused
+from pctstream.http.body import body, json_object
+from pctstream.http.moves import ordered
+
+if TYPE_CHECKING:
+    from pctstream.agents.worker import Worker
+
+FIELDS = ("dry_run", "reason")
+LONG = ("decision", "not_moved", "realised")
+"""Left out where all plans are listed."""
+
+
+def made(worker: Worker, features: Features) -> dict[str, Any]:
+    """A plan for the least maximum load, as the ledger keeps it; NotReady before there are portions.
+
+    Pinned portions stay, and those that are moving or moved lately.
+    """
+    now = seen(worker, features)
+    if not now.portions or not now.rooms:
+        raise NotReady("the tree has no portions yet: they come with its first split")
+    drift = worker.cfg.drift
+    held = {**cooling(worker.routing, time.time(), drift.cooldown_s), **now.held}
+    found = plan(now.portions, now.rooms, name="", epoch=now.epoch, held=held,
+                 threshold=drift.threshold, full=now.full)  # fmt: skip
+    return kept(found, held)
+
+
+def view(worker: Worker, entry: Planned) -> dict[str, Any]:
+    """A plan as `/v1/plans/ID` answers: with what was decided and how far its moves are."""
+    moves = [move for name in entry.made if (move := worker.routing.moves.get(name))]
+    stages = [{"move": m.id, "portion": m.to_json()["portion"], "stage": m.stage} for m in moves]
+    return entry.to_json() | {"stages": stages}
+
+
+def load(worker: Worker) -> dict[int, float]:
+    """The relative load of each shard now (`core.layout`); empty before there are portions."""
+    now = seen(worker)
+    loads = now.relative() if now.portions else {}
+    return loads | {s: 0.0 for s in range(capacities(worker.cfg).count) if s not in loads}
+
+
+def add(app: FastAPI, worker: Worker) -> None:
+    """The routes."""
+    features = Features()
+
+    def as_of() -> dict[str, Any]:
+        return {"time": time.time(), "epoch": worker.routing.epoch}
+
+    @app.post("/v1/plans")
+    async def create(request: Request) -> Any:
+        asked = json_object(await body(request) or b"{}", FIELDS)
+        dry_run, reason = asked.get("dry_run", True), asked.get("reason", "")
+        if not isinstance(dry_run, bool) or not isinstance(reason, str):
+            raise QueryRefused("dry_run: true or false; reason: a text")
+        found = await asyncio.to_thread(made, worker, features)
+        order = {"do": "plan", "plan": found, "reason": reason, "apply": not dry_run}
+        answer = await ordered(worker, order)
+        entry = worker.routing.orders.ledger.of(f"p{answer.seq}")
+        return view(worker, entry) | {"dry_run": dry_run, "as_of": as_of()}
+
+    @app.get("/v1/plans")
+    async def plans(limit: int = 1000) -> Any:
+        ledger = worker.routing.orders.ledger
+        newest = list(ledger.plans.copy().values())[::-1][: max(1, min(limit, 1000))]
+        shown = [{k: v for k, v in e.to_json().items() if k not in LONG} for e in newest]
+        decided = [d.to_json() for d in list(ledger.decisions.copy().values())[::-1]]
+        return {"plans": shown, "decisions": decided, "next": None, "as_of": as_of()}
+
+    @app.get("/v1/plans/{name}")
+    async def one(name: str) -> Any:
+        return view(worker, worker.routing.orders.ledger.of(name)) | {"as_of": as_of()}
+
+    @app.post("/v1/plans/{name}/apply")
+    async def apply(name: str) -> Any:
+        entry = worker.routing.orders.ledger.of(name)
+        await ordered(worker, {"do": "apply", "plan": name, "epoch": entry.plan["epoch"],
+                               "moves": entry.plan["moves"]})  # fmt: skip
+        return view(worker, entry) | {"dry_run": False, "as_of": as_of()}
