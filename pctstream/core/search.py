@@ -1,0 +1,372 @@
+"""The nearest rows of a question among many runs of cells: exactly, or among the nearest cells only.
+
+Theory
+------
+1. The squared distances of q to all centres are taken in float32, 32 side by side.
+2. Cells are taken the nearest centre first. Centres stand in groups of 32, of which the least is known,
+   and a heap holds the groups: so nothing is sorted that is never looked at.
+3. The rows of a cell are compared in float32 with the distance of the k-th found so far (`near`); those
+   that may be as near are taken again in float64, strictly in order. These distances alone decide.
+4. **Exact**: once k rows are found, every cell with d(q, c) - r beyond the k-th is ruled out, and the
+   answer is proven when none is left. **Approximate**: the search ends after so many cells, or at the
+   first centre farther than ``reach``; `recall` learns how many.
+5. The k nearest by (distance, id): ids are compared by whoever knows them. If a row as far as the k-th
+   was let go, ``lost`` says so, and the question is asked again with a larger k (`core.answers`).
+
+Every bound gives away what rounding may cost: a float32 sum errs by less than h = (d + 4) 2^-24 of its
+value, q is rounded for it, and the distance between q and its rounding is added.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pctstream.core.cells import Cells
+from pctstream.core.kernels import Float64, Int64
+from pctstream.core.lanes import LANES, compiled, inlined
+from pctstream.core.near import (
+    float32_at,
+    float64_at,
+    int64_at,
+    lowest_bit,
+    sums_of_four,
+    within_four,
+    within_two,
+)
+
+GROUP = 32
+LARGEST = np.finfo(np.float32).max
+FIRST = 2
+"""Cells that are scanned before the others are ruled out by their balls."""
+TILES, FIRST_TILE, SIZE, CENTRES, RADIUS, CELLS, GROUPS, SLOT = range(8)
+"""Columns of what a kernel knows of a run: five addresses, and where its cells, groups, slots begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Of m questions; a row is known by its slot in the table."""
+
+    distance: Float64
+    """f64[m, k], the nearest first; +inf where there were fewer rows."""
+    slot: Int64
+    """i64[m, k]; -1 where there were fewer."""
+    count: Int64
+    """i64[m]"""
+    lost: Float64
+    """f64[m]: the least distance of a row that was found and let go."""
+    reach: Float64
+    """f64[m]: how far the last cell's centre was."""
+    cells: Int64
+    """i64[m]: scanned."""
+    rows: Int64
+    """i64[m]: scanned."""
+
+
+class Table:
+    """Runs side by side; slots count through all of them.
+
+    >>> from pctstream.core.cells import cells_of
+    >>> table = Table([cells_of(np.array([[0, 0], [3, 4]], np.float32))], 2)
+    >>> found = table.search(np.array([[0.0, 0.0]]), 2)
+    >>> found.distance.tolist(), table.place(found.slot[0]).tolist()
+    ([[0.0, 5.0]], [[0, 0], [0, 1]])
+    """
+
+    def __init__(self, runs: Sequence[Cells], dimension: int) -> None:
+        self.runs = tuple(runs)  # keeps alive what the addresses point at
+        self.dimension = dimension
+        self._known = np.zeros((len(runs) + 1, 8), np.int64)
+        for i, run in enumerate(runs):
+            arrays = (run.tiles, run.first, run.size, run.centres, run.radius)
+            self._known[i, :5] = [array.ctypes.data for array in arrays]
+            self._known[i + 1, 5:] = self._known[i, 5:] + (
+                len(run),
+                -(-len(run) // GROUP),
+                len(run.rows),
+            )
+
+    @property
+    def rows(self) -> int:
+        """Of all runs."""
+        return sum(int(run.size.sum()) for run in self.runs)
+
+    @property
+    def cells(self) -> int:
+        """Of all runs."""
+        return int(self._known[-1, CELLS])
+
+    @property
+    def slots(self) -> int:
+        """So long is a mask."""
+        return int(self._known[-1, SLOT])
+
+    def starts(self) -> Int64:
+        """i64[runs + 1]: the first slot of each run."""
+        return self._known[:, SLOT]
+
+    def place(self, slots: Int64) -> Int64:
+        """i64[n, 2]: the run, and the row of it, that stands at each slot."""
+        run = np.searchsorted(self.starts(), slots, side="right") - 1
+        own = slots - self.starts()[run]
+        row = [int(self.runs[r].rows[s]) for r, s in zip(run.tolist(), own.tolist(), strict=True)]
+        return np.stack([run, np.array(row, np.int64)], axis=1)
+
+    def search(
+        self, queries: Float64, k: int, within: Float64 | None = None, probes: int = 0,
+        reach: Float64 | None = None, mask: npt.NDArray[np.bool_] | None = None,
+    ) -> Found:  # fmt: skip
+        """The k nearest rows to each query f64[m, d].
+
+        None farther than ``within`` f64[m]. Exact unless ``probes`` (cells to look at) or ``reach``
+        f64[m] (centres no farther) bound it. ``mask`` bool[slots]: rows that count.
+        """
+        m = len(queries)
+        if queries.shape[1:] != (self.dimension,):
+            raise ValueError(f"queries of shape {queries.shape}, rows have {self.dimension}")
+        if mask is not None and len(mask) != self.slots:
+            raise ValueError(f"a mask of {len(mask)} slots, the table has {self.slots}")
+        endless = np.full(m, np.inf)
+        numbers = np.zeros((3, m), np.int64)
+        edges = np.zeros((2, m))
+        distance, slot = np.full((m, k), np.inf), np.full((m, k), -1, np.int64)
+        approximate = probes > 0 or reach is not None
+        _search(
+            np.ascontiguousarray(queries, np.float64), self._known, k,
+            endless if within is None else within, (probes or 1 << 62) if approximate else 0,
+            endless if reach is None else reach,
+            np.zeros(0, np.bool_) if mask is None else mask, distance, slot, numbers, edges,
+        )  # fmt: skip
+        return Found(distance, slot, numbers[0], edges[0], edges[1], numbers[1], numbers[2])
+
+
+@inlined
+def _sift(group: Any, least: Any, at: int, size: int) -> None:
+    """The heap's entry at ``at`` sinks to its place; the least is on top."""
+    own = group[at]
+    while True:
+        below = 2 * at + 1
+        if below >= size:
+            break
+        if below + 1 < size and least[group[below + 1]] < least[group[below]]:
+            below += 1
+        if least[group[below]] >= least[own]:
+            break
+        group[at] = group[below]
+        at = below
+    group[at] = own
+
+
+@inlined
+def _keep(distance: Any, slot: Any, count: int, k: int, away: float, own: int) -> Any:
+    """Into the k nearest, the farthest on top; the distance that was let go, or inf."""
+    if count < k:
+        at = count
+        while at > 0 and distance[(at - 1) // 2] < away:
+            distance[at], slot[at] = distance[(at - 1) // 2], slot[(at - 1) // 2]
+            at = (at - 1) // 2
+        distance[at], slot[at] = away, own
+        return np.inf
+    gone = distance[0]
+    at = 0
+    while True:
+        below = 2 * at + 1
+        if below >= k:
+            break
+        if below + 1 < k and distance[below + 1] > distance[below]:
+            below += 1
+        if distance[below] <= away:
+            break
+        distance[at], slot[at] = distance[below], slot[below]
+        at = below
+    distance[at], slot[at] = away, own
+    return gone
+
+
+@inlined
+def _coarse(most: float, off: float, d: int) -> Any:
+    """What a float32 square may be of a row that is within ``most``."""
+    limit = (most + off) * (most + off)
+    return np.float32(limit * (1.0 + (d + 8) * 2.0**-22) + d * 2.0**-148)
+
+
+@compiled
+def _scan(
+    q: Any, rounded: Any, off: float, address: int, first: int, last: int, base: int, mask: Any,
+    k: int, most: float, distance: Any, slot: Any, count: int, lost: float,
+) -> Any:  # fmt: skip
+    """The rows of the tiles [first, last); slots count from ``base``."""
+    d = q.shape[0]
+    tile_bytes = d * LANES * 4
+    limit = _coarse(most, off, d)
+    t = first
+    while t < last:
+        left = last - t
+        if left > 2:
+            bits = within_four(rounded, address + t * tile_bytes, limit)
+        else:
+            bits = within_two(rounded, address + t * tile_bytes, limit)
+        if left < 4:
+            bits = np.uint32(bits & ((np.uint32(1) << np.uint32(LANES * left)) - np.uint32(1)))
+        while bits != 0:
+            bit = lowest_bit(bits)
+            bits = np.uint32(bits & (bits - np.uint32(1)))
+            lane = (t + bit // LANES) * LANES * d + bit % LANES
+            own = base + t * LANES + bit
+            if mask.shape[0] and not mask[own]:
+                continue
+            if float32_at(address, lane) == np.inf:
+                continue
+            total = 0.0
+            for j in range(d):
+                difference = q[j] - np.float64(float32_at(address, lane + j * LANES))
+                total += difference * difference
+            away = math.sqrt(total)
+            if away > most or (count == k and away >= distance[0]):
+                lost = min(lost, away)
+                continue
+            lost = min(lost, _keep(distance, slot, count, k, away, own))
+            if count < k:
+                count += 1
+            if count == k:
+                most = min(most, distance[0])
+                limit = _coarse(most, off, d)
+        t += 4
+    return count, lost, most
+
+
+@compiled
+def _rule_out(known: Any, squares: Any, least: Any, group: Any, reachable: float, h: float) -> Any:
+    """Cells whose ball lies beyond are never looked at; the groups that are left, as a heap."""
+    left = 0
+    for r in range(known.shape[0] - 1):
+        cells = known[r + 1, CELLS] - known[r, CELLS]
+        for g in range(known[r, GROUPS], known[r + 1, GROUPS]):
+            least[g] = np.inf
+            begin = (g - known[r, GROUPS]) * GROUP
+            for cell in range(begin, min(begin + GROUP, cells)):
+                at = g * GROUP + cell - begin
+                if squares[at] < np.inf:
+                    outer = reachable + float64_at(known[r, RADIUS], cell)
+                    if squares[at] > outer * outer * h:
+                        squares[at] = np.inf
+                    else:
+                        least[g] = min(least[g], squares[at])
+            if least[g] < np.inf:
+                group[left] = g
+                left += 1
+    for at in range(left // 2 - 1, -1, -1):
+        _sift(group, least, at, left)
+    return left
+
+
+@compiled
+def _measure(known: Any, rounded: Any, squares: Any, least: Any, group: Any) -> None:
+    """Every centre's square, the least of each group, and the heap of groups."""
+    stride = rounded.shape[0] * GROUP * 4
+    for r in range(known.shape[0] - 1):
+        for g in range(known[r, GROUPS], known[r + 1, GROUPS]):
+            address = known[r, CENTRES] + (g - known[r, GROUPS]) * stride
+            sums_of_four(rounded, address, squares, g * GROUP)
+            smallest = np.float32(np.inf)
+            begin = (g - known[r, GROUPS]) * GROUP
+            for i in range(min(GROUP, known[r + 1, CELLS] - known[r, CELLS] - begin)):
+                # +inf says that there is no such cell, or that it was taken
+                squares[g * GROUP + i] = min(squares[g * GROUP + i], LARGEST)
+                smallest = min(smallest, squares[g * GROUP + i])
+            least[g], group[g] = smallest, g
+    for at in range(len(group) // 2 - 1, -1, -1):
+        _sift(group, least, at, len(group))
+
+
+@inlined
+def _pop(group: Any, squares: Any, least: Any, left: int) -> Any:
+    """The nearest cell left, as its place among the squares, and its square; it is taken out."""
+    top = group[0]
+    place = top * GROUP
+    for i in range(1, GROUP):
+        if squares[top * GROUP + i] < squares[place]:
+            place = top * GROUP + i
+    square = squares[place]
+    squares[place] = np.inf
+    smallest = np.float32(np.inf)
+    for i in range(GROUP):
+        smallest = min(smallest, squares[top * GROUP + i])
+    least[top] = smallest
+    _sift(group, least, 0, left)
+    return place, square
+
+
+@compiled
+def _ask(
+    q: Any, known: Any, k: int, most: float, probes: int, reach: float, mask: Any, distance: Any,
+    slot: Any, work: Any,
+) -> Any:  # fmt: skip
+    """One question; the k nearest as a heap."""
+    rounded, squares, least, group = work
+    d, runs = q.shape[0], known.shape[0] - 1
+    off = 0.0
+    for j in range(d):
+        rounded[j] = np.float32(q[j])
+        off += (q[j] - np.float64(rounded[j])) ** 2
+    off = math.sqrt(off) * 1.0000001
+    h = 1.0 + (d + 8) * 2.0**-22
+    _measure(known, rounded, squares, least, group)
+    count, lost, scanned, seen, taken, ruled = 0, np.inf, 0, 0, 0, False
+    left, last = len(group), 0.0
+    while left > 0 and least[group[0]] < np.inf:
+        if not ruled and taken >= FIRST and most < np.inf:
+            ruled = True
+            left = _rule_out(known, squares, least, group, most + off, h)
+            continue
+        if probes and taken >= probes and count == k:
+            break
+        place, square = _pop(group, squares, least, left)
+        away = math.sqrt(square)
+        if away * (1.0 - 2.0**-20) - off > reach:
+            break
+        taken, last = taken + 1, away
+        r = np.searchsorted(known[:runs, GROUPS], place // GROUP, side="right") - 1
+        while known[r + 1, GROUPS] == known[r, GROUPS]:
+            r -= 1
+        cell = place - known[r, GROUPS] * GROUP
+        outer = most + off + float64_at(known[r, RADIUS], cell)
+        if square > outer * outer * h:
+            continue
+        first = int64_at(known[r, FIRST_TILE], cell)
+        end = int64_at(known[r, FIRST_TILE], cell + 1)
+        count, lost, most = _scan(
+            q, rounded, off, known[r, TILES], first, end, known[r, SLOT], mask, k, most,
+            distance, slot, count, lost,
+        )  # fmt: skip
+        scanned += 1
+        seen += int64_at(known[r, SIZE], cell)
+    return count, scanned, seen, lost, last
+
+
+@compiled
+def _search(
+    queries: Any, known: Any, k: int, within: Any, probes: int, reach: Any, mask: Any,
+    distance: Any, slot: Any, numbers: Any, edges: Any,
+) -> None:  # fmt: skip
+    groups = known[-1, GROUPS]
+    work = (
+        np.empty(queries.shape[1], np.float32),
+        np.full(groups * GROUP, np.inf, np.float32),
+        np.empty(groups, np.float32),
+        np.empty(groups, np.int64),
+    )
+    for i in range(queries.shape[0]):
+        count, scanned, seen, lost, last = _ask(
+            queries[i], known, k, within[i], probes, reach[i], mask, distance[i], slot[i], work
+        )
+        order = np.argsort(distance[i, :count])
+        distance[i, :count] = distance[i, :count][order]
+        slot[i, :count] = slot[i, :count][order]
+        numbers[0, i], numbers[1, i], numbers[2, i] = count, scanned, seen
+        edges[0, i], edges[1, i] = lost, last
