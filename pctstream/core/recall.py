@@ -21,7 +21,7 @@ import numpy as np
 
 from pctstream.core.kernels import Float64, Int64
 from pctstream.core.lanes import LANES, compiled
-from pctstream.core.search import Table
+from pctstream.core.table import Table
 
 SAMPLE = 192
 """Rows that are asked."""

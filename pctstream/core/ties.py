@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pctstream.core.kernels import Float64, Int64
-from pctstream.core.search import Found, Table
+from pctstream.core.table import Found, Table
 
 MORE = 8
 

@@ -12,7 +12,7 @@ from pctstream.core.columns import Columns
 from pctstream.core.filters import parse
 from pctstream.core.recall import learn, ranks_of
 from pctstream.core.runs import Runs, merge
-from pctstream.core.search import Table
+from pctstream.core.table import Table
 from pctstream.errors import QueryRefused
 
 

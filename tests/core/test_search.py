@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pctstream.core.cells import CELL, cells_of
-from pctstream.core.search import Table
+from pctstream.core.table import Table
 from pctstream.core.ties import candidates
 
 
@@ -116,7 +116,7 @@ def test_a_ball_that_lies_beyond_is_not_scanned() -> None:
 def test_an_approximate_search_looks_at_the_nearest_cells_and_fills_up() -> None:
     rng = np.random.default_rng(2)
     rows = clustered(rng, 3000, 16)
-    table, row = table_of(rng, rows, 2)
+    table, _ = table_of(rng, rows, 2)
     queries = rows[:20].astype(np.float64)
     exact = table.search(queries, 10)
     some = table.search(queries, 10, probes=8)
