@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pctstream.core.filters import Filter
 from pctstream.core.kernels import Float64
@@ -39,10 +39,19 @@ class Question:
     reach: Float64 | None = None
     """f64[m]: cells whose centres are farther need not be looked at (approximate)."""
     filter: Filter | None = None
+    written: Any = None
+    """The filter as it was given."""
     vector: bool = False
     payload: bool = False
     depth: int = -1
     """Nodes of this level above the cut; -1: portions."""
+
+    def of(self, some: Sequence[int], **other: Any) -> Question:
+        """The same of some queries, and what else changes."""
+        pick = list(some)
+        reach = None if self.reach is None else self.reach[pick]
+        picked = replace(self, queries=self.queries[pick], within=self.within[pick], reach=reach)
+        return replace(picked, **other)
 
 
 class Hit(NamedTuple):
@@ -109,7 +118,20 @@ class Answer:
     """Fields of the filter that no row here has."""
 
 
-def nearest(hits: Iterable[Hit], k: int) -> list[Hit]:
+class Ranked(Protocol):
+    """What has a place in the order of hits."""
+
+    @property
+    def origin(self) -> str: ...
+
+    @property
+    def rank(self) -> tuple[float, str, str]: ...
+
+
+T = TypeVar("T", bound=Ranked)
+
+
+def nearest(hits: Iterable[T], k: int) -> list[T]:
     """The k first in order, each row once.
 
     >>> a = Hit(1.0, "a", "t/0/0/0", "N0,1", "N0,1", 0)
@@ -117,7 +139,7 @@ def nearest(hits: Iterable[Hit], k: int) -> list[Hit]:
     >>> [hit.id for hit in nearest([a, again, b], 2)]
     ['b', 'a']
     """
-    found: list[Hit] = []
+    found: list[T] = []
     seen: set[str] = set()
     for hit in sorted(hits, key=lambda hit: hit.rank):
         if hit.origin not in seen:
@@ -145,9 +167,9 @@ def complete(
     return {s for s, nodes in wanted.items() if s not in done or not set(nodes) <= done[s]}
 
 
-def farthest(hits: Sequence[Hit], k: int, within: float) -> float:
+def farthest(hits: Sequence[Ranked], k: int, within: float) -> float:
     """Beyond this no further row can be among the k nearest."""
-    return min(within, hits[k - 1].distance) if len(hits) >= k else within
+    return min(within, hits[k - 1].rank[0]) if len(hits) >= k else within
 
 
 def told(distance: float, metric: str) -> float:
