@@ -216,7 +216,8 @@ class Asking:
     async def post(self, url: str, body: Any, seconds: float) -> Any:
         """What another worker answers; None if it does not, or refuses."""
         if self._client is None:
-            limits = httpx.Limits(max_connections=64, max_keepalive_connections=32)
+            # uvicorn closes a connection that was idle for 5 s: ours must not be used then
+            limits = httpx.Limits(max_connections=64, keepalive_expiry=2.0)
             self._client = httpx.AsyncClient(limits=limits, headers=self._hosts.headers())
         try:
             answer = await self._client.post(url, content=orjson.dumps(body), timeout=seconds)
