@@ -27,7 +27,7 @@ import numpy.typing as npt
 from numba import njit
 
 from pctstream.core.distance import distance
-from pctstream.core.kernels import Float64, Int64, grouped
+from pctstream.core.kernels import Float64, Int64, distances, grouped
 from pctstream.core.lanes import (
     LANES,
     Float32,
@@ -42,6 +42,8 @@ Int32 = npt.NDArray[np.int32]
 
 CELL = 64
 """Rows of a cell at most, unless they are all equal."""
+GROUP = 32
+"""Cells whose centres are looked at together."""
 WIDE = 4
 """Tiles that a scan reads at once: it may read so many behind the last."""
 STEPS = 3
@@ -66,6 +68,10 @@ class Cells:
     """f32[tiles of centres, d, 8], and `WIDE` tiles of +inf behind them."""
     radius: Float64
     """f64[cells]: no row of the cell is farther from its centre."""
+    hubs: Float32
+    """f32[tiles of groups, d, 8], and `WIDE` tiles of +inf: a centre of each `GROUP` cells."""
+    reach: Float64
+    """f64[2, groups]: no centre of the group, and no row of it, is farther from its hub."""
 
     def __len__(self) -> int:
         return len(self.radius)
@@ -73,8 +79,10 @@ class Cells:
     @property
     def nbytes(self) -> int:
         """What it takes of memory."""
-        parts = (self.tiles, self.first, self.size, self.rows, self.centres, self.radius)
-        return sum(part.nbytes for part in parts)
+        return sum(part.nbytes for part in (
+            self.tiles, self.first, self.size, self.rows, self.centres, self.radius, self.hubs,
+            self.reach,
+        ))  # fmt: skip
 
     def vectors(self, slots: Int64) -> Float32:
         """The rows f32[n, d] at these slots."""
@@ -110,8 +118,25 @@ def cells_of(rows: Float32, group: Int32 | None = None, size: int = CELL) -> Cel
     centres = _centres(rows, order, edges)
     slack = 1.0 + (rows.shape[1] + 4) * 2.0**-52
     radius = _radii(rows, order, edges, centres) * slack
-    beside = np.concatenate([transpose(centres), empty_table(WIDE * LANES, rows.shape[1])])
-    return Cells(tiles, first, counts, placed, beside, radius)
+    hubs, reach = _hubs(centres, radius, slack)
+    return Cells(tiles, first, counts, placed, _table(centres), radius, _table(hubs), reach)
+
+
+def _table(centres: Float32) -> Float32:
+    return np.concatenate([transpose(centres), empty_table(WIDE * LANES, centres.shape[1])])
+
+
+def _hubs(centres: Float32, radius: Float64, slack: float) -> tuple[Float32, Float64]:
+    """Cells stand in the order in which they were halved, so those of a group are near each other."""
+    edges = np.array([*range(0, len(centres), GROUP), len(centres)], np.int64)
+    order = np.arange(len(centres))
+    hubs = _centres(centres, order, edges)
+    own = np.repeat(np.arange(len(hubs)), np.diff(edges)).astype(np.int32)
+    away = distances(centres, own, hubs) * slack
+    reach = np.zeros((2, len(hubs)), np.float64)
+    np.maximum.at(reach[0], own, away)
+    np.maximum.at(reach[1], own, (away + radius) * slack)
+    return hubs, reach
 
 
 @compiled

@@ -2,9 +2,11 @@
 
 Theory
 ------
-1. The squared distances of q to all centres are taken in float32, 32 side by side.
-2. Cells are taken the nearest centre first. Centres stand in groups of 32, of which the least is known,
-   and a heap holds the groups: so nothing is sorted that is never looked at.
+1. Cells are taken the nearest centre first. Centres stand in groups of 32 with a hub, and a heap holds the
+   groups by how near a centre of theirs can be. When one comes to the top its 32 squared distances are
+   taken side by side, and from then on it stands by the least that is left. So most centres are never
+   looked at, and nothing is sorted.
+2. A group whose rows all lie beyond is dropped by its hub alone.
 3. The rows of a cell are compared in float32 with the distance of the k-th found so far (`near`); those
    that may be as near are taken again in float64, strictly in order. These distances alone decide.
 4. **Exact**: once k rows are found, every cell with d(q, c) - r beyond the k-th is ruled out, and the
@@ -24,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from pctstream.core.cells import GROUP
+from pctstream.core.heaps import keep, sift
 from pctstream.core.lanes import LANES, compiled, inlined
 from pctstream.core.near import (
     float32_at,
@@ -35,55 +39,11 @@ from pctstream.core.near import (
     within_two,
 )
 
-GROUP = 32
 LARGEST = np.finfo(np.float32).max
 FIRST = 2
 """Cells that are scanned before the others are ruled out by their balls."""
-TILES, FIRST_TILE, SIZE, CENTRES, RADIUS, CELLS, GROUPS, SLOT = range(8)
-"""Columns of what a kernel knows of a run: five addresses, and where its cells, groups, slots begin."""
-
-
-@inlined
-def _sift(group: Any, least: Any, at: int, size: int) -> None:
-    """The heap's entry at ``at`` sinks to its place; the least is on top."""
-    own = group[at]
-    while True:
-        below = 2 * at + 1
-        if below >= size:
-            break
-        if below + 1 < size and least[group[below + 1]] < least[group[below]]:
-            below += 1
-        if least[group[below]] >= least[own]:
-            break
-        group[at] = group[below]
-        at = below
-    group[at] = own
-
-
-@inlined
-def _keep(distance: Any, slot: Any, count: int, k: int, away: float, own: int) -> Any:
-    """Into the k nearest, the farthest on top; the distance that was let go, or inf."""
-    if count < k:
-        at = count
-        while at > 0 and distance[(at - 1) // 2] < away:
-            distance[at], slot[at] = distance[(at - 1) // 2], slot[(at - 1) // 2]
-            at = (at - 1) // 2
-        distance[at], slot[at] = away, own
-        return np.inf
-    gone = distance[0]
-    at = 0
-    while True:
-        below = 2 * at + 1
-        if below >= k:
-            break
-        if below + 1 < k and distance[below + 1] > distance[below]:
-            below += 1
-        if distance[below] <= away:
-            break
-        distance[at], slot[at] = distance[below], slot[below]
-        at = below
-    distance[at], slot[at] = away, own
-    return gone
+TILES, FIRST_TILE, SIZE, CENTRES, RADIUS, HUBS, REACH, CELLS, GROUPS, SLOT = range(10)
+"""Columns of what a kernel knows of a run: seven addresses, and where its cells, groups, slots begin."""
 
 
 @inlined
@@ -128,7 +88,7 @@ def _scan(
             if away > most or (count == k and away >= distance[0]):
                 lost = min(lost, away)
                 continue
-            lost = min(lost, _keep(distance, slot, count, k, away, own))
+            lost = min(lost, keep(distance, slot, count, k, away, own))
             if count < k:
                 count += 1
             if count == k:
@@ -139,47 +99,87 @@ def _scan(
 
 
 @compiled
-def _rule_out(known: Any, squares: Any, least: Any, group: Any, reachable: float, h: float) -> Any:
-    """Cells whose ball lies beyond are never looked at; the groups that are left, as a heap."""
+def _rule_out(
+    known: Any, squares: Any, least: Any, group: Any, away: Any, most: float, h: float
+) -> Any:
+    """What lies beyond is never looked at; the groups that are left, as a heap."""
     left = 0
     for r in range(known.shape[0] - 1):
-        cells = known[r + 1, CELLS] - known[r, CELLS]
-        for g in range(known[r, GROUPS], known[r + 1, GROUPS]):
-            least[g] = np.inf
-            begin = (g - known[r, GROUPS]) * GROUP
-            for cell in range(begin, min(begin + GROUP, cells)):
-                at = g * GROUP + cell - begin
-                if squares[at] < np.inf:
-                    outer = reachable + float64_at(known[r, RADIUS], cell)
-                    if squares[at] > outer * outer * h:
-                        squares[at] = np.inf
-                    else:
-                        least[g] = min(least[g], squares[at])
+        groups, cells = (
+            known[r + 1, GROUPS] - known[r, GROUPS],
+            known[r + 1, CELLS] - known[r, CELLS],
+        )
+        for own in range(groups):
+            g = known[r, GROUPS] + own
+            if away[g] >= 0.0:
+                # its centres have not been looked at
+                outer = most + float64_at(known[r, REACH], groups + own)
+                if away[g] * away[g] > outer * outer * h:
+                    least[g] = np.inf
+            else:
+                least[g] = np.inf
+                for cell in range(own * GROUP, min(own * GROUP + GROUP, cells)):
+                    at = known[r, GROUPS] * GROUP + cell
+                    if squares[at] < np.inf:
+                        outer = most + float64_at(known[r, RADIUS], cell)
+                        if squares[at] > outer * outer * h:
+                            squares[at] = np.inf
+                        else:
+                            least[g] = min(least[g], squares[at])
             if least[g] < np.inf:
                 group[left] = g
                 left += 1
     for at in range(left // 2 - 1, -1, -1):
-        _sift(group, least, at, left)
+        sift(group, least, at, left)
     return left
 
 
 @compiled
-def _measure(known: Any, rounded: Any, squares: Any, least: Any, group: Any) -> None:
-    """Every centre's square, the least of each group, and the heap of groups."""
+def _measure(
+    known: Any, rounded: Any, squares: Any, least: Any, group: Any, away: Any, off: float, h: float
+) -> None:
+    """How far each group's hub is, and by that how near a centre of it can be; the heap of groups."""
     stride = rounded.shape[0] * GROUP * 4
     for r in range(known.shape[0] - 1):
-        for g in range(known[r, GROUPS], known[r + 1, GROUPS]):
-            address = known[r, CENTRES] + (g - known[r, GROUPS]) * stride
-            sums_of_four(rounded, address, squares, g * GROUP)
-            smallest = np.float32(np.inf)
-            begin = (g - known[r, GROUPS]) * GROUP
-            for i in range(min(GROUP, known[r + 1, CELLS] - known[r, CELLS] - begin)):
-                # +inf says that there is no such cell, or that it was taken
-                squares[g * GROUP + i] = min(squares[g * GROUP + i], LARGEST)
-                smallest = min(smallest, squares[g * GROUP + i])
-            least[g], group[g] = smallest, g
+        groups = known[r + 1, GROUPS] - known[r, GROUPS]
+        for begin in range(0, groups, GROUP):
+            # the squares of 32 hubs, for a moment where those of the first group's cells will stand
+            at = (known[r, GROUPS] + begin) * GROUP
+            sums_of_four(rounded, known[r, HUBS] + (begin // GROUP) * stride, squares, at)
+            for own in range(begin, min(begin + GROUP, groups)):
+                g = known[r, GROUPS] + own
+                away[g] = math.sqrt(min(squares[at + own - begin], LARGEST))
+                near = max(0.0, away[g] - float64_at(known[r, REACH], own) - off)
+                least[g], group[g] = np.float32(near * near / h), g
     for at in range(len(group) // 2 - 1, -1, -1):
-        _sift(group, least, at, len(group))
+        sift(group, least, at, len(group))
+
+
+@compiled
+def _open(
+    known: Any, r: int, g: int, rounded: Any, squares: Any, least: Any, most: float, h: float
+) -> None:  # fmt: skip
+    """The squares of the centres of one group, and the least of those whose rows may be near."""
+    begin = (g - known[r, GROUPS]) * GROUP
+    address = known[r, CENTRES] + begin * rounded.shape[0] * 4
+    sums_of_four(rounded, address, squares, g * GROUP)
+    smallest = np.float32(np.inf)
+    for i in range(min(GROUP, known[r + 1, CELLS] - known[r, CELLS] - begin)):
+        # +inf says that there is no such cell, or that it was taken
+        square = min(squares[g * GROUP + i], LARGEST)
+        outer = most + float64_at(known[r, RADIUS], begin + i)
+        squares[g * GROUP + i] = np.float32(np.inf) if square > outer * outer * h else square
+        smallest = min(smallest, squares[g * GROUP + i])
+    least[g] = smallest
+
+
+@inlined
+def _run_of(known: Any, g: int) -> Any:
+    """The run that a group belongs to."""
+    r = np.searchsorted(known[: known.shape[0] - 1, GROUPS], g, side="right") - 1
+    while known[r + 1, GROUPS] == known[r, GROUPS]:
+        r -= 1
+    return r
 
 
 @inlined
@@ -196,7 +196,7 @@ def _pop(group: Any, squares: Any, least: Any, left: int) -> Any:
     for i in range(GROUP):
         smallest = min(smallest, squares[top * GROUP + i])
     least[top] = smallest
-    _sift(group, least, 0, left)
+    sift(group, least, 0, left)
     return place, square
 
 
@@ -206,36 +206,40 @@ def _ask(
     slot: Any, work: Any,
 ) -> Any:  # fmt: skip
     """One question; the k nearest as a heap."""
-    rounded, squares, least, group = work
-    d, runs = q.shape[0], known.shape[0] - 1
+    rounded, squares, least, group, away = work
+    d = q.shape[0]
     off = 0.0
     for j in range(d):
         rounded[j] = np.float32(q[j])
         off += (q[j] - np.float64(rounded[j])) ** 2
     off = math.sqrt(off) * 1.0000001
     h = 1.0 + (d + 8) * 2.0**-22
-    _measure(known, rounded, squares, least, group)
+    _measure(known, rounded, squares, least, group, away, off, h)
     count, lost, scanned, seen, taken, ruled = 0, np.inf, 0, 0, 0, False
     left, last = len(group), 0.0
     while left > 0 and least[group[0]] < np.inf:
         if not ruled and taken >= FIRST and most < np.inf:
             ruled = True
-            left = _rule_out(known, squares, least, group, most + off, h)
+            left = _rule_out(known, squares, least, group, away, most + off, h)
             continue
         if probes and taken >= probes and count == k:
             break
+        g = group[0]
+        r = _run_of(known, g)
+        if away[g] >= 0.0:
+            away[g] = -1.0
+            _open(known, r, g, rounded, squares, least, most + off, h)
+            sift(group, least, 0, left)
+            continue
         place, square = _pop(group, squares, least, left)
-        away = math.sqrt(square)
-        if away * (1.0 - 2.0**-20) - off > reach:
+        far = math.sqrt(square)
+        if far * (1.0 - 2.0**-20) - off > reach:
             break
-        taken, last = taken + 1, away
-        r = np.searchsorted(known[:runs, GROUPS], place // GROUP, side="right") - 1
-        while known[r + 1, GROUPS] == known[r, GROUPS]:
-            r -= 1
         cell = place - known[r, GROUPS] * GROUP
         outer = most + off + float64_at(known[r, RADIUS], cell)
         if square > outer * outer * h:
             continue
+        taken, last = taken + 1, far
         first = int64_at(known[r, FIRST_TILE], cell)
         end = int64_at(known[r, FIRST_TILE], cell + 1)
         count, lost, most = _scan(
@@ -259,6 +263,7 @@ def search_all(
         np.full(groups * GROUP, np.inf, np.float32),
         np.empty(groups, np.float32),
         np.empty(groups, np.int64),
+        np.empty(groups, np.float64),
     )
     for i in range(queries.shape[0]):
         count, scanned, seen, lost, last = _ask(

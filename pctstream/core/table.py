@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pctstream.core.cells import Cells
+from pctstream.core.cells import GROUP, Cells
 from pctstream.core.kernels import Float64, Int64
-from pctstream.core.search import CELLS, GROUP, SLOT, search_all
+from pctstream.core.search import CELLS, SLOT, search_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Table:
     def __init__(self, runs: Sequence[Cells], dimension: int) -> None:
         self.runs = tuple(runs)  # keeps alive what the addresses point at
         self.dimension = dimension
-        self._known = np.zeros((len(runs) + 1, 8), np.int64)
+        self._known = np.zeros((len(runs) + 1, 10), np.int64)
         for i, run in enumerate(runs):
-            arrays = (run.tiles, run.first, run.size, run.centres, run.radius)
-            self._known[i, :5] = [array.ctypes.data for array in arrays]
-            self._known[i + 1, 5:] = self._known[i, 5:] + (
+            arrays = (run.tiles, run.first, run.size, run.centres, run.radius, run.hubs, run.reach)
+            self._known[i, :7] = [array.ctypes.data for array in arrays]
+            self._known[i + 1, 7:] = self._known[i, 7:] + (
                 len(run),
                 -(-len(run) // GROUP),
                 len(run.rows),
