@@ -161,6 +161,8 @@ class Search:
     def _view(self, shard: Shard, path: Path) -> View:
         key = (shard.number, path)
         view = self._views.get(key)
+        if path not in shard.nodes:
+            raise NotReady(f"{node_name(path)} is no longer here: ask again")
         if view is None or not view.fresh or view.shard is not shard:
             view = self._views[key] = View(shard, path, self._routing.dimension)
         return view
