@@ -33,8 +33,9 @@ Count = Callable[[str, float, int], None]
 class Door:
     """Lets in so many questions at a time, and counts them."""
 
-    def __init__(self, count: Count) -> None:
+    def __init__(self, count: Count, seconds: float) -> None:
         self._count = count
+        self._seconds = seconds
         self._inside = 0
 
     async def through(self, kind: str, act: Callable[[float], Any]) -> Any:
@@ -44,17 +45,23 @@ class Door:
         self._inside += 1
         start = time.monotonic()
         try:
-            answer, scanned = await act(start + DEADLINE_S)
+            answer, scanned = await act(start + self._seconds)
         finally:
             self._inside -= 1
         self._count(kind, time.monotonic() - start, scanned)
         return answer
 
 
-def add(app: FastAPI, hosts: Hosts, as_of: Callable[[], dict[str, Any]], count: Count) -> Asking:
+def add(
+    app: FastAPI,
+    hosts: Hosts,
+    as_of: Callable[[], dict[str, Any]],
+    count: Count,
+    seconds: float = DEADLINE_S,
+) -> Asking:
     """The calls; what they keep open is to be closed."""
     asking = Asking(hosts)
-    door = Door(count)
+    door = Door(count, seconds)
 
     @app.post("/v1/search", openapi_extra=SEARCH_BODY)
     async def search(raw: Annotated[bytes, Depends(body)]) -> Response:
