@@ -15,7 +15,7 @@ from sim.memory import MemoryKV
 
 from pctstream.agents.search import Search
 from pctstream.agents.shard import Shard
-from pctstream.core import kernels, routing
+from pctstream.core import kernels, records
 from pctstream.core.balls import Balls
 from pctstream.core.block import Block, Source
 from pctstream.core.cover import refine
@@ -43,7 +43,7 @@ class Standing:
             "cut": 1,
             "sink_rows": 10**6,
         }
-        self._fold(routing.tree_record(settings, dimension, "a"))
+        self._fold(records.tree_record(settings, dimension, "a"))
         self.shards = {n: Shard(n, "t", Store(MemoryKV()), 10**6) for n in range(SHARDS)}
         self.search_ = Search(self.shards, self.log, limit)
         self.away: set[int] = set()
@@ -63,10 +63,10 @@ class Standing:
     def split(self, centres: np.ndarray) -> None:
         """N0 has this cover; its portions go to the shards in turn."""
         cover = refine(centres, centres, 1e-3, 0, 1)
-        for record in routing.cover_records(ROOT, cover, self.log.seq + 1, "a"):
+        for record in records.cover_records(ROOT, cover, self.log.seq + 1, "a"):
             self._fold(record)
         owners = {(0, i): i % SHARDS for i in range(len(centres))}
-        self._fold(routing.split_record(ROOT, cover, owners, self.log.seq + 1, "a"))
+        self._fold(records.split_record(ROOT, cover, owners, self.log.seq + 1, "a"))
         self.sync()
 
     def perform(self, shard: Shard, path: Path, effects: Sequence[Effect]) -> None:

@@ -70,6 +70,9 @@ class Search:
         self._closing = threading.Event()
         self._behind = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tidy")
         self.generation: Callable[[], int] = lambda: -1
+        self.reported: Callable[[int, Path], int] = lambda shard, path: -1
+        """How far a node's input was done when its owner last told: a store that is behind that is
+        being made again, and does not have the rows yet for which it would answer."""
 
     def close(self) -> None:
         """What is under way behind ends; nothing new is begun."""
@@ -149,6 +152,8 @@ class Search:
             node = shard.nodes.get(path)
             if node is None or path in shard.lost:
                 raise NotReady(f"{node_name(path)} is not restored yet: ask again")
+            if node.position.taken < self.reported(shard.number, path):
+                raise NotReady(f"{node_name(path)} is being made again from its log: ask again")
             done = isinstance(node, HandsDown) and not node.stored_rows and _splitting(node)
             (let_go if done else paths).append(path)
         return paths, let_go

@@ -61,7 +61,7 @@ class View:
 
     @property
     def nbytes(self) -> int:
-        columns = sum(c.nbytes for c in self._columns.values())
+        columns = sum(c.nbytes for c in list(self._columns.values()))
         return self.runs.nbytes + sum(s.nbytes for s in self.segments) + columns
 
     def refresh(self, deadline: float) -> bool:

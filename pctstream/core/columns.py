@@ -62,7 +62,7 @@ class Columns:
         """What the columns read so far take of memory."""
         return sum(
             sum(a.nbytes for a in (c.number, c.text, c.flag)) + self.rows
-            for c in self._made.values()
+            for c in list(self._made.values())
         )
 
     def need(self, fields: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pctstream import token
 from pctstream.agents.search import Search
 from pctstream.core.balls import Balls
-from pctstream.core.names import node_path
+from pctstream.core.names import ROOT, Path, node_name, node_path
 from pctstream.core.routing import Routing
 from pctstream.tables import nodes_of
 
@@ -24,6 +24,7 @@ class WorkerHosts:
         limit = worker.cfg.limits.search_bytes
         self._search = Search(worker.shards, worker.routing, limit)
         self._search.generation = self.generation
+        self._search.reported = self._reported
         self._headers = token.headers(worker.cfg)
 
     @property
@@ -59,6 +60,17 @@ class WorkerHosts:
         }
         covers = {**model.covers(), **log.covers}
         return Balls.of(covers, radii, dict(log.owners), log.cut)
+
+    def _reported(self, shard: int, path: Path) -> int:
+        model = self._worker.model
+        if path != ROOT:
+            portion = model.held(f"portion:{node_name(path)}")
+            return -1 if portion is None else int(portion["offset"])
+        record = model.held(f"shard:{shard}")
+        inputs = record["inputs"] if record else ()
+        topic = f"{self._worker.cfg.tree.name}.P0"
+        own = (max(i["stored"], i["routed"]) for i in inputs if i["topic"] == topic)
+        return max(own, default=-1)
 
     def headers(self) -> dict[str, str]:
         return self._headers
