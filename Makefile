@@ -67,7 +67,7 @@ $(VENV)-bench/.locked: requirements-bench.lock | $(VENV)/.locked
 
 bench: setup $(VENV)-bench/.locked ## the ratios that must hold, against floors and peers (ten minutes)
 	@failed=0; for one in "kernels.py" "codecs.py --dimensions 128" "neighbors.py" \
-	  "end_to_end.py $(ARGS)" "latency.py" "spatial.py"; do echo "== $$one"; \
+	  "search.py" "end_to_end.py $(ARGS)" "latency.py" "spatial.py"; do echo "== $$one"; \
 	  PYTHONPATH=tests $(PYTHON) benchmarks/$$one || failed=1; done; exit $$failed
 
 moves: setup ## what a move costs those who write, and whether its throttle holds

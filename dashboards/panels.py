@@ -107,6 +107,12 @@ PANELS = (
         (f"sum by (stage) (pct_moves{JOB})", "{{stage}}"),
         (f"sum(rate(pct_shadow_rows_total{JOB}[$__rate_interval]))", "shadowed rows/s"),
     )),
+    Panel("Time to answer", "Questions to the rows (search, range, a row by its id): half of them "
+          "take less than p50, 1 in 100 takes longer than p99.", "s", tuple(
+        (f"histogram_quantile({q}, sum by (le) (rate(pct_query_seconds_bucket{JOB}"
+         "[$__rate_interval])))", legend)
+        for q, legend in ((0.5, "p50"), (0.99, "p99"))
+    )),
     Panel("Inputs paused", "Inputs that are not read for now, by what holds them: the node asked "
           "for it, or too much waits for it already (limits.channel_blocks).", "none", (
         (f"sum by (reason) (pct_inputs_paused{JOB})", "{{reason}}"),

@@ -145,6 +145,22 @@ class NotReady(PctError):
     status = 503
 
 
+class Busy(PctError):
+    """More questions at once than the worker takes."""
+
+    code = "busy"
+    retriable = True
+    status = 429
+
+
+class Late(PctError):
+    """A question was not answered within its time."""
+
+    code = "late"
+    retriable = True
+    status = 504
+
+
 class NotFound(PctError):
     """No such node, row, shard, portion, move or table."""
 

@@ -21,6 +21,7 @@ LABELLED_NODES_MAX = 1000
 
 STAGES = ("bridged", "read", "stored", "routed", "applied")
 REPEATS = ("watermark", "mark")
+QUESTIONS = ("exact", "approximate", "range", "row")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -72,6 +73,21 @@ class Metrics:
             "pct_apply_seconds", "One turn of a node.", registry=registry,
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
         )  # fmt: skip
+
+        self.query_seconds = Histogram(
+            "pct_query_seconds", "Questions that were answered.", ["kind"], registry=registry,
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+        )  # fmt: skip
+        self.scanned = counter(
+            "pct_query_rows_scanned_total", "Rows looked at for them.", "kind", QUESTIONS
+        )
+        for kind in QUESTIONS:
+            self.query_seconds.labels(kind)
+
+    def query(self, kind: str, seconds: float, scanned: int) -> None:
+        """One question that was answered here, and the rows all shards looked at for it."""
+        self.query_seconds.labels(kind).observe(seconds)
+        self.scanned.labels(kind).inc(scanned)
 
     def dropped(self, rows: int, reason: str) -> None:
         if rows:

@@ -66,9 +66,9 @@ class RocksKV:
             found: bytes | None = self._db.get(key)
         return found
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         with _open():
-            yield from _within(self._db, prefix)
+            yield from _within(self._db, prefix, max(prefix, start))
 
     def keys(self, prefix: bytes) -> Iterator[bytes]:
         with _open():
@@ -117,9 +117,9 @@ class FrozenKV:
     def get(self, key: bytes) -> bytes | None:
         return next((value for found, value in self.scan(key) if found == key), None)
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         with _open():
-            asked = self._seek(prefix)
+            asked = self._seek(max(prefix, start))
             while self._at.valid() and (key := self._at.key()).startswith(prefix):
                 yield key, self._at.value()
                 if asked != self._asked:  # somebody else looked meanwhile
@@ -144,8 +144,8 @@ class FrozenKV:
         self._at = None
 
 
-def _within(database: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for key, value in database.items(from_key=prefix):
+def _within(database: Any, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for key, value in database.items(from_key=start):
         if not key.startswith(prefix):
             return
         yield key, value

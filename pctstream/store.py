@@ -47,7 +47,7 @@ class KV(Protocol):
 
     def get(self, key: bytes) -> bytes | None: ...
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]: ...
 
     def keys(self, prefix: bytes) -> Iterator[bytes]: ...
 
@@ -63,6 +63,9 @@ class Store:
 
     def __init__(self, kv: KV) -> None:
         self._kv = kv
+        self.versions: dict[Path, tuple[int, int]] = {}
+        """(segments appended, purges) of each node since the store was opened: whoever keeps a copy
+        of its rows looks again when this has changed."""
 
     def apply(self, effect: Apply, log: LogIdentity = UNKNOWN) -> None:
         """Everything of one effect in one WriteBatch."""
@@ -86,6 +89,12 @@ class Store:
             gone = (_rows_prefix(node), _leaves_prefix(node))
             changes += [(key, None) for prefix in gone for key, _ in self._kv.scan(prefix)]
         self._kv.write(changes)
+        if effect.rows is not None or effect.purge:
+            self._changed(effect.path, int(effect.rows is not None), int(effect.purge))
+
+    def _changed(self, path: Path, came: int, went: int) -> None:
+        appended, purged = self.versions.get(path, (0, 0))
+        self.versions[path] = appended + came, purged + went
 
     def reach(self, source: Source, position: Position, log: LogIdentity) -> None:
         """An input whose rows do not stay here (a bridged partition) is done so far."""
@@ -109,10 +118,10 @@ class Store:
         """Names of the nodes that have state here."""
         return [key[2:].decode() for key in self._kv.keys(b"n/")]
 
-    def segments(self, path: Path) -> Iterator[tuple[int, Block]]:
-        """(last offset, rows) of each segment of a node in the order they were applied."""
+    def segments(self, path: Path, after: int = -1) -> Iterator[tuple[int, Block]]:
+        """(last offset, rows) of each segment of a node ``after`` an offset, in the order applied."""
         prefix = _rows_prefix(node_name(path))
-        for key, value in self._kv.scan(prefix):
+        for key, value in self._kv.scan(prefix, _row_key(node_name(path), after + 1)):
             yield _OFFSET.unpack(key[len(prefix) :])[0], decode(value)
 
     def placed(self, path: Path) -> Iterator[tuple[int, Block, npt.NDArray[np.int32]]]:
@@ -126,6 +135,16 @@ class Store:
             leaves = np.frombuffer(self._kv.get(_leaf_key(node, offset)) or b"", "<i4")
             fits = len(leaves) == len(rows)
             yield offset, rows, leaves.astype(np.int32) if fits else np.zeros(len(rows), np.int32)
+
+    def segment(self, path: Path, offset: int) -> Block | None:
+        """The rows of one segment."""
+        raw = self._kv.get(_row_key(node_name(path), offset))
+        return None if raw is None else decode(raw)
+
+    def leaves(self, path: Path, offset: int) -> npt.NDArray[np.int32]:
+        """The number of the leaf of each row of a segment, as of now; empty where none was written."""
+        raw = self._kv.get(_leaf_key(node_name(path), offset)) or b""
+        return np.frombuffer(raw, "<i4").astype(np.int32)
 
     def tree_nodes(self, path: Path) -> list[NodeRecord]:
         """The nodes of a portion, by number, without their covers."""
@@ -178,6 +197,7 @@ class Store:
             while some := list(itertools.islice(keys, FORGET_KEYS)):
                 self._kv.write([(key, None) for key in some])
         self._kv.write([(_node_key(node_name(path)), None)])
+        self._changed(path, 0, 1)
 
 
 def _input(source: Source, position: Position, log: LogIdentity) -> Change:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pctstream.commands.search import range_command, row_command, search_command
 from pctstream.commands.solver import cover_command, neighbors_command
 
 
@@ -12,5 +13,11 @@ def query_command() -> None:
     """Ask the tree."""
 
 
-for command in (cover_command, neighbors_command):
+for command in (
+    cover_command,
+    neighbors_command,
+    search_command,
+    range_command,
+    row_command,
+):
     query_command.add_command(command)

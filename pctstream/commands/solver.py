@@ -77,16 +77,16 @@ def neighbors_command(
     click.echo("\n".join(table(("node", "distance", "centre"), rows)))
 
 
-def numbers(text: str) -> list[float]:
+def numbers(text: str, option: str = "--center") -> list[float]:
     """ "1,2,3" as numbers, with a usage error that names what is none."""
     try:
         found = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise click.UsageError(
-            f"--center takes numbers with commas between them: {error}"
+            f"{option} takes numbers with commas between them: {error}"
         ) from None
     if not all(map(math.isfinite, found)):
-        raise click.UsageError("--center takes finite numbers")
+        raise click.UsageError(f"{option} takes finite numbers")
     return found
 
 

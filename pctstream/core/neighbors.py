@@ -176,7 +176,9 @@ def _reaches(x: Float32, parent: Any, entry: Int64) -> Float64:
     return largest
 
 
-def centre_of(numbers: Sequence[float], dimension: int, metric: str = "euclidean") -> Float64:
+def centre_of(
+    numbers: Sequence[float], dimension: int, metric: str = "euclidean", what: str = "the centre"
+) -> Float64:
     """The centre f64[d] that a user means; QueryRefused where no row could stand there.
 
     Under cosine it is divided by its norm, as rows are; distances stay Euclidean, on the sphere.
@@ -187,15 +189,13 @@ def centre_of(numbers: Sequence[float], dimension: int, metric: str = "euclidean
     """
     centre = np.array(numbers, np.float64)
     if centre.ndim != 1 or not len(centre) or (dimension and len(centre) != dimension):
-        raise QueryRefused(
-            f"the centre has {centre.size} numbers, the tree's rows have {dimension}"
-        )
+        raise QueryRefused(f"{what} has {centre.size} numbers, the tree's rows have {dimension}")
     if not (np.abs(centre) <= LARGEST).all():
-        raise QueryRefused("the centre has a number that is not finite as float32")
+        raise QueryRefused(f"{what} has a number that is not finite as float32")
     if metric == "cosine":
         largest = float(np.abs(centre).max())
         if largest == 0.0:
-            raise QueryRefused("the centre is the zero vector, which has no direction (cosine)")
+            raise QueryRefused(f"{what} is the zero vector, which has no direction (cosine)")
         centre = centre / largest
         centre = centre / math.sqrt(math.fsum((centre * centre).tolist()))
     return centre

@@ -19,8 +19,9 @@ class Server:
 
     def __init__(self, worker: Worker) -> None:
         host, _, port = worker.cfg.http.bind.rpartition(":")
+        self._app = create(worker)
         settings = uvicorn.Config(
-            create(worker), host=host.strip("[]"), port=int(port), log_level="error",
+            self._app, host=host.strip("[]"), port=int(port), log_level="error",
             lifespan="off", access_log=False, timeout_graceful_shutdown=2,
         )  # fmt: skip
         self._server = uvicorn.Server(settings)
@@ -30,11 +31,13 @@ class Server:
 
     def start(self) -> None:
         self._thread.start()
+        self._app.state.hosts.search.warm(lambda: self._worker.ready is None)
 
     def stop(self) -> None:
         self._stopping = True
         self._server.should_exit = True
         self._thread.join(5.0)
+        self._app.state.hosts.search.close()
 
     def _run(self) -> None:
         with contextlib.suppress(SystemExit):

@@ -11,8 +11,9 @@ from fastapi import FastAPI, Request, Response
 from pctstream import tables, token
 from pctstream.core.names import node_path
 from pctstream.errors import NotFound, NotReady, Refused
-from pctstream.http import drift, moves, plans, problem, solver
+from pctstream.http import drift, moves, plans, problem, search, solver
 from pctstream.http.digest import digest
+from pctstream.http.hosts import WorkerHosts
 from pctstream.http.tree import TreeView
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def create(worker: Worker) -> FastAPI:
     plans.add(app, worker)
     max_level = worker.cfg.tree.max_level
     solver.add(app, max_level, lambda: _view(worker), lambda: _as_of(worker))
+    app.state.hosts = hosts = WorkerHosts(worker)
+    app.state.asking = search.add(app, hosts, lambda: _as_of(worker), worker.metrics.query)
     return app
 
 

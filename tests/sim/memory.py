@@ -19,8 +19,8 @@ class MemoryKV:
     def get(self, key: bytes) -> bytes | None:
         return self._data.get(key)
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        keys = sorted(key for key in self._data if key.startswith(prefix))
+    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        keys = sorted(key for key in self._data if key.startswith(prefix) and key >= start)
         return iter([(key, self._data[key]) for key in keys])
 
     def keys(self, prefix: bytes) -> Iterator[bytes]:

@@ -1,0 +1,162 @@
+"""One question on its way over a shard's tables: the best so far, and who they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from pctstream.agents.view import View
+from pctstream.core.answers import Hit, Question, Tally, farthest, nearest
+from pctstream.core.block import Block
+from pctstream.core.kernels import Float64, Int64
+from pctstream.core.names import node_name
+from pctstream.core.runs import Run
+from pctstream.core.table import Table
+from pctstream.core.ties import candidates
+from pctstream.core.walk import Int32
+from pctstream.errors import Late
+
+AT_ONCE = 8
+"""Queries that a kernel is given together: between them the clock is looked at."""
+
+Owner = Sequence[tuple[View, Run]]
+
+
+class Candidate(NamedTuple):
+    """A row that may be among the nearest."""
+
+    distance: float
+    id: str
+    origin: str
+    view: View
+    segment: int
+    row: int
+    run: Run
+    slot: int
+
+    @property
+    def rank(self) -> tuple[float, str, str]:
+        return self.distance, self.id, self.origin
+
+
+class Finder:
+    """Looks at one table after the other; each narrows what the next must look at."""
+
+    def __init__(self, number: int, question: Question, deadline: float) -> None:
+        m = len(question.queries)
+        self._number = number
+        self._asked = question
+        self._deadline = deadline
+        self._within = question.within.copy()
+        self._best: list[list[Candidate]] = [[] for _ in range(m)]
+        self._blocks: dict[tuple[int, int], Block] = {}
+        self._leaves: dict[tuple[int, int], Int32] = {}
+        self.tallies = [Tally() for _ in range(m)]
+        self.reach = np.full(m, np.inf)
+        self.expected = 1.0
+        self.unknown = question.filter.fields if question.filter else set()
+
+    def look(self, table: Table, owner: Owner, plan: tuple[int, float]) -> None:
+        """One table; ``plan`` is (cells to look at, recall expected), 0 cells for an exact answer."""
+        probes, expected = plan
+        mask = self._mask(owner)
+        if not table.rows:
+            return
+        if 0 < probes < table.cells:
+            self.expected = min(self.expected, expected)
+        m = len(self._asked.queries)
+        for begin in range(0, m, AT_ONCE):
+            if time.monotonic() > self._deadline:
+                raise Late(f"shard {self._number} needs longer: ask for less at a time")
+            some = slice(begin, min(begin + AT_ONCE, m))
+            self._look(table, owner, probes, mask, some)
+
+    def _look(
+        self, table: Table, owner: Owner, probes: int, mask: npt.NDArray[np.bool_] | None,
+        some: slice,
+    ) -> None:  # fmt: skip
+        asked, k = self._asked, self._asked.k
+        reach = None if asked.reach is None else asked.reach[some]
+        queries, within = asked.queries[some], self._within[some]
+        found = table.search(queries, k, within, probes, reach, mask)
+        if 0 < probes < table.cells:
+            self.reach[some] = found.reach
+        exact = not probes and reach is None
+        for i in range(len(queries)):
+            number, count = some.start + i, int(found.count[i])
+            distance, slot = found.distance[i, :count], found.slot[i, :count]
+            if exact:
+                most = float(within[i])
+                distance, slot = candidates(table, found, i, queries[i], k, most, mask)
+            fresh = self._candidates(table, owner, distance, slot)
+            self._best[number] = nearest([*self._best[number], *fresh], k)
+            self._within[number] = farthest(self._best[number], k, float(self._within[number]))
+            tally = Tally(
+                int(found.rows[i]), int(found.cells[i]), table.rows, table.cells, len(owner)
+            )
+            self.tallies[number].add(tally)
+
+    def _mask(self, owner: Owner) -> npt.NDArray[np.bool_] | None:
+        wanted = self._asked.filter
+        if wanted is None:
+            return None
+        masks: list[npt.NDArray[np.bool_]] = [np.zeros(0, np.bool_)]
+        for view in dict.fromkeys(view for view, _ in owner):
+            runs = [run for one, run in owner if one is view]
+            try:
+                passed, names = view.passing(wanted, runs, self._deadline)
+            except TimeoutError:
+                raise Late(f"shard {self._number} still reads payloads: ask again") from None
+            self.unknown -= names
+            masks += passed
+        return np.concatenate(masks)
+
+    def _candidates(
+        self, table: Table, owner: Owner, distance: Float64, slot: Int64
+    ) -> list[Candidate]:
+        starts = table.starts()
+        numbers = np.searchsorted(starts, slot, side="right") - 1
+        found = []
+        for away, at, number in zip(
+            distance.tolist(), slot.tolist(), numbers.tolist(), strict=True
+        ):
+            view, run = owner[number]
+            own = at - int(starts[number])
+            segment, row = run.place[run.cells.rows[own]].tolist()
+            who = view.segments[segment]
+            name, origin = who.name(row), str(who.origin(row))
+            found.append(Candidate(away, name, origin, view, segment, row, run, own))
+        return found
+
+    def hits(self) -> list[list[Hit]]:
+        """The nearest of each query, with what else was asked of them."""
+        return [[self._hit(one) for one in best] for best in self._best]
+
+    def _hit(self, one: Candidate) -> Hit:
+        asked, view = self._asked, one.view
+        key = (id(view), one.segment)
+        if key not in self._leaves:
+            self._leaves[key] = view.leaves(one.segment)
+        vector: list[float] | None = None
+        payload: Any = None
+        if asked.vector:
+            vector = one.run.cells.vectors(np.array([one.slot]))[0].tolist()
+        if asked.payload:
+            if key not in self._blocks:
+                self._blocks[key] = view.segment(one.segment)
+            payload = payload_of(self._blocks[key], one.row)
+        return Hit(
+            one.distance, one.id, one.origin, view.leaf_name(self._leaves[key], one.row),
+            node_name(view.path), self._number, vector, payload,
+        )  # fmt: skip
+
+
+def payload_of(block: Block, row: int) -> Any:
+    """What a row carries beside its vector; None where it carries nothing."""
+    text = None if block.payloads is None else block.payloads[row].as_py()
+    return None if text is None else orjson.loads(text)

@@ -1,0 +1,76 @@
+"""What a worker knows of the shards, as `asking` wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pctstream import token
+from pctstream.agents.search import Search
+from pctstream.core.balls import Balls
+from pctstream.core.names import ROOT, Path, node_name, node_path
+from pctstream.core.routing import Routing
+from pctstream.tables import nodes_of
+
+if TYPE_CHECKING:
+    from pctstream.agents.worker import Worker
+
+
+class WorkerHosts:
+    """Over one worker; the rows of its own shards are searched here."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        limit = worker.cfg.limits.search_bytes
+        self._search = Search(worker.shards, worker.routing, limit)
+        self._search.generation = self.generation
+        self._search.reported = self._reported
+        self._headers = token.headers(worker.cfg)
+
+    @property
+    def search(self) -> Search:
+        return self._search
+
+    @property
+    def routing(self) -> Routing:
+        return self._worker.routing
+
+    @property
+    def count(self) -> int:
+        return self._worker.cfg.shards.count
+
+    def generation(self) -> int:
+        return self._worker.generation()
+
+    def urls(self) -> Mapping[int, str]:
+        """Where each shard was when it last reported."""
+        return {number: str(r["url"]) for number, r in self._worker.model.shards().items()}
+
+    def here(self) -> set[int]:
+        """The shards of this worker; none once others may have taken them over."""
+        return set() if self._worker.fenced else set(self._worker.shards)
+
+    def balls(self) -> Balls:
+        """The leaves, as they were reported."""
+        log, model = self._worker.routing, self._worker.model
+        radii = {
+            node_path(node["name"]): node["radius"]
+            for record in model.portions().values()
+            for node in nodes_of(record)
+        }
+        covers = {**model.covers(), **log.covers}
+        return Balls.of(covers, radii, dict(log.owners), log.cut)
+
+    def _reported(self, shard: int, path: Path) -> int:
+        model = self._worker.model
+        if path != ROOT:
+            portion = model.held(f"portion:{node_name(path)}")
+            return -1 if portion is None else int(portion["offset"])
+        record = model.held(f"shard:{shard}")
+        inputs = record["inputs"] if record else ()
+        topic = f"{self._worker.cfg.tree.name}.P0"
+        own = (max(i["stored"], i["routed"]) for i in inputs if i["topic"] == topic)
+        return max(own, default=-1)
+
+    def headers(self) -> dict[str, str]:
+        return self._headers

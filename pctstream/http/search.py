@@ -1,0 +1,229 @@
+"""Search, range and row by id: any worker takes the question and asks the others (`asking`)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, FastAPI, Request, Response
+
+from pctstream.agents.lookup import Row, newest, rows_named
+from pctstream.core.answers import Hit, told
+from pctstream.core.formats import JSON
+from pctstream.core.wire import answer_to_json, question_from_json
+from pctstream.errors import Busy, NotFound, NotReady, PctError, QueryRefused, TooLarge
+from pctstream.http.asking import Asking, Hosts, Outcome, nodes_of, tally
+from pctstream.http.body import body
+from pctstream.http.explain import explained
+from pctstream.http.question import RANGE_BODY, SEARCH_BODY, Asked, range_asked, search_asked
+
+DEADLINE_S = 2.0
+AT_ONCE = 512
+"""Questions that a worker has in hand; more are refused, so that those in hand are answered in time."""
+ASKS_BYTES = 64 << 20
+"""Of what one worker asks another."""
+
+Count = Callable[[str, float, int], None]
+"""(kind, seconds, rows scanned)"""
+
+
+class Door:
+    """Lets in so many questions at a time, and counts them."""
+
+    def __init__(self, count: Count, seconds: float) -> None:
+        self._count = count
+        self._seconds = seconds
+        self._inside = 0
+
+    async def through(self, kind: str, act: Callable[[float], Any]) -> Any:
+        """``act(deadline)`` says what to answer and how many rows were scanned for it."""
+        if self._inside >= AT_ONCE:
+            raise Busy(f"{AT_ONCE} questions are in hand: ask again")
+        self._inside += 1
+        start = time.monotonic()
+        try:
+            answer, scanned = await act(start + self._seconds)
+        finally:
+            self._inside -= 1
+        self._count(kind, time.monotonic() - start, scanned)
+        return answer
+
+
+def add(
+    app: FastAPI,
+    hosts: Hosts,
+    as_of: Callable[[], dict[str, Any]],
+    count: Count,
+    seconds: float = DEADLINE_S,
+) -> Asking:
+    """The calls; what they keep open is to be closed."""
+    asking = Asking(hosts)
+    door = Door(count, seconds)
+
+    @app.post("/v1/search", openapi_extra=SEARCH_BODY)
+    async def search(raw: Annotated[bytes, Depends(body)]) -> Response:
+        log = hosts.routing
+        asked, now = search_asked(raw, log.dimension, log.metric), as_of()
+        kind = "exact" if asked.question.recall >= 1.0 else "approximate"
+
+        async def act(deadline: float) -> tuple[Response, int]:
+            outcome = await _outcome(asking, hosts, asked, deadline)
+            results = [[_result(hit, log.metric, asked) for hit in hits] for hits in outcome.hits]
+            said = {"results": results if asked.many else results[0], **_verdict(outcome, asked)}
+            return _json(said | {"as_of": now}), tally(outcome).rows
+
+        return await door.through(kind, act)  # type: ignore[no-any-return]
+
+    @app.post("/v1/range", openapi_extra=RANGE_BODY)
+    async def range_(raw: Annotated[bytes, Depends(body)]) -> Response:
+        log = hosts.routing
+        asked, now = range_asked(raw, log.dimension, log.metric), as_of()
+
+        async def act(deadline: float) -> tuple[Response, int]:
+            outcome = await _outcome(asking, hosts, asked, deadline)
+            results = [_result(hit, log.metric, asked) for hit in outcome.hits[0]]
+            results = [one for one in results if one["distance"] <= asked.radius]
+            limit = asked.question.k - 1
+            said = {"results": results[:limit], "truncated": len(results) > limit,
+                    **_verdict(outcome, asked)}  # fmt: skip
+            return _json(said | {"as_of": now}), tally(outcome).rows
+
+        return await door.through("range", act)  # type: ignore[no-any-return]
+
+    @app.get("/v1/rows/{name:path}")
+    async def row(name: str) -> Response:
+        now = as_of()
+
+        async def act(deadline: float) -> tuple[Response, int]:
+            found, asked, missing = await _rows(asking, hosts, name, deadline)
+            best = newest(found)
+            if best is None and missing:
+                raise NotReady(f"shards {sorted(missing)} do not answer, and no other has {name!r}")
+            if best is None:
+                raise NotFound(f"no row {name!r}")
+            del best["place"]
+            bloom = {"asked": asked, "skipped": 0}
+            return _json(best | {"bloom": bloom, "partial": bool(missing), "as_of": now}), 0
+
+        return await door.through("row", act)  # type: ignore[no-any-return]
+
+    _between_workers(app, hosts, asking)
+    return asking
+
+
+def _between_workers(app: FastAPI, hosts: Hosts, asking: Asking) -> None:
+    async def asked(request: Request) -> dict[str, Any]:
+        pieces, size = [], 0
+        async for piece in request.stream():
+            size += len(piece)
+            if size > ASKS_BYTES:
+                raise TooLarge(f"a worker's questions may have {ASKS_BYTES:,} bytes")
+            pieces.append(piece)
+        try:
+            found = orjson.loads(b"".join(pieces))
+            found["until"] = time.monotonic() + min(DEADLINE_S, float(found["seconds"]))
+        except (orjson.JSONDecodeError, LookupError, TypeError, ValueError):
+            raise QueryRefused("not the question of a worker") from None
+        return dict(found)
+
+    @app.post("/v1/shards/search", include_in_schema=False)
+    async def ask(request: Request) -> Response:
+        said = await asked(request)
+        try:
+            asks = [(int(a["shard"]), question_from_json(a["question"])) for a in said["asks"]]
+        except (LookupError, TypeError, ValueError):
+            raise QueryRefused("not the question of a worker") from None
+        found = await asyncio.gather(*(asking.local(s, q, said["until"]) for s, q in asks))
+        return _json({"answers": [answer_to_json(a) for answers in found for a in answers]})
+
+    @app.post("/v1/shards/rows", include_in_schema=False)
+    async def rows(request: Request) -> Response:
+        said = await asked(request)
+        try:
+            name, depth, shards = (
+                str(said["id"]),
+                int(said["depth"]),
+                list(map(int, said["shards"])),
+            )
+        except (LookupError, TypeError, ValueError):
+            raise QueryRefused("not the question of a worker") from None
+        found = [await _here(asking, hosts, s, name, depth, said["until"]) for s in shards]
+        return _json({"found": [one for one in found if one is not None]})
+
+
+async def _outcome(asking: Asking, hosts: Hosts, asked: Asked, deadline: float) -> Outcome:
+    if not hosts.routing.dimension:
+        return Outcome([[] for _ in asked.question.queries], [])  # no row has come yet
+    outcome = await asking.ask(asked.question, deadline)
+    if asked.question.filter and outcome.answers and not outcome.missing:
+        unknown = set.intersection(*(set(a.unknown) for _, _, a in outcome.answers))
+        if unknown:
+            raise QueryRefused(f"filter: no row has a field {sorted(unknown)[0]!r}")
+    return outcome
+
+
+def _result(hit: Hit, metric: str, asked: Asked) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "id": hit.id, "distance": told(hit.distance, metric), "node": hit.node,
+        "portion": hit.portion, "shard": hit.shard, "origin": hit.origin,
+    }  # fmt: skip
+    if asked.question.vector:
+        found["vector"] = hit.vector
+    if asked.question.payload:
+        found["payload"] = hit.payload
+    return found
+
+
+def _verdict(outcome: Outcome, asked: Asked) -> dict[str, Any]:
+    whole = outcome.exact and not outcome.missing
+    expected = 1.0 if whole else None if outcome.missing else outcome.expected
+    found: dict[str, Any] = {
+        "exact": whole, "expected_recall": expected, "partial": bool(outcome.missing),
+    }  # fmt: skip
+    if asked.explain:
+        found["explain"] = explained(outcome)
+    return found
+
+
+async def _here(
+    asking: Asking, hosts: Hosts, shard: int, name: str, depth: int, deadline: float
+) -> dict[str, Any] | None:
+    try:
+        found = await asking.run(rows_named, hosts.search, shard, name, depth, deadline)
+    except PctError:
+        return None
+    return {"shard": shard, "rows": found[0], "searched": found[1]}
+
+
+async def _rows(
+    asking: Asking, hosts: Hosts, name: str, deadline: float
+) -> tuple[list[Row], int, set[int]]:
+    """Rows of that id, how many shards were asked, and which did not answer."""
+    every = set(range(hosts.count))
+    found: list[Row] = []
+    missing: set[int] = set()
+    for depth in (*range(hosts.routing.cut), -1) if hosts.routing.dimension else ():
+        here, urls = hosts.here(), hosts.urls()
+        local = [await _here(asking, hosts, s, name, depth, deadline) for s in sorted(every & here)]
+        remote: dict[str, list[int]] = {}
+        for shard in sorted(every - here):
+            if shard in urls:
+                remote.setdefault(urls[shard], []).append(shard)
+        for url, shards in remote.items():
+            left = max(0.01, deadline - time.monotonic())
+            asked = {"seconds": left, "id": name, "depth": depth, "shards": shards}
+            said = await asking.post(f"{url}/v1/shards/rows", asked, left)
+            local += said["found"] if said else []
+        told_by = [one for one in local if one is not None]
+        looked = {one["shard"]: set(one["searched"]) for one in told_by}
+        must = nodes_of(hosts, depth)
+        missing |= {s for s in every if not must[s] <= looked.get(s, {""})}
+        found += [row for one in told_by for row in one["rows"]]
+    return found, len(every), missing
+
+
+def _json(said: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(said), media_type=JSON)

@@ -1,0 +1,159 @@
+"""Search over two workers while rows stream in, against brute force over what was fed."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from broker.system import System, mixture, wait_for
+from broker.test_solver import typed
+
+from pctstream.client import Producer
+
+ROWS, MORE, QUESTIONS, K = 2500, 2000, 200, 10
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client(timeout=30.0, limits=httpx.Limits(keepalive_expiry=1.0)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def grown(
+    broker: Any, tmp_path_factory: pytest.TempPathFactory, http: httpx.Client
+) -> Iterator[Asked]:
+    """Two workers, four shards, one level of portions."""
+    settings: dict[str, object] = {
+        "shards.count": 4, "tree.epsilon": 8.0, "tree.gap": 500, "tree.epsilon_ratio": 0.01,
+    }  # fmt: skip
+    folder = tmp_path_factory.mktemp("search")
+    one = System(broker.bootstrap, f"t{os.getpid()}-search", folder, settings)
+    try:
+        one.start(0, 1)
+        one.feed(mixture(ROWS))
+        wait_for("portions", lambda: one.get("/v1/portions")["portions"])
+        one.settle()
+        yield Asked(one, http)
+    finally:
+        one.stop()
+
+
+class Asked:
+    """A system and one pool of connections to it."""
+
+    def __init__(self, one: System, http: httpx.Client) -> None:
+        self.one, self._http = one, http
+
+    def post(self, number: int, what: str, **asked: Any) -> httpx.Response:
+        url = f"http://127.0.0.1:{self.one.ports[number]}/v1/{what}"
+        return self._http.post(url, json=asked)
+
+    def search(self, number: int, query: np.ndarray, k: int = K) -> dict[str, Any]:
+        answer = self.post(number, "search", vector=query.tolist(), k=k)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def whole(self, number: int, query: np.ndarray, right: tuple[list[str], list[float]]) -> None:
+        """The exact answer. On a busy machine a shard may be late: then, and only then, it is partial."""
+
+        def exact() -> bool:
+            found = self.search(number, query)
+            assert found["exact"] == (not found["partial"])
+            assert found["partial"] or told(found) == right
+            return bool(found["exact"])
+
+        wait_for("a whole answer", exact, 30)
+
+    def row(self, number: int, name: str) -> httpx.Response:
+        return self._http.get(f"http://127.0.0.1:{self.one.ports[number]}/v1/rows/{name}")
+
+
+def brute(rows: np.ndarray, query: np.ndarray) -> tuple[list[str], list[float]]:
+    squares = (rows.astype(np.float64) - query) ** 2
+    away = np.sqrt(np.cumsum(squares, axis=1)[:, -1])
+    names = np.array([str(i) for i in range(len(rows))])
+    order = np.lexsort((names, away))[:K]
+    return names[order].tolist(), away[order].tolist()
+
+
+def told(found: dict[str, Any]) -> tuple[list[str], list[float]]:
+    results = found["results"]
+    return [r["id"] for r in results], [r["distance"] for r in results]
+
+
+def test_exact_while_rows_stream_in(grown: Asked) -> None:
+    one, rows = grown.one, mixture(ROWS)
+    wait_for("a whole answer", lambda: grown.search(0, rows[0])["exact"])
+    # what streams in lies far away, so that the answers do not change
+    fresh = mixture(MORE, seed=5) + np.float32(500.0)
+    with Producer(one.broker, one.tree) as producer:
+        for i, query in enumerate(rows[:QUESTIONS].astype(np.float64)):
+            for j in range(i * MORE // QUESTIONS, (i + 1) * MORE // QUESTIONS):
+                producer.add(fresh[j], id=f"fresh{j}")
+            near = query + np.random.default_rng(i).normal(0, 0.3, len(query))
+            grown.whole(i % 2, near, brute(rows, near))
+    # every acked row is findable, soon
+    last = [f"fresh{MORE - 1}"]
+    wait_for("the last row", lambda: told(grown.search(1, fresh[-1], 1))[0] == last, 60)
+    one.fed += MORE
+
+
+def test_many_at_once_are_answered(grown: Asked) -> None:
+    rows = mixture(ROWS).astype(np.float64)
+
+    def ask(i: int) -> int:
+        asked: dict[str, Any] = {"recall": 0.9} if i % 2 else {}
+        return grown.post(i % 2, "search", vector=rows[i].tolist(), k=5, **asked).status_code
+
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        codes = list(pool.map(ask, range(200)))
+    assert set(codes) == {200}
+
+
+def test_a_row_a_range_and_a_shell(grown: Asked) -> None:
+    rows = mixture(ROWS)
+    for i in (0, 1234, ROWS - 1):
+        for number in (0, 1):
+            found = grown.row(number, str(i)).json()
+            assert found["vector"] == rows[i].tolist()
+            assert found["node"].startswith(found["portion"])
+    assert grown.row(0, "nobody").status_code == 404
+    query = rows[7].astype(np.float64)
+    names, away = brute(rows, query)
+    found = grown.post(1, "range", vector=query.tolist(), radius=away[-1]).json()
+    assert told(found) == (names, away)
+    numbers = ",".join(map(repr, query.tolist()))
+    shown = typed(grown.one, "search", "--vector", numbers, "-k", "3", "--json")
+    assert told(json.loads(shown.stdout)) == (names[:3], away[:3])
+    shown = typed(grown.one, "row", "7")
+    assert shown.returncode == 0 and "N0," in shown.stdout
+    text = httpx.get(f"{grown.one.urls[0]}/metrics", timeout=5.0).text
+    assert 'pct_query_seconds_count{kind="exact"}' in text
+
+
+def test_without_a_worker_the_answer_is_partial_and_says_so(grown: Asked) -> None:
+    rows = mixture(ROWS)
+    grown.one.kill(1)
+    gone = 0
+    for query in rows[:20].astype(np.float64):
+        found = grown.search(0, query)
+        right = told(found) == brute(rows, query)
+        assert found["partial"] or right
+        assert found["exact"] == (not found["partial"])
+        gone += found["partial"]
+    assert gone, "the shards of a dead worker were nobody's for a moment"
+
+    def whole() -> bool:
+        query = rows[3].astype(np.float64)
+        found = grown.search(0, query)
+        return bool(found["exact"]) and told(found) == brute(rows, query)
+
+    wait_for("the other worker to have all shards", whole, 40)
