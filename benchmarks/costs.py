@@ -31,6 +31,7 @@ import traffic
 from confluent_kafka import Message as KafkaMessage
 from turns import machine, one_blas_thread
 
+from pctstream import heap
 from pctstream.agents.perform import Limits, Performer
 from pctstream.agents.shard import Shard, Turn
 from pctstream.core import ingest
@@ -41,7 +42,6 @@ from pctstream.core.names import ROOT
 from pctstream.core.node import Shape
 from pctstream.core.portion import Portion
 from pctstream.core.root import Root
-from pctstream.core.unit import Unit
 from pctstream.metrics import Metrics
 from pctstream.pipes.message import as_message
 from pctstream.store import RocksKV, Store
@@ -56,9 +56,9 @@ class Stages:
     def __init__(self) -> None:
         self.took: dict[str, list[float]] = {}
 
-    def time(self, stage: str, run: Callable[[], Any]) -> Any:
+    def time(self, stage: str, run: Callable[..., Any], *given: Any) -> Any:
         start = time.thread_time()
-        out = run()
+        out = run(*given)
         self.took.setdefault(stage, []).append(1e6 * (time.thread_time() - start))
         return out
 
@@ -112,6 +112,10 @@ def kafka(source: Source, offset: int, value: bytes, content: str) -> KafkaMessa
                         leader_epoch=1)  # fmt: skip
 
 
+def values_of(raw: Sequence[KafkaMessage]) -> list[Any]:
+    return [as_message(m) for m in raw]
+
+
 def cover() -> Cover:
     """N0's, of the mixture that is sent."""
     centres = traffic.centres(DIMENSION).astype(np.float32)
@@ -131,18 +135,16 @@ def routed(kind: str, messages: int, runs: int, plant: Plant) -> dict[str, float
     for _ in range(runs):
         raw = [kafka(INGEST, next(at), v, traffic.CONTENT[kind]) for v in values]
         first = root.taken
-        some = stages.time("as values", lambda: [as_message(m) for m in raw])
-        last = first + len(raw)
+        some = stages.time("as values", values_of, raw)
+        end = first + len(raw)
         unit = stages.time(
-            "decode",
-            lambda: ingest.decode(INGEST, some, first, last, DIMENSION, "euclidean"),
+            "decode", ingest.decode, INGEST, some, first, end, DIMENSION, "euclidean"
         )
-        effects = stages.time("feed", lambda: root.feed(unit))
-        stages.time(
-            "encode, count, send", lambda: plant.performer._carry(plant.shard, root, effects)
-        )
-        stages.time("acked", lambda: plant.outlet.done.pop()(None))
-        stages.time("count, write", lambda: plant.performer.take(plant.turns.pop()))
+        effects = stages.time("feed", root.feed, unit)
+        carry = plant.performer._carry
+        stages.time("encode, count, send", carry, plant.shard, root, effects)
+        stages.time("acked", plant.outlet.done.pop(), None)
+        stages.time("count, write", plant.performer.take, plant.turns.pop())
     return stages.told()
 
 
@@ -157,12 +159,11 @@ def applied(messages: int, rows: int, runs: int, plant: Plant) -> dict[str, floa
         raw = [kafka(PIPE, i, encode(block(vectors, i)), ARROW)
                for i in itertools.islice(at, messages)]  # fmt: skip
         first = node.taken
-        some = stages.time("as values", lambda: [as_message(m) for m in raw])
-        unit = stages.time(
-            "decode", lambda: ingest.decode_pipe(PIPE, some, first, first + len(raw), DIMENSION)
-        )
-        effects = stages.time("feed", lambda: node.feed(unit))
-        stages.time("write", lambda: plant.performer._carry(plant.shard, node, effects))
+        some = stages.time("as values", values_of, raw)
+        end = first + len(raw)
+        unit = stages.time("decode", ingest.decode_pipe, PIPE, some, first, end, DIMENSION)
+        effects = stages.time("feed", node.feed, unit)
+        stages.time("write", plant.performer._carry, plant.shard, node, effects)
     return stages.told()
 
 
@@ -184,6 +185,7 @@ def main() -> int:
     found: dict[str, Any] = {}
     try:
         plant = Plant(folder / "store")
+        heap.settle()
         for kind, messages in (("blocks", 1), ("blocks", 4), ("float32", 256), ("float32", 2048)):
             found[f"routed, {messages} {kind}"] = routed(kind, messages, asked.runs, plant)
         for messages, rows in ((1, 10), (2, 10), (8, 10), (1, 80)):

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from confluent_kafka.admin import AdminClient
 
+from pctstream import heap
 from pctstream.agents.shard import Shard, Turn
 from pctstream.config import Config
 from pctstream.core import ingest
@@ -85,6 +86,8 @@ class Inputs:
         with suppress(BrokerUnreachable):
             self._begin_reading(fresh)
             self._unread = []
+            if fresh:
+                heap.settle()
 
     def _begin_reading(self, fresh: Sequence[tuple[Shard, Path]]) -> None:
         if not fresh:
