@@ -79,6 +79,8 @@ class Block:
     @property
     def content_bytes(self) -> int:
         """Bytes of what the rows say: a sum over rows, however they were grouped into blocks."""
+        if self.ids is None and self.payloads is None:
+            return len(self) * (4 * self.dimension + 24)
         return int(self.row_sizes().sum())
 
     def row_sizes(self) -> Longs:
@@ -122,6 +124,8 @@ class Block:
             return []
         per_row = max(1, self.content_bytes // len(self))
         step = max(1, min(rows, content_bytes // per_row))
+        if step >= len(self):
+            return [self]
         return [self.slice(i, min(i + step, len(self))) for i in range(0, len(self), step)]
 
     def origins(self) -> list[Origin]:
