@@ -65,7 +65,7 @@ class Inputs:
         blocks, limits = cfg.blocks, cfg.limits
         self.reader = Readers(
             lambda: Reader(
-                client.consumer(cfg, name, self._group),
+                client.reader(cfg, name, self._group),
                 collect=Collect(blocks.linger_ms / 1000.0, limits.unit_rows, limits.unit_bytes),
                 room=room,
                 channel_blocks=limits.channel_blocks,
