@@ -44,7 +44,8 @@ from pctstream.core.portion import Portion
 from pctstream.core.root import Root
 from pctstream.metrics import Metrics
 from pctstream.pipes.message import as_message
-from pctstream.store import RocksKV, Store
+from pctstream.rocks import RocksKV
+from pctstream.store import Store
 
 DIMENSION = 128
 INGEST, PIPE = Source("costs.P0", 0), Source("costs.P0.0", 0)
