@@ -44,6 +44,7 @@ class Metrics:
 
         self.rows = counter("pct_rows_total", "Rows that passed a stage.", "stage", STAGES)
         self.blocks = counter("pct_blocks_total", "Blocks that passed a stage.", "stage", STAGES)
+        self._stages = {s: (self.rows.labels(s), self.blocks.labels(s)) for s in STAGES}
         self.dead_letters = counter(
             "pct_dead_letters_total", "Rows refused.", "code", DEAD_LETTER_CODES
         )
@@ -99,8 +100,9 @@ class Metrics:
     def stage(self, stage: str, rows: int) -> None:
         if stage == "shadowed":
             return self.shadow_rows.inc(rows)
-        self.rows.labels(stage).inc(rows)
-        return self.blocks.labels(stage).inc()
+        passed, blocks = self._stages[stage]
+        passed.inc(rows)
+        return blocks.inc()
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from confluent_kafka.admin import AdminClient
 
+from pctstream import heap
 from pctstream.agents.shard import Shard, Turn
 from pctstream.config import Config
 from pctstream.core import ingest
@@ -64,7 +65,7 @@ class Inputs:
         blocks, limits = cfg.blocks, cfg.limits
         self.reader = Readers(
             lambda: Reader(
-                client.consumer(cfg, name, self._group),
+                client.reader(cfg, name, self._group),
                 collect=Collect(blocks.linger_ms / 1000.0, limits.unit_rows, limits.unit_bytes),
                 room=room,
                 channel_blocks=limits.channel_blocks,
@@ -85,6 +86,8 @@ class Inputs:
         with suppress(BrokerUnreachable):
             self._begin_reading(fresh)
             self._unread = []
+            if fresh:
+                heap.settle()
 
     def _begin_reading(self, fresh: Sequence[tuple[Shard, Path]]) -> None:
         if not fresh:

@@ -1,8 +1,8 @@
 """The node agents: one Faust agent on an in-memory channel for N0 and for every portion's root.
 
 Readers and the writer put turns on a node's channel; its agent takes them one after the other, so a
-node is never in two places at once. A turn runs in a thread, because kernels, RocksDB and Arrow let
-go of the interpreter there and Faust's heartbeats must go on.
+node is never in two places at once. A turn runs in a thread (`lanes`), because kernels, RocksDB and
+Arrow let go of the interpreter there and Faust's heartbeats must go on.
 
 A turn that raises ends the agent; Faust's supervisor starts it again. The turn in its hand is gone,
 so the node is restored from its store and its input read again first (R6).
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from faust.channels import Channel
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
+from pctstream.agents.lanes import Lanes
 from pctstream.agents.shard import Turn
 from pctstream.core.names import Path, agent_name, pipe_topic
 
@@ -64,17 +66,17 @@ class NodeAgents:
         self._channels: dict[Path, Any] = {}
         self._agents: dict[Path, Any] = {}
         self._early: list[Turn] = []
-        self._in_hand: dict[Path, tuple[int, float]] = {}
-        self._take: Take | None = None
-        self._pool: Executor | None = None
+        self._posted: deque[Turn] = deque()
+        self._awake = False
+        self._lanes: Lanes | None = None
 
     def bind(self, take: Take, pool: Executor) -> None:
         """Who takes the turns, and the threads they run in."""
-        self._take, self._pool = take, pool
+        self._lanes = Lanes(take, pool)
 
     def unbind(self) -> None:
         """Nobody takes turns any more."""
-        self._take = self._pool = None
+        self._lanes = None
 
     def declare(self, path: Path) -> Any:
         """The agent of this node."""
@@ -83,17 +85,12 @@ class NodeAgents:
         channel = PipeChannel(self._app, topic=pipe_topic(self._tree, path))
 
         async def node(turns: AsyncIterator[Turn | Anew]) -> None:
-            loop = asyncio.get_running_loop()
             async for turn in turns:
                 if isinstance(turn, Anew):
                     raise turn
-                if self._pool is None or self._take is None:
+                if self._lanes is None:
                     continue  # the worker ends: what waits is read again by the next one
-                self._in_hand[path] = turn.shard.number, time.monotonic()
-                try:
-                    await loop.run_in_executor(self._pool, self._take, turn)
-                finally:
-                    self._in_hand.pop(path, None)
+                await self._lanes.run(turn)
 
         name = agent_name(path)
         node.__name__ = node.__qualname__ = name
@@ -107,6 +104,18 @@ class NodeAgents:
         for path in paths:
             await self.declare(path).maybe_start()
         self._again()
+
+    def post(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
+        """Queue a turn, from any thread: those that come together wake the loop once."""
+        self._posted.append(turn)
+        if not self._awake:
+            self._awake = True
+            loop.call_soon_threadsafe(self._put_posted)
+
+    def _put_posted(self) -> None:
+        self._awake = False  # before the last look: who posts after it wakes the loop again
+        while self._posted:
+            self.put(self._posted.popleft())
 
     def put(self, turn: Turn) -> None:
         """Queue a turn; on the event loop's thread only."""
@@ -122,12 +131,12 @@ class NodeAgents:
 
     def in_hand(self) -> dict[tuple[int, Path], float]:
         """For each turn under way, its shard and node: for how many seconds by now."""
-        now = time.monotonic()
-        return {(n, path): now - since for path, (n, since) in list(self._in_hand.items())}
+        now, busy = time.monotonic(), self._lanes.in_hand() if self._lanes else {}
+        return {(n, path): now - since for path, (n, since) in busy.items()}
 
     async def restart(self, path: Path) -> None:
         """Start the agent anew unless it has a turn in hand."""
-        if path in self._in_hand:
+        if self._lanes and path in self._lanes.in_hand():
             return
         for subscriber in self._channels[path]._subscribers:
             subscriber.queue.put_nowait(Anew())

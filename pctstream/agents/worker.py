@@ -147,7 +147,7 @@ class Worker:
 
     def enqueue(self, turn: Turn) -> None:
         """Put a turn on its node's channel, from any thread."""
-        self._loop.call_soon_threadsafe(self.agents.put, turn)
+        self.agents.post(self._loop, turn)
 
     def take(self, turn: Turn) -> None:
         """What a node agent does with a turn, in a thread."""

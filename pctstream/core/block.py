@@ -21,6 +21,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pctstream.core import stream
 from pctstream.errors import RowRefused
 
 Vectors = npt.NDArray[np.float32]
@@ -78,6 +79,8 @@ class Block:
     @property
     def content_bytes(self) -> int:
         """Bytes of what the rows say: a sum over rows, however they were grouped into blocks."""
+        if self.ids is None and self.payloads is None:
+            return len(self) * (4 * self.dimension + 24)
         return int(self.row_sizes().sum())
 
     def row_sizes(self) -> Longs:
@@ -121,6 +124,8 @@ class Block:
             return []
         per_row = max(1, self.content_bytes // len(self))
         step = max(1, min(rows, content_bytes // per_row))
+        if step >= len(self):
+            return [self]
         return [self.slice(i, min(i + step, len(self))) for i in range(0, len(self), step)]
 
     def origins(self) -> list[Origin]:
@@ -180,25 +185,14 @@ def _concat(
 
 def encode(block: Block) -> bytes:
     """The block as one Arrow stream: what lies in child pipes and in the store."""
-    dimension = block.dimension
-    flat = pa.array(np.ascontiguousarray(block.vectors).reshape(-1))
-    columns: dict[str, pa.Array] = {
-        "vector": pa.FixedSizeListArray.from_arrays(flat, dimension),
-        "offset": pa.array(block.offset),
-        "index": pa.array(block.index),
-    }
+    columns: dict[str, Any] = {"offset": block.offset, "index": block.index}
     if len(block.sources) > 1:
-        columns["source"] = pa.array(block.source)
+        columns["source"] = block.source
     for name, array in zip(("id", "time", "payload"), block._optional(), strict=True):
         if array is not None:
             columns[name] = array
-    metadata = {"pct": orjson.dumps([list(s) for s in block.sources])}
-    schema = pa.schema([(n, a.type) for n, a in columns.items()], metadata=metadata)
-    batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(batch)
-    return bytes(sink.getvalue())
+    kind = stream.Kind(block.sources, block.dimension, tuple(columns))
+    return stream.encode(kind, block.vectors, list(columns.values()))
 
 
 def read_batch(data: bytes) -> pa.RecordBatch:
@@ -227,6 +221,8 @@ def decode(data: bytes) -> Block:
     >>> [str(o) for o in decode(encode(one)).origins()]
     ['t/3/5/0', 't/3/6/0']
     """
+    if (known := _decoded(data)) is not None:
+        return known
     batch = read_batch(data)
     try:
         sources = tuple(Source(*s) for s in orjson.loads(batch.schema.metadata[b"pct"]))
@@ -241,6 +237,27 @@ def decode(data: bytes) -> Block:
         if kinds != ["int32", "int64", "int32", "float32"]:
             raise RowRefused("schema", f"columns of the types {kinds}")
         optional = (batch[n] if n in names else None for n in ("id", "time", "payload"))
+        rest = tuple(n for n in batch.schema.names if n != "vector")
+        stream.learn(data, stream.Kind(sources, int(vectors.shape[1]), rest))
         return Block(sources, source, offset, index, vectors, *optional)
     except (KeyError, TypeError, AttributeError, ValueError, pa.ArrowException) as error:
         raise RowRefused("schema", f"not a block of ours: {error!r}") from None
+
+
+def _decoded(data: bytes) -> Block | None:
+    """A block like one that was decoded before; None where nothing is known of such."""
+    try:
+        found = stream.decode(data)
+    except pa.ArrowException as error:
+        raise RowRefused("decode", f"not a block of ours: {error}") from None
+    if found is None:
+        return None
+    kind, vectors, values = found
+    columns = dict(zip(kind.columns, values, strict=True))
+    source = columns.get("source")
+    if source is None:
+        source = np.zeros(len(vectors), np.int32)
+    elif source.min() < 0 or source.max() >= len(kind.sources):
+        raise RowRefused("schema", "a row points at a source that the block does not list")
+    optional = (columns.get(n) for n in ("id", "time", "payload"))
+    return Block(kind.sources, source, columns["offset"], columns["index"], vectors, *optional)

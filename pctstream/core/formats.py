@@ -109,10 +109,13 @@ def float32_rows(
         np.zeros(rows, np.int32),
         flat.reshape(rows, dimension),
         _strings([name for _, name in named]),
-        pa.array([m.time_ms / 1000.0 for m in messages], pa.float64()),
+        pa.array(np.array([m.time_ms for m in messages], np.int64) / 1000.0),
     )
 
 
 def _strings(values: Iterable[str | None]) -> pa.Array | None:
-    array = pa.array(list(values), pa.string())
+    texts = list(values)
+    if not any(texts):
+        return None
+    array = pa.array(texts, pa.string())
     return None if array.null_count == len(array) else array

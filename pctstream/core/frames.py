@@ -80,6 +80,20 @@ def _walk(stream: bytes) -> None:
         raise _cut(frames, len(stream) + 8, len(stream))
 
 
+def size_at(stream: bytes, start: int) -> int:
+    """Bytes of the flatbuffer in the frame that begins at ``start``."""
+    return int(_INT(stream, start + 4)[0])
+
+
+def batch_at(stream: bytes, start: int) -> tuple[int, int, int, int]:
+    """Of the frame of a batch that begins at ``start``, where it says: the bytes of its body, its
+    rows, the lengths of its arrays, and the places of its buffers."""
+    message = start + 8
+    _, _, header, body = _fields(stream, message + _WORD(stream, message)[0])
+    rows, arrays, buffers, _ = _fields(stream, _target(stream, header))
+    return body, rows, _target(stream, arrays) + 4, _target(stream, buffers) + 4
+
+
 def _cut(frame: int, end: int, length: int) -> RowRefused:
     return RowRefused(
         "truncated", f"the Arrow stream is cut: frame {frame} ends at byte {end} of {length}"

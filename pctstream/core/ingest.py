@@ -65,7 +65,10 @@ def _decoded(
 ) -> tuple[Block | None, list[DeadLetter]]:
     """The rows of messages that come from one partition, and their dead letters."""
     found = _Found(source, dimension)
-    for message in messages:
+    plain = _plain(messages, 4 * dimension)
+    if plain:
+        found.floats = [(m, None) for m in messages]
+    for message in () if plain else messages:
         if message.pct_type is not None:
             continue
         try:
@@ -95,6 +98,16 @@ def _decoded(
     return rows, dead
 
 
+def _plain(messages: Sequence[Message], size: int) -> bool:
+    """All are what comes most often: one float32 row each, said to be one, without an id."""
+    for _, key, value, said, kind, _, _, origin in messages:
+        if said != FLOAT32 or key or kind is not None or origin is not None:
+            return False
+        if value is None or len(value) != size:
+            return False
+    return bool(messages)
+
+
 Original = Callable[[int], bytes | None]
 
 
@@ -106,7 +119,7 @@ class _Found:
         self.originals: dict[int, Original] = {}
         self.dead: list[DeadLetter] = []
         self._source, self._dimension, self._size = source, dimension, 4 * dimension
-        self._floats: list[tuple[Message, str | None]] = []
+        self.floats: list[tuple[Message, str | None]] = []
         self._objects: list[tuple[Message, objects.ObjectRow]] = []
 
     def take(self, message: Message, assumed: str) -> None:
@@ -125,10 +138,10 @@ class _Found:
             named = (message, message.name)
             if self._objects:
                 self.flush()
-            self._floats.append(named)
+            self.floats.append(named)
         elif fields is not None:
             row = objects.read(fields, message, self._dimension)
-            if self._floats:
+            if self.floats:
                 self.flush()
             self._objects.append((message, row))
         else:
@@ -144,10 +157,10 @@ class _Found:
 
     def flush(self) -> None:
         """End the run: its rows as one block."""
-        if self._floats:
-            rows = formats.float32_rows(self._source, self._floats, self._dimension)
+        if self.floats:
+            rows = formats.float32_rows(self._source, self.floats, self._dimension)
             self.blocks.append(rows)
-            self._floats = []
+            self.floats = []
         if self._objects:
             self.blocks.append(objects.block(self._source, self._objects))
             self._objects = []

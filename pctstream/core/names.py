@@ -17,6 +17,7 @@ blanks. Otherwise two names could mean one topic, and a rebuilt shard would read
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pctstream.errors import UsageError
 
@@ -36,6 +37,7 @@ def _joined(path: Path, letter: str, separator: str) -> str:
     return letter + separator.join(map(str, path))
 
 
+@lru_cache(4096)
 def node_name(path: Path) -> str:
     """The node's name.
 
@@ -75,6 +77,7 @@ def agent_name(path: Path) -> str:
     return _joined(path, "N", ".")
 
 
+@lru_cache(4096)
 def pipe_topic(tree: str, path: Path) -> str:
     """The Kafka topic of the node's pipe; a UsageError where Kafka would refuse the name.
 

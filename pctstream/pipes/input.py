@@ -1,11 +1,15 @@
 """An input: a topic partition that feeds a node, and what of it waits in this process.
 
 Messages are collected until they are many bytes or the first has waited for the linger; then they
-are decoded together into one unit and handed to the node's channel. While more lies in the log than
-was collected the wait is up to ``BEHIND`` lingers: those rows queue anyway, and what a unit costs on
-its way does not grow with its rows. The same while the worker's writer is busy, for an input whose
-rows are sent on: a unit costs a request for every child. So a busy input comes in large units, an idle
-one without delay.
+are decoded together into one unit and handed to the node's channel. They wait longer where they would
+only queue behind others, since what a unit costs on its way hardly grows with its rows:
+
+    while the node has not taken the unit before     up to ``BEHIND`` lingers
+    while more lies in the log than was collected    the same
+    while the worker's writer is busy                up to ``CROWDED`` lingers, for rows that are sent
+                                                     on: a unit costs a request for every child
+
+So a busy input comes in large units, an idle one without delay.
 
 Units handed out and not yet taken are counted: from ``channel_blocks`` on the partition is paused,
 until half of them are taken (R12). A node may ask for a pause too; it is read while nobody holds it.
@@ -33,9 +37,9 @@ from pctstream.pipes.room import Load
 
 Decode = Callable[[Sequence[Message], int, int], Unit]
 Sink = Callable[[Unit, Load], None]
-BEHIND = 25
-"""Lingers that an input behind its log's end waits for a fuller unit."""
-
+BEHIND, CROWDED = 25, 5
+"""Lingers that messages wait for a fuller unit where they would queue anyway, and where the next hop does:
+there what was sent goes on meanwhile, and longer waits are seen in the latency of every row."""
 
 MESSAGE_BYTES = 300
 """What a collected message takes besides its value: the objects it is made of."""
@@ -82,16 +86,23 @@ class Input:
         self.seen = message.offset
         self.leader_epoch = max(self.leader_epoch, message.leader_epoch)
 
+    def full(self, collect: Collect) -> bool:
+        """It is as much as a unit may be."""
+        return len(self.messages) >= collect.rows or self.bytes >= collect.bytes
+
     def ready(self, now: float, collect: Collect, more: int, crowded: bool = False) -> bool:
         """Whether a unit is to be made, with ``more`` messages in the log behind the last seen, or
         the way on ``crowded``."""
         if not self.messages:
             return self.seen > self.delivered
-        if len(self.messages) >= collect.rows or self.bytes >= collect.bytes:
+        if self.full(collect):
             return True
-        waited = now - self.since
-        queues = more > len(self.messages) or (crowded and self.routes)
-        return waited >= collect.linger_s * (BEHIND if queues else 1)
+        lingers = 1
+        if self.waiting or more > len(self.messages):
+            lingers = BEHIND
+        elif crowded and self.routes:
+            lingers = CROWDED
+        return now - self.since >= collect.linger_s * lingers
 
     def unit(self) -> Unit:
         """What was collected, decoded; it waits until `taken`."""

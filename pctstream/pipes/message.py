@@ -15,19 +15,19 @@ KNOWN = {name.encode(): name for name in (ARROW, FLOAT32, JSON)}
 """Content types that need not be decoded again and again."""
 
 
+_last: tuple[Any, tuple[str | None, str | None, str | None]] = (None, (None, None, None))
+"""The headers read last, and what they said: those of one producer are all alike."""
+
+
 def as_message(message: KafkaMessage) -> Message:
     """Offset, key, value and the headers that say what it is."""
-    content_type = kind = origin = None
+    global _last
     pairs: Any = message.headers()
-    # once for every row of those who send one row a message: no dict, no calls where none are needed
-    for name, value in pairs or ():
-        name = str(name).lower()  # some clients write Content-Type
-        if name == "content-type":
-            content_type = KNOWN.get(value) or _text(value)
-        elif name == "pct-type":
-            kind = _text(value)
-        elif name == ORIGIN:
-            origin = _text(value)
+    known, said = _last
+    if pairs != known:
+        said = _said(pairs or ())
+        _last = pairs, said
+    content_type, kind, origin = said
     key: Any = message.key()
     value = message.value()
     epoch = message.leader_epoch()
@@ -41,6 +41,19 @@ def as_message(message: KafkaMessage) -> Message:
         -1 if epoch is None else epoch,
         origin,
     )
+
+
+def _said(pairs: Any) -> tuple[str | None, str | None, str | None]:
+    content_type = kind = origin = None
+    for name, value in pairs:
+        name = str(name).lower()  # some clients write Content-Type
+        if name == "content-type":
+            content_type = KNOWN.get(value) or _text(value)
+        elif name == "pct-type":
+            kind = _text(value)
+        elif name == ORIGIN:
+            origin = _text(value)
+    return content_type, kind, origin
 
 
 def _bytes(value: Any) -> bytes:

@@ -32,7 +32,7 @@ from pctstream.pipes.room import Room
 
 POLL_MESSAGES, POLL_BYTES = range(64, 1025), 4 << 20
 """A look at all inputs costs as much as reading some messages: small ones are asked for by the thousand."""
-IDLE_S = 0.05
+IDLE_S, STEP_S = 0.05, 0.005
 LOOK_S = 0.5
 LOST = frozenset(
     {
@@ -217,11 +217,13 @@ class Reader:
             self._orders.get()()
 
     def _patience(self) -> float:
-        idle = min(IDLE_S, max(self._collect.linger_s, 0.005))
+        linger = self._collect.linger_s
         now = time.monotonic()
-        # an input behind its end is asked again a linger later, not at once
-        left = [(e.since - now) % idle for e in self._inputs.values() if e.messages]
-        return max(0.001, min(left, default=idle))
+        # those that are due within a step become units together; so often those are looked at again
+        # that wait because they would queue
+        left = [e.since + linger - now for e in self._inputs.values() if e.messages]
+        step = min(STEP_S, max(linger, 0.001))
+        return max(step, min(left, default=min(IDLE_S, max(linger, STEP_S))))
 
     def _take(self, messages: Sequence[KafkaMessage]) -> None:
         now, size = time.monotonic(), 0
@@ -260,8 +262,10 @@ class Reader:
             self._fatal(f"the consumer failed for good: {error.str()}")
 
     def _due(self, entry: Input, now: float) -> bool:
-        if not entry.messages and entry.seen <= entry.delivered:
-            return False
+        if not entry.messages:
+            return entry.seen > entry.delivered
+        if now - entry.since < self._collect.linger_s and not entry.full(self._collect):
+            return False  # whatever lies behind it
         return entry.ready(now, self._collect, self._behind(entry), self._busy())
 
     def _behind(self, entry: Input) -> int:

@@ -127,9 +127,15 @@ def test_an_input_whose_node_falls_behind_is_paused_alone(
 
     taking = threading.Thread(target=node)
     taking.start()
-    for _ in range(10):
+
+    def seen(last: int) -> bool:
+        """Each time is a unit of its own, also where polls are late; or the input is paused."""
+        return lasts.get(slow) == last or heard.reader.held()["channel"] == 1
+
+    for time in range(10):
         write(broker.bootstrap, slow, 50)
         write(broker.bootstrap, quick, 50)
+        wait_for("the slow one has them", lambda last=50 * time + 49: seen(last))
     wait_for("the quick one at its end", lambda: lasts.get(quick) == 499)
     assert heard.reader.held() == {"node": 0, "channel": 1}
     # one poll's messages may be in hand when the channel fills

@@ -1,0 +1,93 @@
+"""The lanes of a worker: the turns of one shard, one after the other, in whichever thread is free.
+
+Turns of a shard exclude each other, so two threads for them would only wait for each other; and what
+brings one turn brings one for every child. So those of a shard that wait are taken in one go: one change
+of thread to begin, one to say that they are done, instead of three for each of them.
+
+    run(turn) -> the future that its agent awaits        on the event loop
+    _drain    -> take(turn)*, then all their futures      in a thread
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from pctstream.agents.shard import Turn
+from pctstream.core.names import Path
+
+AT_ONCE, AT_ONCE_S = 16, 0.01
+"""So many turns, or so long, before those done are told and other shards may have the thread."""
+
+Done = list[tuple[asyncio.Future[None], BaseException | None]]
+
+
+class Lanes:
+    """Runs turns in threads, those of a shard in the order they came."""
+
+    def __init__(self, take: Callable[[Turn], None], pool: Executor) -> None:
+        self._take = take
+        self._pool = pool
+        self._changed = threading.Lock()
+        self._waiting: dict[int, deque[tuple[Turn, asyncio.Future[None]]]] = {}
+        self._in_hand: dict[Path, tuple[int, float]] = {}
+
+    def run(self, turn: Turn) -> asyncio.Future[None]:
+        """Have it taken; on the event loop's thread only. What `take` raises is the future's."""
+        loop, number = asyncio.get_running_loop(), turn.shard.number
+        future: asyncio.Future[None] = loop.create_future()
+        self._in_hand[turn.node.path] = number, time.monotonic()
+        with self._changed:
+            idle = number not in self._waiting
+            self._waiting.setdefault(number, deque()).append((turn, future))
+        if idle:
+            self._pool.submit(self._drain, loop, number)
+        return future
+
+    def in_hand(self) -> dict[Path, tuple[int, float]]:
+        """Of each turn under way, its shard and since when."""
+        return dict(self._in_hand)
+
+    def _drain(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
+        done: Done = []
+        until = time.monotonic() + AT_ONCE_S
+        while next_one := self._next(number):
+            turn, future = next_one
+            error = None
+            try:
+                if not future.cancelled():
+                    self._take(turn)
+            except BaseException as raised:
+                error = raised
+            self._in_hand.pop(turn.node.path, None)
+            done.append((future, error))
+            if len(done) >= AT_ONCE or time.monotonic() > until:
+                break
+        # neither a loop that is closed nor a pool that is shut takes anything: the worker ends
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_tell, done)
+            if next_one:
+                self._pool.submit(self._drain, loop, number)
+
+    def _next(self, number: int) -> tuple[Turn, asyncio.Future[None]] | None:
+        """The first that waits; without one the lane is idle."""
+        with self._changed:
+            if self._waiting[number]:
+                return self._waiting[number].popleft()
+            del self._waiting[number]
+            return None
+
+
+def _tell(done: Done) -> None:
+    for future, error in done:
+        if future.cancelled():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

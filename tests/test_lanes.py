@@ -1,0 +1,99 @@
+"""Lanes against what a queue per shard must do: order, exclusion, whose error it is."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from pctstream.agents.lanes import Lanes
+from pctstream.agents.shard import Shard, Turn
+
+BOUND_S = 20.0
+
+
+def turn(number: int, what: int) -> Any:
+    """A turn of a node of its own on this shard."""
+    store: Any = None
+    node: Any = type("At", (), {"path": (0, number, what)})()
+    return Turn(Shard(number, "t", store, 1), node, list)
+
+
+def place(of: Turn) -> tuple[int, int]:
+    _, number, what = of.node.path
+    return number, what
+
+
+def together(take: Any, turns: list[Turn]) -> list[Any]:
+    """Run all; what became of each."""
+
+    async def run() -> list[Any]:
+        with ThreadPoolExecutor(2) as pool:
+            lanes = Lanes(take, pool)
+            futures = [lanes.run(t) for t in turns]
+            found = await asyncio.wait_for(
+                asyncio.gather(*futures, return_exceptions=True), BOUND_S
+            )
+            assert not lanes.in_hand()
+            return found
+
+    return asyncio.run(run())
+
+
+def test_turns_of_a_shard_are_taken_in_order_and_never_two_at_a_time() -> None:
+    taken: list[tuple[int, int]] = []
+    locks = [threading.Lock() for _ in range(3)]
+
+    def take(one: Turn) -> None:
+        number, _ = place(one)
+        assert locks[number].acquire(blocking=False), "two turns of a shard at a time"
+        taken.append(place(one))
+        locks[number].release()
+
+    turns = [turn(i % 3, i) for i in range(150)]
+    assert together(take, turns) == [None] * 150
+    for shard in range(3):
+        mine = [w for n, w in taken if n == shard]
+        assert mine == sorted(mine) and len(mine) == 50
+
+
+def test_an_error_is_its_own_turns_and_the_others_go_on() -> None:
+    def take(one: Turn) -> None:
+        if place(one)[1] % 7 == 3:
+            raise ValueError(place(one)[1])
+
+    found = together(take, [turn(i % 2, i) for i in range(70)])
+    wrong = [i for i, of_one in enumerate(found) if isinstance(of_one, ValueError)]
+    assert wrong == [i for i in range(70) if i % 7 == 3]
+
+
+def test_shards_do_not_wait_for_each_other() -> None:
+    met = threading.Barrier(2)
+    assert together(lambda _: met.wait(BOUND_S) and None, [turn(0, 0), turn(1, 1)]) == [None, None]
+
+
+def test_a_turn_whose_agent_is_gone_is_not_taken() -> None:
+    taken, first, go_on = [], threading.Event(), threading.Event()
+
+    def take(one: Turn) -> None:
+        first.set()
+        assert go_on.wait(BOUND_S)
+        taken.append(place(one))
+
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            lanes = Lanes(take, pool)
+            one, gone, last = (lanes.run(turn(0, i)) for i in range(3))
+            await asyncio.to_thread(first.wait, BOUND_S)
+            assert set(lanes.in_hand()) == {(0, 0, 0), (0, 0, 1), (0, 0, 2)}
+            gone.cancel()
+            go_on.set()
+            await asyncio.wait_for(asyncio.gather(one, last), BOUND_S)
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+
+    asyncio.run(run())
+    assert taken == [(0, 0), (0, 2)]
