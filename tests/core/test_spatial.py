@@ -107,6 +107,32 @@ def test_small_boxes_with_everything_on_edges(places: list[tuple[int, int]], see
     check_nearest(index, rows, tuple(rng.integers(-5, 5, 2).astype(float).tolist()))
 
 
+def test_of_rows_equally_far_the_lower_key_comes_first_also_from_another_region() -> None:
+    index = SpatialIndex(bounds=(-2.0, -2.0, 2.0, 2.0))
+    index.regions.cut(index.regions.root, (0, 1.0, None, None))
+    index.insert(np.array([5, 2]), np.array([-1.0, 1.0]), np.zeros(2))
+    assert index.nearest((0.0, 0.0), 1).keys.tolist() == [2]
+    assert index.nearest((0.0, 0.0), 2).keys.tolist() == [2, 5]
+
+
+def test_rows_outside_given_bounds_are_found_too() -> None:
+    index = SpatialIndex(Granularity(split_rows=50, merge_rows=10), bounds=(0.0, 0.0, 1.0, 1.0))
+    points = np.random.default_rng(0).normal(0.5, 1.0, (3000, 2)).round(2)
+    index.insert(np.arange(3000), *points.T)
+    index.adjust_now(0.0)
+    whole(index)
+    assert 1000 < index.density_map.outside < 2900
+    rows = dict(enumerate(map(tuple, points.tolist())))
+    for box in (
+        (-1.0, -1.0, -0.1, 2.0),
+        (0.9, 0.2, 3.0, 0.3),
+        (1.0, 1.0, 1.0, 1.0),
+        (-9.0, 1.01, 9.0, 1.5),
+    ):
+        check_box(index, rows, box)
+    check_nearest(index, rows, (-1.0, 2.0))
+
+
 def test_the_earthquakes_over_poles_and_the_antimeridian(shared_data: Any) -> None:
     x, y = data(shared_data, "earthquakes_1965_2016.npz")
     index = SpatialIndex(
