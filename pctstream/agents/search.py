@@ -34,7 +34,7 @@ from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.runs import Run, merge
 from pctstream.core.table import Table
-from pctstream.errors import Late, NotReady
+from pctstream.errors import Late, NotReady, QueryRefused
 
 LEARNT_FOR = (10, 100)
 """Neighbours for which recall is learnt; of more, an answer is always exact."""
@@ -107,6 +107,8 @@ class Search:
         NotReady if the shard is not here, Late if the time was over.
         """
         shard = self._shard(number)
+        if question.queries.shape[1] != self._routing.dimension:
+            raise QueryRefused(f"rows have {self._routing.dimension} numbers")
         epoch, generation = self._routing.epoch, self.generation()
         paths, let_go = self._paths(shard, question.depth)
         finder = Finder(number, question, deadline)

@@ -13,7 +13,8 @@ from pctstream.core.filters import parse
 from pctstream.core.kernels import Float64
 from pctstream.errors import QueryRefused
 
-LARGEST_K = 1 << 20
+K_MOST, QUERIES_MOST = 10_001, 64
+"""What anybody may ask for (`http.question`), a range and one row more: no array gets larger."""
 
 
 def question_to_json(asked: Question) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def question_from_json(said: Any) -> Question:
     try:
         m, k = int(said["m"]), int(said["k"])
         flat = _unpacked(said["queries"])
-        if not (0 < m <= len(flat) and 0 < k <= LARGEST_K):
+        if not (0 < m <= min(len(flat), QUERIES_MOST) and 0 < k <= K_MOST):
             raise ValueError(f"{m} queries, k = {k}")
         within = _unpacked(said["within"])
         reach = None if said["reach"] is None else _unpacked(said["reach"])

@@ -31,7 +31,7 @@ from pctstream.settled import wait_applied, wait_bridged
 from pctstream.verify import Verdict, verify
 
 SESSION_TIMEOUT_S = 6.0
-READY_S = 150.0
+READY_S = 60.0
 
 
 def free_port() -> int:

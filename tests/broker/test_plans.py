@@ -18,7 +18,7 @@ from broker.system import System, mixture, wait_for
 from pctstream.client import Producer
 
 ROWS = 3000
-A_TURN = 400
+A_TURN = 100
 """Rows every tenth of a second."""
 
 
@@ -92,7 +92,7 @@ def at_rest(one: System) -> bool:
     return all(m["stage"] == "ABORTED" or m["dropped"] for m in moves)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(200)
 def test_a_plan_is_applied_and_shards_are_drained(grown: Callable[..., System]) -> None:
     one = grown(drift__cooldown_s=1.0, shards__rows_per_s=1.0)
     was = owners(one)
@@ -117,7 +117,7 @@ def test_a_plan_is_applied_and_shards_are_drained(grown: Callable[..., System]) 
 
         assert typed(one, "apply", plan["id"]).returncode == 0
         wait_for("its moves to be done", lambda: all(
-            s["stage"] == "DONE" for s in one.get(f"/v1/plans/{plan['id']}")["stages"]))  # fmt: skip
+            s["stage"] == "DONE" for s in one.get(f"/v1/plans/{plan['id']}")["stages"]), 120)  # fmt: skip
         now = owners(one)
         assert {m["portion"]: m["to"] for m in plan["moves"]}.items() <= now.items()
         again = ask(one, 0, f"/v1/plans/{plan['id']}/apply")
@@ -149,3 +149,47 @@ def test_a_plan_is_applied_and_shards_are_drained(grown: Callable[..., System]) 
         assert "realised" in said and f"{busy}: " in said, said
     verdict = one.verify()
     assert verdict.sound and verdict.applied == one.fed, verdict
+
+
+@pytest.mark.timeout(200)
+def test_the_policy_moves_what_becomes_skewed_and_nothing_before(
+    grown: Callable[..., System],
+) -> None:
+    one = grown(drift__automatic=True, drift__window_s=0.5, drift__tolerance=1.3,
+                shards__rows_per_s=1.0)  # fmt: skip
+    was = owners(one)
+    homes = list(was.values())
+    busy = max(homes, key=homes.count)
+    steep = [0.0]
+
+    def weight(name: str) -> float:
+        even = 1.0 / homes.count(was[name])
+        return even * (1.0 + steep[0]) if was[name] == busy else even
+
+    with Stream(one, weight):
+        fed = one.fed
+        wait_for("scores", lambda: len(one.get("/v1/drift")["drift"]) == len(was))
+        wait_for("an even load", lambda: max(loads(one).values()) < 1.3 and one.fed - fed > 6000)
+        assert one.get("/v1/moves")["moves"] == []
+
+        def moved() -> Any:
+            steep[0] = min(8.0, steep[0] + 0.1)
+            plans = one.get("/v1/plans", 1)["plans"]
+            return next((p for p in plans if p["applied"]), None)
+
+        plan = wait_for("a plan of the policy's", moved)
+        assert plan["by"] == "policy"
+        wait_for("its moves to be done", lambda: all(
+            s["stage"] == "DONE" for s in one.get(f"/v1/plans/{plan['id']}")["stages"]), 120)  # fmt: skip
+        assert {m["from"] for m in plan["moves"]} >= {busy}
+        history = one.get(f"/v1/moves/{plan['made'][0]}")["history"]
+        first, *later = (entry["stage"] for entry in history)
+        assert (first, later[:5]) == (
+            "TRIGGERED", ["PLANNED", "COPYING", "SHADOWING", "VERIFYING", "DONE"]
+        )  # fmt: skip
+        assert history[0]["score"] > history[0]["threshold"]
+        assert history[0]["load"] > history[0]["tolerance"]
+        times = [entry["time"] for entry in history]
+        assert times == sorted(times)
+    one.settle()
+    assert one.get("/v1/tree")["rows"] == one.fed

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from core.rows import cover_of
 from core.test_ledger import Log
@@ -244,3 +246,9 @@ def test_a_plan_of_any_size_fits_a_message() -> None:
     assert {stay["why"] for stay in kept["not_moved"]} == {"it is pinned"}
     moved = {move.portion for move in made.moves}
     assert kept["not_moved_more"] == 2000 - len(moved) - SHOWN
+    # and one that moves them all
+    parts = [replace(part, owner=0, rows=10**9, bytes=10**12) for part in parts]
+    rooms = [ShardRoom(0, state="drained"), *rooms[1:]]
+    kept = body(plan(parts, rooms, name="", epoch=3), {})
+    assert len(kept["moves"]) == 2000
+    assert len(orjson.dumps(kept)) < 800_000
