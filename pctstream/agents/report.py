@@ -167,7 +167,8 @@ class Reporter:
             "url": self._worker.url,
             "generation": self._worker.generation(),
             "epoch": self._worker.routing.epoch,
-            "offset": sum(i["stored"] + i["routed"] for i in inputs),
+            # of its ingest partition alone: portions come and go, and a sum over them would fall
+            "offset": root.position.stored + root.position.routed,
             "time": now,
             "rows": rows,
             "bytes": sum(p.bytes for p in portions),
