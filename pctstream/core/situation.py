@@ -5,7 +5,8 @@ Made of `<tree>.routing` and of what owners and the drift agent told last, so an
     load        rows/s, as the owner told it; 0 once it has told nothing for `FRESH` windows, because
                 an owner tells of a portion only while rows come to it
     predicted   the forecast for the horizon; the load itself where no fresh forecast is known
-    score       of the same record; 0 where there is none: without a forecast nothing moves by itself
+    score       of the same record; 0 where there is none, or it is too young (`GROWN_UP`): without a
+                forecast nothing moves by itself
     features    centroid: where its parent's cover has it. Ranges and dimension: of its own cover,
                 once it has split: its centroids stand for its rows
 
@@ -29,6 +30,8 @@ from pctstream.core.routing import Routing
 
 FRESH = 4
 """Windows: what is older says how it was."""
+GROWN_UP = 12
+"""Scored windows before a portion's forecast counts: a stream that begins is one long ramp."""
 FRESH_S = 3.0
 """And so long at least: two workers' clocks differ a little."""
 
@@ -88,7 +91,7 @@ def situation(
         name, move = node_name(path), log.moves.current(path)
         told, seen = portions.get(name, {}), drift.get(name, {})
         load = float(told["rate"]) if told and told["time"] >= oldest else 0.0
-        fresh = bool(seen) and seen["time"] >= oldest
+        fresh = bool(seen) and seen["time"] >= oldest and len(seen["history"]) >= GROWN_UP
         parts.append(
             PortionLoad(
                 path,

@@ -16,7 +16,7 @@ from pctstream.core.layout import PortionLoad, ShardRoom
 from pctstream.core.names import ROOT, Path
 from pctstream.core.plan import plan
 from pctstream.core.policy import PERSIST, RECENT, Tuning
-from pctstream.core.situation import Capacities, Features, Situation, cooling, situation
+from pctstream.core.situation import GROWN_UP, Capacities, Features, Situation, cooling, situation
 
 WINDOW_S, HORIZON_S = 5.0, 30.0
 EVEN = {(0, i): 10.0 for i in range(4)}
@@ -45,7 +45,8 @@ class World:
     def situation(self, loads: dict[Path, float], score: float) -> Situation:
         told = {f"N0,{p[1]}": {"rate": x, "time": self.now, "rows": 9, "bytes": 900}
                 for p, x in loads.items()}  # fmt: skip
-        drift = {name: {"time": self.now, "score": score, "parts": {"level_then": t["rate"]}}
+        drift = {name: {"time": self.now, "score": score, "parts": {"level_then": t["rate"]},
+                        "history": [{}] * GROWN_UP}
                  for name, t in told.items()}  # fmt: skip
         return situation(self.log.routing, told, drift, Features(), self.capacities, self.now, 5.0)
 
@@ -196,7 +197,8 @@ def test_what_is_old_is_not_counted_and_who_moves_counts_at_its_target() -> None
     log = Log()
     now = 1000.0
     told = {"N0,0": {"rate": 7.0, "time": now - 1}, "N0,1": {"rate": 7.0, "time": now - 100}}
-    drift = {"N0,0": {"time": now - 100, "score": 5.0, "parts": {"level_then": 90.0}}}
+    drift: dict[str, Any] = {"N0,0": {"time": now - 100, "score": 5.0,
+                             "parts": {"level_then": 90.0}, "history": [{}] * GROWN_UP}}  # fmt: skip
     log.give({"do": "move", "portion": "N0,0", "to": 2})
     log.give({"do": "pin", "portion": "N0,1"})
     seen = situation(log.routing, told, drift, Features(), Capacities(3, 3, {}), now, 5.0)
@@ -207,6 +209,18 @@ def test_what_is_old_is_not_counted_and_who_moves_counts_at_its_target() -> None
     assert "it is to move to shard 2" in seen.held[0, 0]
     assert seen.relative() == pytest.approx({0: 0.0, 1: 0.0, 2: 3.0})
     assert seen.relative({(0, 0): 0}) == pytest.approx({0: 3.0, 1: 0.0, 2: 0.0})
+
+
+def test_a_forecast_made_of_few_windows_is_not_believed() -> None:
+    log, now = Log(), 1000.0
+    told = {"N0,0": {"rate": 7.0, "time": now}}
+    scores = []
+    for windows in (0, GROWN_UP - 1, GROWN_UP):
+        drift = {"N0,0": {"time": now, "score": 5.0, "parts": {"level_then": 90.0},
+                          "history": [{}] * windows}}  # fmt: skip
+        seen = situation(log.routing, told, drift, Features(), Capacities(3, 3, {}), now, 5.0)
+        scores.append((seen.portions[0].score, seen.portions[0].predicted))
+    assert scores == [(0.0, 7.0), (0.0, 7.0), (5.0, 90.0)]
 
 
 def test_a_move_that_ended_keeps_its_portion_for_the_cool_down() -> None:
