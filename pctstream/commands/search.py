@@ -13,6 +13,7 @@ import click
 
 from pctstream.commands.context import ask, configured, worker_urls
 from pctstream.commands.solver import number, numbers, query_options, table, vector
+from pctstream.config import Config
 
 
 def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,7 +23,8 @@ def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--payload", is_flag=True, help="Show what the rows carry."),
         click.option("--filter", "wanted", default=None, metavar="JSON",
                      help='Only rows like these: {"price": {"lt": 5}}.'),
-        click.option("--vector", "given", required=True, metavar="X,Y,..", help="Near these numbers."),
+        click.option("--vector", "given", default=None, metavar="X,Y,..", help="Near these numbers."),
+        click.option("--like", default=None, metavar="ID", help="Near the row with this id."),
     ):  # fmt: skip
         command = option(command)
     return query_options(command)
@@ -34,14 +36,16 @@ def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
               help="So much of the exact answer is enough: 0.95.")  # fmt: skip
 @_asking
 def search_command(
-    config_file: Path | None, data_dir: Path | None, http: str | None, as_json: bool, given: str,
-    wanted: str | None, payload: bool, explain: bool, k: int, recall: float | None,
+    config_file: Path | None, data_dir: Path | None, http: str | None, as_json: bool,
+    given: str | None, like: str | None, wanted: str | None, payload: bool, explain: bool, k: int,
+    recall: float | None,
 ) -> None:  # fmt: skip
     """The rows nearest to a vector, exactly unless a recall is enough."""
-    body = _body(given, wanted, payload, explain) | {"k": k}
+    cfg = configured(config_file, data_dir, need_broker=False)
+    place = _place(cfg, worker_urls(cfg, http), given, like)
+    body = _body(place, wanted, payload, explain) | {"k": k}
     if recall is not None:
         body["recall"] = recall
-    cfg = configured(config_file, data_dir, need_broker=False)
     _show(ask(cfg, worker_urls(cfg, http), "/v1/search", body), as_json, payload)
 
 
@@ -50,14 +54,16 @@ def search_command(
 @click.option("--limit", type=int, default=1000, show_default=True, help="The nearest so many.")
 @_asking
 def range_command(
-    config_file: Path | None, data_dir: Path | None, http: str | None, as_json: bool, given: str,
-    wanted: str | None, payload: bool, explain: bool, radius: float, limit: int,
+    config_file: Path | None, data_dir: Path | None, http: str | None, as_json: bool,
+    given: str | None, like: str | None, wanted: str | None, payload: bool, explain: bool,
+    radius: float, limit: int,
 ) -> None:  # fmt: skip
     """The rows within a distance of a vector, the nearest first."""
     if not math.isfinite(radius):
         raise click.UsageError("--radius must be finite")
-    body = _body(given, wanted, payload, explain) | {"radius": radius, "limit": limit}
     cfg = configured(config_file, data_dir, need_broker=False)
+    place = _place(cfg, worker_urls(cfg, http), given, like)
+    body = _body(place, wanted, payload, explain) | {"radius": radius, "limit": limit}
     _show(ask(cfg, worker_urls(cfg, http), "/v1/range", body), as_json, payload)
 
 
@@ -80,8 +86,17 @@ def row_command(
     click.echo(f"  {'vector':8}  {vector(found['vector'])}")
 
 
-def _body(given: str, wanted: str | None, payload: bool, explain: bool) -> dict[str, Any]:
-    body: dict[str, Any] = {"vector": numbers(given, "--vector"), "explain": explain}
+def _place(cfg: Config, urls: list[str], given: str | None, like: str | None) -> list[float]:
+    """Around what: numbers, or those of a row."""
+    if (given is None) == (like is None):
+        raise click.UsageError("say --vector X,Y,.. or --like ID, one of them")
+    if given is not None:
+        return list(numbers(given, "--vector"))
+    return list(ask(cfg, urls, f"/v1/rows/{quote(str(like), safe='')}")["vector"])
+
+
+def _body(place: list[float], wanted: str | None, payload: bool, explain: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {"vector": place, "explain": explain}
     if payload:
         body["include"] = ["payload"]
     if wanted is not None:

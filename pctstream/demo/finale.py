@@ -26,6 +26,9 @@ COVERED = 2
 """The level whose cover is asked for."""
 HEAVIEST = 3
 NEAREST = 4
+ASKED = "china-100-200"
+"""Id of a patch."""
+MOVE_S = 60.0
 
 
 class Finale:
@@ -64,6 +67,37 @@ class Finale:
         if covers.get(COVERED):
             self._questions()
         return faults(covers)
+
+    def move(self) -> list[str]:
+        """The portion with the most rows goes to another shard; what is wrong with that."""
+        title("a portion changes its shard: copied, shadowed, proven equal, and only then asked")
+        portions = (self._system.ask("/v1/portions") or {"portions": []})["portions"]
+        here = max(portions, key=lambda p: p["rows"])
+        shards = len(self._system.shards())
+        asked = ("moves", "start", here["portion"], str((here["owner"] + 1) % shards))
+        move = json.loads(self._shell(*asked, hidden=("--json",)))["id"]
+        deadline = time.monotonic() + MOVE_S
+        while time.monotonic() < deadline:
+            found = self._system.ask(f"/v1/moves/{move}") or {"stage": "?"}
+            if found["stage"] in ("DONE", "ABORTED"):
+                break
+            time.sleep(0.2)
+        steps = [f"{h['stage']} +{h['time'] - found['history'][0]['time']:.1f} s"
+                 for h in found.get("history", ())]  # fmt: skip
+        say(f"{move}: {', '.join(steps)}")
+        proof = found.get("proof")
+        if found["stage"] != "DONE" or proof is None or proof["hash_from"] != proof["hash_to"]:
+            return [f"move {move} of {here['portion']} is {found['stage']}: {found.get('why')}"]
+        say(f"shard {found['from']} and shard {found['to']} held the same {proof['count']:,} rows at "
+            f"offset {proof['offset']} of its pipe: {proof['hash_from']}")  # fmt: skip
+        return []
+
+    def search(self) -> list[str]:
+        """The patches nearest to a patch; what is wrong with the answer."""
+        title("the nearest patches of a patch, exact, and what was looked at")
+        said = self._shell("query", "search", "--like", ASKED, "-k", "4", "--explain")
+        say(said)
+        return [] if "rows, exact" in said else [f"the nearest rows of {ASKED}: not exact"]
 
     def _pictures(self, entries: list[dict[str, Any]]) -> None:
         """The centroids of a level, the heaviest first."""

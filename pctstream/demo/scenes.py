@@ -74,7 +74,7 @@ class Scenes:
             # the tree grows on meanwhile: what is proved does not depend on it
             code = finale.proof()
             self._rest()
-            wrong = finale.look()
+            wrong = finale.look() + finale.move() + finale.search()
             return verdict(code, proved, wrong)
         finally:
             self._stop.set()
