@@ -63,7 +63,7 @@ def test_topics_that_are_missing_or_could_be_cut(
     assert {c["topic"] for c in planned} == {s.name for s in topics.static_specs(cfg)}
     assert run(capsys, "topics", "apply")[0] == 0
     ((state, said),) = looked(admin, cfg)
-    assert (state, said) == ("ok", f"9 of the tree {tree} and 0 pipes, all as they should be")
+    assert (state, said) == ("ok", f"11 of the tree {tree} and 0 pipes, all as they should be")
 
     # a pipe that Kafka may cut, and an ingest topic that it would compact
     pipe = topics.pipe_spec(cfg, f"{tree}.P0.0")

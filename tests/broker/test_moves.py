@@ -21,7 +21,7 @@ from pctstream import topics
 from pctstream.core.ingest import FENCE, fence_message
 
 PART = 6000
-MOVES, KILLS = (int(n) for n in os.environ.get("PCT_MOVES", "3/2").split("/"))
+MOVES, KILLS = (int(n) for n in os.environ.get("PCT_MOVES", "2/1").split("/"))
 SEED = int(os.environ.get("PCT_MOVE_SEED") or random.SystemRandom().randrange(10**6))
 
 

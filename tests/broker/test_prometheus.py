@@ -86,6 +86,12 @@ def watched(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
         one.stop()
 
 
+def searched(one: System) -> bool:
+    """Ask for rows, so that there is a time to answer."""
+    body = {"vector": [0.0] * 16, "k": 3}
+    return httpx.post(f"{one.urls[0]}/v1/search", json=body, timeout=10).status_code == 200
+
+
 def exposed(one: System) -> list[str]:
     return [httpx.get(f"{url}/metrics", timeout=5).text for url in one.urls]
 
@@ -106,7 +112,10 @@ def test_every_query_of_the_dashboard_is_answered(watched: Watched) -> None:
     wait_for("the refused row", lambda: by(watched, refused, "code") == {("dimension",): 1.0})
     for panel in BOARD["panels"]:
         for target in panel["targets"]:
-            wait_for(f"{panel['title']}: {target['expr']}", lambda e=target["expr"]: watched.ask(e))
+            wait_for(
+                f"{panel['title']}: {target['expr']}",
+                lambda e=target["expr"]: searched(watched.system) and watched.ask(e),
+            )
     url = f"{watched.prometheus}/api/v1/label/job/values"
     assert httpx.get(url, params={"match[]": "pct_ready"}).json()["data"] == ["pctstream"]
 

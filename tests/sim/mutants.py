@@ -140,18 +140,6 @@ MUTANTS = (
         "        self._kv.write([(_input_key(source), None)])\n        for",
         "        for",
     ),
-    Mutant(
-        "a copy is begun upon what there was",
-        "store.py",
-        "        self.forget(path, source)\n        self._kv",
-        "        self._kv",
-    ),
-    Mutant(
-        "a fence is no place in the pipe",
-        "core/unit.py",
-        "        ends = [(f.offset, f.rows, (f,)) for f in self.fences]",
-        "        ends = [(self.last, len(self), self.fences)] if self.fences else []",
-    ),
 )
 
 

@@ -14,7 +14,7 @@ import pytest
 from sim.run import run
 
 SEED = os.environ.get("PCT_SIM_SEED")
-RUNS = int(os.environ.get("PCT_SIM_RUNS", "320"))
+RUNS = int(os.environ.get("PCT_SIM_RUNS", "240"))
 PARTS = 16
 
 
