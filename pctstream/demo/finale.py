@@ -29,6 +29,7 @@ NEAREST = 4
 ASKED = "china-100-200"
 """Id of a patch."""
 MOVE_S = 60.0
+SEARCH_S = 60.0
 
 
 class Finale:
@@ -95,9 +96,18 @@ class Finale:
     def search(self) -> list[str]:
         """The patches nearest to a patch; what is wrong with the answer."""
         title("the nearest patches of a patch, exact, and what was looked at")
-        said = self._shell("query", "search", "--like", ASKED, "-k", "4", "--explain")
-        say(said)
-        return [] if "rows, exact" in said else [f"the nearest rows of {ASKED}: not exact"]
+        words = ("query", "search", "--like", ASKED, "-k", "4", "--explain")
+        asked = (*words, "--http", self._system.urls[0])
+        # a shard lays its rows out for search when it is first asked, and answers once they are
+        self._system.ask(f"/v1/rows/{ASKED}")
+        deadline = time.monotonic() + SEARCH_S
+        while "rows, exact" not in (said := self._run(asked, "asking", quiet=True)[1]):
+            if time.monotonic() > deadline:
+                return [f"the nearest rows of {ASKED}: not exact"]
+            time.sleep(0.5)
+        say(f"$ {program()} {' '.join(asked)}")
+        say(said.rstrip())
+        return []
 
     def _pictures(self, entries: list[dict[str, Any]]) -> None:
         """The centroids of a level, the heaviest first."""
@@ -132,10 +142,13 @@ class Finale:
         say(f"$ {program()} {' '.join(asked)}")
         return self._run((*asked, *hidden), "asking")[1].rstrip()
 
-    def _run(self, words: tuple[str, ...], doing: str) -> tuple[int, str]:
+    def _run(self, words: tuple[str, ...], doing: str, quiet: bool = False) -> tuple[int, str]:
         """Exit code and output of `pctstream ...`; says every few seconds that it goes on."""
         command = [sys.executable, "-m", "pctstream", *words]
-        running = subprocess.Popen(command, env=self._env, stdout=subprocess.PIPE, text=True)
+        errors = subprocess.DEVNULL if quiet else None
+        running = subprocess.Popen(
+            command, env=self._env, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
         started = time.monotonic()
         while True:
             try:
