@@ -8,6 +8,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from confluent_kafka import Producer as KafkaProducer
 
 from pctstream import topics
 from pctstream.core.ingest import FENCE, fence_message
+from pctstream.errors import PctError
 
 PART = 6000
 MOVES, KILLS = (int(n) for n in os.environ.get("PCT_MOVES", "2/1").split("/"))
@@ -94,6 +96,14 @@ def grown(system: Callable[..., System]) -> System:
     return one
 
 
+def made_again(one: System) -> bool:
+    """Whether the broker is done with the deletion, and has the tree's topics."""
+    with suppress(PctError):
+        topics.apply(one.admin, topics.static_specs(one.cfg))
+        return True
+    return False
+
+
 def largest(one: System) -> dict[str, Any]:
     return dict(max(one.get("/v1/portions")["portions"], key=lambda p: p["rows"]))
 
@@ -161,7 +171,8 @@ def test_a_portion_moves_while_rows_come(grown: System) -> None:
     for folder in ("shards", "workers"):
         shutil.rmtree(one.folder / folder)
     one.admin.delete_topics([f"{one.tree}.state"])[f"{one.tree}.state"].result(30)
-    topics.apply(one.admin, topics.static_specs(one.cfg))
+    wait_for("it to be gone", lambda: f"{one.tree}.state" not in one.admin.list_topics().topics)
+    wait_for("it to be made", partial(made_again, one))
     one.start(0, 1)
     answer = one.get("/v1/portions")
     assert [(p["portion"], p["owner"]) for p in answer["portions"]] == before
