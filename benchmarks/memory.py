@@ -34,7 +34,8 @@ import httpx
 import numpy as np
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
-from end_to_end import ARROW_HEADER, alive, answers, applied
+from contest import answers, applied
+from plain import ARROW_HEADER
 
 from pctstream import config, topics
 from pctstream.broker import LocalBroker
@@ -211,7 +212,7 @@ class Run:
     def until(self, what: str, condition: Any) -> None:
         deadline = time.monotonic() + WAIT_S
         while not condition():
-            if ended := [p.args for p in self._processes if not alive(p)]:
+            if ended := [p.args for p in self._processes if p.poll() is not None]:
                 raise SystemExit(f"ended by itself: {ended}")
             if time.monotonic() > deadline:
                 raise SystemExit(f"not within {WAIT_S:.0f} s: {what}")
