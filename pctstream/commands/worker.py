@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pctstream import ports
+from pctstream import lean, ports
 from pctstream.allowed import split_address
 from pctstream.commands.context import common_options, configured
 from pctstream.config import to_env
@@ -37,6 +37,7 @@ def worker_command(
     os.environ.update(to_env(cfg))
     if name:
         os.environ["PCT_WORKER"] = name
+    lean.without_pandas()
     import faust
 
     from pctstream.app import create
