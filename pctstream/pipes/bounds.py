@@ -25,6 +25,17 @@ ABSENT = frozenset(
         KafkaError._UNKNOWN_PARTITION,
     }
 )
+LOST = frozenset(
+    {
+        KafkaError._AUTO_OFFSET_RESET,
+        KafkaError._LOG_TRUNCATION,
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+"""What a consumer says when the log does not go on where it reads."""
 
 
 def bounds(admin: AdminClient, sources: Iterable[Source]) -> dict[Source, tuple[int, int]]:

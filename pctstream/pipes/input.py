@@ -16,7 +16,8 @@ until half of them are taken (R12). A node may ask for a pause too; it is read w
 
 >>> one = Input(Source("t.P0", 0), lambda m, prev, last: Unit(Source("t.P0", 0), prev, last), print,
 ...             delivered=4, channel_blocks=2)
->>> one.take(Message(5, None, b"row"), now=0.0)
+>>> one.take([Message(5, None, b"row")], now=0.0)
+3
 >>> one.ready(0.01, Collect(0.02), more=0), one.ready(0.03, Collect(0.02), more=0)
 (False, True)
 >>> one.unit().last, one.unit().last, one.hold
@@ -75,16 +76,22 @@ class Input:
     messages: list[Message] = field(default_factory=list)
     _full: bool = False
 
-    def take(self, message: Message, now: float) -> None:
-        """The next message of the log; one that was seen before is dropped."""
-        if message.offset <= max(self.delivered, self.seen):
-            return
+    def take(self, messages: Sequence[Message], now: float) -> int:
+        """The next messages of the log, of which those seen before are dropped; bytes of the others."""
+        behind = max(self.delivered, self.seen)
+        if messages[0].offset <= behind:
+            messages = [m for m in messages if m.offset > behind]
+            if not messages:
+                return 0
         if not self.messages:
             self.since = now
-        self.messages.append(message)
-        self.bytes += len(message.value or b"")
-        self.seen = message.offset
-        self.leader_epoch = max(self.leader_epoch, message.leader_epoch)
+        size = sum([len(m.value) for m in messages if m.value])
+        self.messages += messages
+        self.bytes += size
+        last = messages[-1]
+        self.seen = last.offset
+        self.leader_epoch = max(self.leader_epoch, last.leader_epoch)
+        return size
 
     def full(self, collect: Collect) -> bool:
         """It is as much as a unit may be."""

@@ -15,6 +15,8 @@ KNOWN = {name.encode(): name for name in (ARROW, FLOAT32, JSON)}
 """Content types that need not be decoded again and again."""
 
 
+# what `Message(...)` does behind a Python function: half of the time, once for every row
+_new = tuple.__new__
 _last: tuple[Any, tuple[str | None, str | None, str | None]] = (None, (None, None, None))
 """The headers read last, and what they said: those of one producer are all alike."""
 
@@ -31,7 +33,7 @@ def as_message(message: KafkaMessage) -> Message:
     key: Any = message.key()
     value = message.value()
     epoch = message.leader_epoch()
-    return Message(
+    fields = (
         message.offset() or 0,
         key if key is None or type(key) is bytes else _bytes(key),
         value if value is None or type(value) is bytes else _bytes(value),
@@ -41,6 +43,7 @@ def as_message(message: KafkaMessage) -> Message:
         -1 if epoch is None else epoch,
         origin,
     )
+    return _new(Message, fields)
 
 
 def _said(pairs: Any) -> tuple[str | None, str | None, str | None]:

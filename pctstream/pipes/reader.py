@@ -25,26 +25,19 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from pctstream.core.block import Source
+from pctstream.core.unit import Message
 from pctstream.errors import InputBroken
+from pctstream.pipes.bounds import LOST
 from pctstream.pipes.input import Collect, Decode, Input, Sink
 from pctstream.pipes.message import as_message
 from pctstream.pipes.room import Room
 
 POLL_MESSAGES, POLL_BYTES = range(64, 1025), 4 << 20
 """A look at all inputs costs as much as reading some messages: small ones are asked for by the thousand."""
+LARGE = 4096
+"""Messages of so many bytes are counted one by one, smaller ones all that came in one poll."""
 IDLE_S, STEP_S = 0.05, 0.005
 LOOK_S = 0.5
-LOST = frozenset(
-    {
-        KafkaError._AUTO_OFFSET_RESET,
-        KafkaError._LOG_TRUNCATION,
-        KafkaError.OFFSET_OUT_OF_RANGE,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-    }
-)
-"""What a consumer says when the log does not go on where it reads."""
 
 
 class Reader:
@@ -227,22 +220,38 @@ class Reader:
 
     def _take(self, messages: Sequence[KafkaMessage]) -> None:
         now, size = time.monotonic(), 0
+        place: Any = None
+        entry: Input | None = None
+        some: list[Message] = []
         for message in messages:
-            place: Any = message.topic(), message.partition()
-            entry = self._inputs.get(place)
+            here = message.topic(), message.partition()
+            if here != place:
+                size += self._collected(entry, some, now)
+                place, entry, some = here, self._inputs.get(here), []  # type: ignore[call-overload]
             if entry is None:
                 continue
             error = message.error()
+            if error is None:
+                some.append(as_message(message))
+                if len(message) < LARGE:
+                    continue
+            size += self._collected(entry, some, now)
+            some = []
             if error is not None:
                 self._on_error(entry, error, int(message.offset() or 0))
-                continue
-            size += len(message)
-            entry.take(as_message(message), now)
-            if entry.bytes >= self._collect.bytes:
-                self._deliver(entry)
+        size += self._collected(entry, some, now)
         if messages:
             wanted = POLL_BYTES * len(messages) // max(1, size)
             self._ask_for = max(POLL_MESSAGES.start, min(wanted, POLL_MESSAGES.stop - 1))
+
+    def _collected(self, entry: Input | None, some: list[Message], now: float) -> int:
+        """Messages of one input that came together; their bytes."""
+        if entry is None or not some:
+            return 0
+        size = entry.take(some, now)
+        if entry.bytes >= self._collect.bytes:
+            self._deliver(entry)
+        return size
 
     def _on_error(self, entry: Input, error: KafkaError, offset: int) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
