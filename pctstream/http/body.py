@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from fastapi import Request
+from fastapi import Request, Response
 
 from pctstream.core.block import ARROW
+from pctstream.core.formats import JSON
 from pctstream.errors import NotAcceptable, QueryRefused, TooLarge
 
 BODY_BYTES = 1 << 20
 ARROW_BYTES = 8 << 20
+
+
+def answered(said: Mapping[str, Any]) -> Response:
+    """An answer as JSON, written fast."""
+    return Response(orjson.dumps(said), media_type=JSON)
 
 
 async def body(request: Request) -> bytes:
