@@ -1,8 +1,8 @@
 """The Bloom filters of the other workers' shards, as copies that are never older than they may be.
 
 A worker that is asked for an id pulls from each other worker what came to its filters since it last did,
-unless that was a moment ago (`FRESH_S`), and while ids are asked for every `EVERY_S` in any case, so that
-little is left to pull. Pulled, not pushed: who is asked for no ids costs nobody anything, and a copy's age
+unless that was a moment ago, and while ids are asked for every `EVERY_S` in any case, so that little is
+left to pull. Pulled, not pushed: who is asked for no ids costs nobody anything, and a copy's age
 is known to whoever relies on it. A copy denies an id only if
 
 - it is younger than `BELIEVED_S`: a node that let go of its rows goes on saying "maybe" for longer than
@@ -16,6 +16,7 @@ Otherwise the answer is "maybe", and the shard is asked.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -30,7 +31,6 @@ from pctstream.core.names import Path, node_name
 from pctstream.core.published import Part, pack, unpack
 from pctstream.errors import QueryRefused, Unreadable
 
-FRESH_S = 0.1
 EVERY_S = 0.5
 IDLE_S = 30.0
 """Nobody asked for an id for so long: nothing is pulled."""
@@ -74,15 +74,24 @@ class Filters:
         self._following: asyncio.Task[None] | None = None
         self._used = 0.0
 
-    async def fresh(self, seconds: float) -> None:
-        """Every copy as of now, as far as the others answer in time."""
-        self._used = now = time.monotonic()
+    async def fresh(self, since: float, seconds: float) -> bool:
+        """Every copy of a moment ``since`` then (monotonic), as far as the others answer within so many
+        seconds; whether some were older."""
+        self._used = time.monotonic()
         urls = self._others()
-        stale = [url for url in urls if now - self._asked.get(url, -1e9) > FRESH_S]
+        stale = {url for url in urls if self._asked.get(url, -math.inf) < since}
         if stale:
-            await asyncio.wait([self._pulling(url) for url in stale], timeout=min(seconds, PULL_S))
+            pulls = [asyncio.create_task(self._as_of(url, since)) for url in stale]
+            await asyncio.wait(pulls, timeout=min(seconds, PULL_S))
         if urls and (self._following is None or self._following.done()):
             self._following = asyncio.create_task(self._follow())
+        return bool(stale)
+
+    async def _as_of(self, url: str, since: float) -> None:
+        """A pull that was begun before may answer as of before: then one more."""
+        await self._pulling(url)
+        if self._asked.get(url, -math.inf) < since:
+            await self._pulling(url)
 
     def denies(self, shard: int, path: Path, hash_: int) -> bool | None:
         """True: this node there surely has no row of that name; None: it is not known."""
@@ -93,7 +102,7 @@ class Filters:
             return None if might is None else not might
         url = self._shards.urls().get(shard, "")
         copy = self._copies.get(url, {}).get((shard, node_name(path)))
-        old = time.monotonic() - self._asked.get(url, -1e9) > BELIEVED_S
+        old = time.monotonic() - self._asked.get(url, -math.inf) > BELIEVED_S
         if copy is None or old or copy.offset < least:
             return None
         return not copy.bloom.has(hash_)
@@ -129,7 +138,9 @@ class Filters:
         copies = self._copies.setdefault(url, {})
         known = [[shard, node, c.made, c.seq] for (shard, node), c in copies.items()]
         asked = time.monotonic()
-        raw = await self._post(f"{url}/v1/shards/filters", {"known": known}, PULL_S)
+        raw = await self._post(
+            f"{url}/v1/shards/filters", {"seconds": PULL_S, "known": known}, PULL_S
+        )
         if raw is None:
             return
         try:

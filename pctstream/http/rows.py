@@ -2,7 +2,7 @@
 
 Level by level from the top, as every question: what has left a level is in the next by then. A row that a
 filter above suspected, and that is not there, may have gone down since the copies below were made: then
-those below are not believed.
+those below are not believed. And that nobody has a row is not said by copies older than the question.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from pctstream.http.body import answered
 from pctstream.http.filters import Filters
 
 Asked = Callable[[Request], Awaitable[dict[str, Any]]]
-FRESH_SHARE = 0.25
+FRESH_S = 0.1
+"""A copy of a filter may be so old where it says who may have a row."""
+FRESH_SHARE = 0.2
 """Of the time of a question, for what came to the filters."""
 
 
@@ -38,24 +40,26 @@ class Found(NamedTuple):
     """Shards that a filter said "maybe" of, for nothing."""
 
 
-async def find(asking: Asking, hosts: Hosts, filters: Filters, name: str, deadline: float) -> Found:
-    """All rows of that id."""
+async def find(
+    asking: Asking, hosts: Hosts, filters: Filters, name: str, deadline: float, already: set[int]
+) -> Found:
+    """All rows of that id, but on the shards that were asked ``already``."""
     hash_ = int(hashes64(pa.array([name], pa.string()))[0])
     found: list[Row] = []
     asked: set[int] = set()
     suspected: set[int] = set()
     missing: set[int] = set()
-    if hosts.routing.dimension:
-        await filters.fresh(FRESH_SHARE * (deadline - time.monotonic()))
     for depth in (*range(hosts.routing.cut), -1) if hosts.routing.dimension else ():
         must = nodes_of(hosts, depth)
-        below, some = bool(asked), set()
+        below: bool = bool(asked)
+        some: set[int] = set()
         for shard, nodes in must.items():
             verdicts = [filters.denies(shard, node_path(node), hash_) for node in nodes]
             if not all(verdicts) or (below and nodes):
                 some.add(shard)
                 if False in verdicts and None not in verdicts:
                     suspected.add(shard)
+        some -= already
         told_by = await _ask(asking, hosts, name, depth, some, deadline)
         looked = {one["shard"]: set(one["searched"]) for one in told_by}
         asked |= some
@@ -96,7 +100,13 @@ async def row(
     asking: Asking, hosts: Hosts, filters: Filters, name: str, deadline: float
 ) -> dict[str, Any]:
     """The answer to `GET /v1/rows/ID`; NotFound, or NotReady if somebody did not answer."""
-    rows, asked, missing, fooled = await find(asking, hosts, filters, name, deadline)
+    begun, share = time.monotonic(), FRESH_SHARE * (deadline - time.monotonic())
+    await filters.fresh(begun - FRESH_S, share)
+    rows, asked, missing, fooled = await find(asking, hosts, filters, name, deadline, set())
+    if not rows and await filters.fresh(begun, share):
+        more = await find(asking, hosts, filters, name, deadline, asked)
+        rows, asked = more.rows, asked | more.asked
+        missing, fooled = missing | more.missing, fooled + more.fooled
     skipped = hosts.count - len(asked)
     hosts.looked_up(len(asked), skipped, fooled)
     best = newest(rows)
