@@ -36,6 +36,9 @@ class Ids:
         self.one = one
         self._http = httpx.Client(timeout=20.0, limits=httpx.Limits(keepalive_expiry=1.0))
 
+    def close(self) -> None:
+        self._http.close()
+
     def ask(self, name: str, number: int) -> httpx.Response | None:
         """None where the worker is not there."""
         try:
@@ -124,15 +127,16 @@ def ids(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ids]:
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("bloom")
     one = System(broker.bootstrap, f"t{os.getpid()}-bloom", folder, settings)
+    ids = Ids(one)
     try:
         one.start(0, 1)
         one.feed(mixture(ROWS))
         wait_for("portions", lambda: one.get("/v1/portions")["portions"])
         one.settle()
-        ids = Ids(one)
         wait_for("N0 to forget what it handed down", lambda: ids.keys() < 1.02 * ROWS)
         yield ids
     finally:
+        ids.close()
         one.stop()
 
 
