@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +19,7 @@ from standing import Standing
 from test_search_views import CENTRES, brute, rows_of
 
 from pctstream import errors
-from pctstream.client import AsyncClient, Client
+from pctstream.client import AsyncClient, Client, Hits
 from pctstream.client.attempts import KINDS, Refusal
 from pctstream.client.checks import check_ids, checked
 from pctstream.core.encodings import to_npz
@@ -88,9 +90,8 @@ def test_errors_have_their_kinds(app: Any) -> None:
             tree.search(ROWS[0], filter={"weight": 1})
         with pytest.raises(ValueError, match="axes"):
             tree.search(ROWS)
-        with pytest.raises(Refusal) as refused:  # no such view in this app
+        with pytest.raises(errors.NotFound):  # no such view in this app
             tree.tree()
-        assert refused.value.status == 404
     assert {errors.NotReady, errors.Busy, errors.Late, errors.TooLarge} <= set(KINDS.values())
 
 
@@ -226,3 +227,13 @@ def test_an_id_that_the_tree_would_refuse_is_refused_at_once() -> None:
     check_ids(pa.array([None, "a"], pa.string()))
     check_ids(pa.array([1, 2]))
     check_ids(pa.array([], pa.string()))
+
+
+def test_the_front_page_names_what_there_is() -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    shown = text.split("```python\n")[1].split("```")[0]
+    compile(shown, "README.md", "exec")
+    names = set(re.findall(r"tree\.(\w+)\(", shown)) | set(re.findall(r"near\.(\w+)", shown))
+    assert names == {"search", "row", "cover", "ids", "distances", "exact"}
+    assert all(hasattr(Client, n) or n in Hits.__slots__ for n in names)
+    assert {n for n in vars(Client) if n[0] != "_"} == {n for n in vars(AsyncClient) if n[0] != "_"}
