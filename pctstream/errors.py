@@ -68,6 +68,12 @@ class QueryRefused(UsageError):
     status = 422
 
 
+class Unreadable(PctError):
+    """Something that was saved, or came from another worker, is not what was written."""
+
+    code = "unreadable"
+
+
 class NotAcceptable(UsageError):
     """None of the media types that the caller accepts is one that the view has."""
 

@@ -21,6 +21,7 @@ LABELLED_NODES_MAX = 1000
 
 STAGES = ("bridged", "read", "stored", "routed", "applied")
 REPEATS = ("watermark", "mark")
+LOOKUPS = ("asked", "skipped", "false_positive")
 QUESTIONS = ("exact", "approximate", "range", "row")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -82,6 +83,9 @@ class Metrics:
         self.scanned = counter(
             "pct_query_rows_scanned_total", "Rows looked at for them.", "kind", QUESTIONS
         )
+        self.lookups = counter(
+            "pct_bloom_lookups_total", "Shards that an id was looked up in.", "result", LOOKUPS
+        )
         for kind in QUESTIONS:
             self.query_seconds.labels(kind)
 
@@ -89,6 +93,12 @@ class Metrics:
         """One question that was answered here, and the rows all shards looked at for it."""
         self.query_seconds.labels(kind).observe(seconds)
         self.scanned.labels(kind).inc(scanned)
+
+    def looked_up(self, asked: int, skipped: int, fooled: int) -> None:
+        """One id: shards asked, those its filter left out, those of the asked that a filter named for
+        nothing."""
+        for result, shards in zip(LOOKUPS, (asked, skipped, fooled), strict=True):
+            self.lookups.labels(result).inc(shards)
 
     def dropped(self, rows: int, reason: str) -> None:
         if rows:

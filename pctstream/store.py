@@ -8,6 +8,7 @@ Layout, keys in order:
     l/<node>/<offset>    the leaf of each of its rows: numbers of nodes, int32
     t/<node>/<number>    a node of the portion's subtree: state and counts, as JSON
     c/<node>/<number>    its cover
+    b/<node>/            the Bloom filter of its ids as it was some time ago (`agents.blooms`)
 
 A segment is written once, under the last offset of the unit it came in, in the same WriteBatch as the
 position that counts it: after a kill -9 either both are there or neither (R2). Segments are large
@@ -163,6 +164,14 @@ class Store:
         }
         return [r._replace(cover=covers.get(r.number)) for r in self.tree_nodes(path)]
 
+    def bloom(self, path: Path) -> bytes | None:
+        """The filter of a node's ids, as it was saved."""
+        return self._kv.get(_bloom_key(node_name(path)))
+
+    def keep_bloom(self, path: Path, raw: bytes) -> None:
+        """Save it."""
+        self._kv.write([(_bloom_key(node_name(path)), raw)])
+
     def frozen(self) -> Store:
         """The store as it is at this moment, to be read in peace."""
         return Store(self._kv.frozen())
@@ -223,6 +232,10 @@ def _tree_key(kind: bytes, node: str, number: int) -> bytes:
     return _tree_prefix(kind, node) + _NUMBER.pack(number)
 
 
+def _bloom_key(node: str) -> bytes:
+    return f"b/{node}/".encode()
+
+
 def _leaf_key(node: str, offset: int) -> bytes:
     return _leaves_prefix(node) + _OFFSET.pack(offset)
 
@@ -235,7 +248,7 @@ def portion_prefixes(path: Path) -> list[bytes]:
     """Of the keys of what a portion holds."""
     node = node_name(path)
     return [_rows_prefix(node), _leaves_prefix(node), _tree_prefix(b"t", node),
-            _tree_prefix(b"c", node)]  # fmt: skip
+            _tree_prefix(b"c", node), _bloom_key(node)]  # fmt: skip
 
 
 def whole_keys(path: Path, source: Source) -> tuple[bytes, bytes]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from fastapi import FastAPI
 from sim.memory import MemoryKV
 
+from pctstream.agents.blooms import Blooms
 from pctstream.agents.search import Search
 from pctstream.agents.shard import Shard
 from pctstream.core import kernels, records
@@ -49,6 +50,7 @@ class Standing:
         self.away: set[int] = set()
         """Shards that nobody hosts."""
         self.offset = 0
+        self.lookups = np.zeros(3, np.int64)
         self.sync()
 
     def _fold(self, record: dict[str, Any]) -> None:
@@ -73,7 +75,7 @@ class Standing:
         node = shard.nodes[path]
         for effect in effects:
             if isinstance(effect, Apply):
-                shard.store.apply(effect)
+                shard.apply(effect)
             elif isinstance(effect, RouteHeld):
                 assert isinstance(node, HandsDown)
                 for last, rows in shard.store.segments(path):
@@ -139,6 +141,15 @@ class Standing:
         radii = {(0, i): n.subtree.counts.radius[0] for s in self.shards.values()
                  for (_, *rest), n in s.nodes.items() for i in rest}  # fmt: skip
         return Balls.of(dict(self.log.covers), radii, dict(self.log.owners), 1)
+
+    def blooms(self, shard: int) -> Blooms | None:
+        return self.shards[shard].blooms if shard in self.shards else None
+
+    def reported(self, shard: int, path: Path) -> int:
+        return -1
+
+    def looked_up(self, asked: int, skipped: int, fooled: int) -> None:
+        self.lookups += np.array([asked, skipped, fooled])
 
     def headers(self) -> dict[str, str]:
         return {}

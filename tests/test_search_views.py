@@ -127,8 +127,14 @@ def test_a_row_by_its_id(grown: Any) -> None:
         assert found["vector"] == rows[i].tolist()
         assert found["origin"] == f"t.P0/0/{i}/0"
         assert found["payload"] == ({"n": i % 10, "even": i % 2 == 0} if i % 3 else None)
-        assert found["bloom"] == {"asked": 4, "skipped": 0}
-    assert client.ask("GET", "/v1/rows/nobody").status_code == 404
+        assert found["bloom"] == {"asked": 1, "skipped": 3}
+    tree = grown[0]
+    tree.lookups[:] = 0
+    for i in range(500):
+        assert client.ask("GET", f"/v1/rows/nobody{i}").status_code == 404
+    asked, skipped, fooled = tree.lookups.tolist()
+    assert (asked + skipped, asked) == (2000, fooled)
+    assert asked <= 1.5 * 0.01 * 2000
 
 
 def test_a_shard_that_does_not_answer_makes_it_partial(grown: Any) -> None:

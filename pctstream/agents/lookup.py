@@ -1,7 +1,6 @@
 """A row by its id: every segment of a shard is looked at, by the hash of the id.
 
-Which shard has an id is not known yet, so all are asked. A directory of ids and a Bloom filter per shard
-will say where it may be: they belong before `rows_named`, in whoever asks the shards.
+Which shards are asked is decided by whoever asks (`http.rows`): those whose Bloom filter says "maybe".
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ class Performer:
             ("before-routed", "after-routed") if routing else ("before-apply", "after-apply")
         )
         self._crash.passing(before)
-        shard.store.apply(effect, self._identity((shard.number, effect.source)))
+        shard.apply(effect, self._identity((shard.number, effect.source)))
         self._crash.passing(after)
         if effect.rows is not None:
             stage = "stored" if trunk else "applied"

@@ -175,6 +175,7 @@ class Reporter:
             "rate": self._rate(f"shard:{shard.number}", rows, now),
             "portions": [node_name(p.path) for p in portions],
             "shadows": sorted(map(node_name, shard.shadows)),
+            "bloom": shard.blooms.told(),
             "inputs": [*inputs, *self._worker.bridge.inputs(shard.number)],
             "root": {"rows": root.rows, "state": root.mode, "held": root.held, **root.counts},
             "metrics": {

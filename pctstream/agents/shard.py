@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pctstream.agents.blooms import Blooms
 from pctstream.core import life, moves
 from pctstream.core.block import Source
-from pctstream.core.effects import Effect
+from pctstream.core.effects import Apply, Effect
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path, level, node_name, node_path, pipe_topic
 from pctstream.core.portion import Portion
-from pctstream.core.position import Position
+from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.trunk import Trunk
@@ -76,7 +77,18 @@ class Shard:
     """Portions that are here beside their owner, or still: nobody asks this shard for them."""
     from_pipe: set[Path] = field(default_factory=set)
     """Shadows that no owner gave a copy of: they read their pipe from its beginning (R0)."""
+    fpr: float = 0.01
+    """Of absent ids, the share for which this shard says maybe."""
+    blooms: Blooms = field(init=False)
     _waited: int = -1
+
+    def __post_init__(self) -> None:
+        self.blooms = Blooms(self.store, self.fpr)
+
+    def apply(self, effect: Apply, log: LogIdentity = UNKNOWN) -> None:
+        """Into the store, in one WriteBatch; its filters know of it before."""
+        with self.blooms.applying(effect):
+            self.store.apply(effect, log)
 
     @contextmanager
     def between_turns(self) -> Iterator[bool]:
@@ -146,6 +158,7 @@ class Shard:
         with self.lock:
             self.nodes.pop(path, None)
             self.lost.discard(path)
+            self.blooms.drop(path)
             self.store.forget(path, self.source(path))
 
     def restore(self, path: Path, log: Routing) -> Node:
@@ -167,6 +180,7 @@ class Shard:
                 position=position, saved=saved, nodes=self.store.subtree(path),
             )  # fmt: skip
         self.lost.discard(path)
+        self.blooms.open(path, -1 if position is None else position.taken)
         return self.nodes[path]
 
     def source(self, path: Path) -> Source:

@@ -29,6 +29,7 @@ from pctstream.agents.followed import Followed
 from pctstream.agents.gauges import Gauges
 from pctstream.agents.hosting import Hosting
 from pctstream.agents.inputs import Inputs
+from pctstream.agents.keeper import Keeper
 from pctstream.agents.monitor import Watch
 from pctstream.agents.move import Carrier
 from pctstream.agents.node import NodeAgents
@@ -101,11 +102,14 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="wiring", daemon=True)
         self._thread.start()
         self.monitor.start()
+        self.keeper = Keeper(self.shards, self.tell)
+        self.keeper.start()
 
     def stop(self) -> None:
         """Let go of everything, in the order it depends on each other."""
         self._closing.set()
         self.monitor.stop()
+        self.keeper.close()
         self._thread.join(15.0)
         self.inputs.reader.close()
         self.bridge.close()
@@ -115,6 +119,7 @@ class Worker:
         self.agents.unbind()
         self._pool.shutdown(wait=True)
         for shard in self.shards.values():
+            shard.blooms.save(every=True)
             shard.store.close()
 
     def fatal(self, reason: str, code: int = 1) -> None:
@@ -205,6 +210,7 @@ class Worker:
             self.bridge.drop(number)
             with shard.lock:  # a turn under way ends first
                 shard.nodes.clear()
+                shard.blooms.save(every=True)
                 shard.store.close()
         self._open()
 
@@ -215,7 +221,8 @@ class Worker:
             store = self.hosting.open(number)
             if store is not None:
                 tree = self.cfg.tree
-                self.shards[number] = Shard(number, tree.name, store, tree.sink_rows)
+                fpr = self.cfg.bloom.fpr
+                self.shards[number] = Shard(number, tree.name, store, tree.sink_rows, fpr=fpr)
         if missing:
             self._sync()
 

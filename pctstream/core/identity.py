@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pctstream.core.block import Block, Ints, Longs, Origin, Source
-from pctstream.core.keys import hashes
+from pctstream.core.keys import Hashes, hashes, hashes64
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,25 @@ class Identity:
         here = (self.offset == origin.offset) & (self.index == origin.index)
         rows = np.flatnonzero(here & (self.source == self.sources.index(wanted)))
         return rows[[self.ids is None or not self.ids[int(row)].is_valid for row in rows]]
+
+
+def names64(rows: Block) -> Hashes:
+    """XXH64 of what each row is called: its id, its origin where it has none; uint64 [n].
+
+    >>> rows = Block((Source("t", 3),), *(np.full(2, 5, k) * (k != "i4") for k in ("i4", "i8", "i4")),
+    ...              np.zeros((2, 1), np.float32), pa.array(["a", None]))
+    >>> (names64(rows) == hashes64(pa.array(["a", "t/3/5/0"]))).all()
+    np.True_
+    """
+    ids = rows.ids
+    if ids is not None and not ids.null_count:
+        return hashes64(ids)
+    sources = pa.array(
+        [f"{source.topic}/{source.partition}" for source in rows.sources], pa.string()
+    )
+    numbers = (pc.cast(pa.array(column), pa.string()) for column in (rows.offset, rows.index))
+    origins = pc.binary_join_element_wise(sources.take(pa.array(rows.source)), *numbers, "/")
+    return hashes64(origins if ids is None else pc.coalesce(ids, origins))
 
 
 def origin_of(text: str) -> Origin | None:

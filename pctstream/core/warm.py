@@ -7,12 +7,15 @@ a turn that does not come back, and the monitor ends workers for that.
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from pctstream.core.block import Block, Source
+from pctstream.core.bloom import Bloom
 from pctstream.core.cover import refine
 from pctstream.core.effects import Apply
 from pctstream.core.find import FindCover
 from pctstream.core.ingest import validate
+from pctstream.core.keys import hashes64
 from pctstream.core.names import ROOT
 from pctstream.core.node import Gates, Shape
 from pctstream.core.portion import Portion
@@ -51,4 +54,6 @@ def warm() -> int:
             portion.end_pass()
     portion.feed(Unit(pipe, ROWS - 1, 2 * ROWS - 1, rows))
     proof([rows])
+    Bloom(0.01).has(int(hashes64(pa.array(["a"]))[0]))
+    Bloom(0.01).add(hashes64(pa.array(["a"])))
     return portion.rows

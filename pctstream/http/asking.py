@@ -27,10 +27,11 @@ import httpx
 import numpy as np
 import orjson
 
+from pctstream.agents.blooms import Blooms
 from pctstream.agents.search import Search
 from pctstream.core.answers import Answer, Hit, Question, Tally, complete, farthest, nearest
 from pctstream.core.balls import Balls, home
-from pctstream.core.names import ROOT, level, node_name
+from pctstream.core.names import ROOT, Path, level, node_name
 from pctstream.core.routing import Routing
 from pctstream.core.wire import answer_from_json, question_to_json
 from pctstream.errors import PctError
@@ -55,6 +56,9 @@ class Hosts(Protocol):
     def here(self) -> set[int]: ...
     def balls(self) -> Balls: ...
     def headers(self) -> dict[str, str]: ...
+    def blooms(self, shard: int) -> Blooms | None: ...
+    def reported(self, shard: int, path: Path) -> int: ...
+    def looked_up(self, asked: int, skipped: int, fooled: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -214,15 +218,23 @@ class Asking:
         return [answer_from_json(one) for one in said["answers"]] if said else []
 
     async def post(self, url: str, body: Any, seconds: float) -> Any:
-        """What another worker answers; None if it does not, or refuses."""
+        """What another worker answers, of JSON; None if it does not, or refuses."""
+        raw = await self.bytes_of(url, body, seconds)
+        try:
+            return None if raw is None else orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            return None
+
+    async def bytes_of(self, url: str, body: Any, seconds: float) -> bytes | None:
+        """The same, as it came."""
         if self._client is None:
             # uvicorn closes a connection that was idle for 5 s: ours must not be used then
             limits = httpx.Limits(max_connections=64, keepalive_expiry=2.0)
             self._client = httpx.AsyncClient(limits=limits, headers=self._hosts.headers())
         try:
             answer = await self._client.post(url, content=orjson.dumps(body), timeout=seconds)
-            return orjson.loads(answer.content) if answer.status_code == 200 else None
-        except (httpx.HTTPError, httpx.InvalidURL, orjson.JSONDecodeError, RuntimeError):
+            return answer.content if answer.status_code == 200 else None
+        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError):
             return None
 
     async def close(self) -> None:

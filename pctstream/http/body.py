@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import orjson
-from fastapi import Request
+from fastapi import Request, Response
 
 from pctstream.core.block import ARROW
+from pctstream.core.formats import JSON
 from pctstream.errors import NotAcceptable, QueryRefused, TooLarge
 
+T = TypeVar("T")
+PAGE_MAX = 1000
+"""Entries of one answer (bounds its size)."""
+TEXT_MAX = 1000
 BODY_BYTES = 1 << 20
 ARROW_BYTES = 8 << 20
+
+
+def answered(said: Mapping[str, Any]) -> Response:
+    """An answer as JSON, written fast."""
+    return Response(orjson.dumps(said), media_type=JSON)
+
+
+def plain(digits: str) -> bool:
+    """Whether a text is a whole number that `int` reads, of no absurd length.
+
+    >>> plain("12"), plain("²"), plain("9" * 5000), plain("-1")
+    (True, False, False, False)
+    """
+    return digits.isascii() and digits.isdigit() and len(digits) < 19
+
+
+def page(items: Sequence[T], limit: int, cursor: str) -> tuple[list[T], str | None]:
+    """The items behind the cursor, `PAGE_MAX` at most, and the cursor of the next page."""
+    if cursor and not plain(cursor):
+        raise QueryRefused("cursor: give what `next` said, or nothing")
+    start = int(cursor or 0)
+    stop = start + max(1, min(limit, PAGE_MAX))
+    return list(items[start:stop]), str(stop) if stop < len(items) else None
+
+
+def short(said: Mapping[str, Any], field: str) -> str:
+    """A text that goes into a record, "" where none is given; QueryRefused where it is too long.
+
+    A record larger than a message may be would end the worker that writes it.
+    """
+    text = said.get(field, "")
+    if not isinstance(text, str) or len(text) > TEXT_MAX:
+        raise QueryRefused(f"{field}: a text of at most {TEXT_MAX:,} characters")
+    return text
 
 
 async def body(request: Request) -> bytes:
@@ -21,7 +60,7 @@ async def body(request: Request) -> bytes:
     limit = ARROW_BYTES if is_arrow else BODY_BYTES
     refusal = TooLarge(f"the body may have {limit:,} bytes: ask for less at a time")
     told = request.headers.get("content-length", "0")
-    if not told.isdigit() or int(told) > limit:
+    if not plain(told) or int(told) > limit:
         raise refusal
     pieces, size = [], 0
     async for piece in request.stream():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pctstream import token
+from pctstream.agents.blooms import Blooms
 from pctstream.agents.search import Search
 from pctstream.core.balls import Balls
 from pctstream.core.names import ROOT, Path, node_name, node_path
@@ -24,7 +25,7 @@ class WorkerHosts:
         limit = worker.cfg.limits.search_bytes
         self._search = Search(worker.shards, worker.routing, limit)
         self._search.generation = self.generation
-        self._search.reported = self._reported
+        self._search.reported = self.reported
         self._headers = token.headers(worker.cfg)
 
     @property
@@ -61,7 +62,17 @@ class WorkerHosts:
         covers = {**model.covers(), **log.covers}
         return Balls.of(covers, radii, dict(log.owners), log.cut)
 
-    def _reported(self, shard: int, path: Path) -> int:
+    def blooms(self, shard: int) -> Blooms | None:
+        """The filters of a shard of this worker."""
+        found = self._worker.shards.get(shard)
+        return None if found is None else found.blooms
+
+    def looked_up(self, asked: int, skipped: int, fooled: int) -> None:
+        """Shards asked for an id, those left out, and those that a filter named for nothing."""
+        self._worker.metrics.looked_up(asked, skipped, fooled)
+
+    def reported(self, shard: int, path: Path) -> int:
+        """How far a node's input was done when its owner last told."""
         model = self._worker.model
         if path != ROOT:
             portion = model.held(f"portion:{node_name(path)}")

@@ -19,7 +19,7 @@ from pctstream.core.names import node_name, node_path
 from pctstream.core.orders import Answer, check
 from pctstream.errors import NotReady, PctError, QueryRefused
 from pctstream.http import problem
-from pctstream.http.body import body, json_object
+from pctstream.http.body import body, json_object, page, short
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
@@ -108,9 +108,7 @@ def _moves(app: FastAPI, worker: Worker) -> None:
         for field, kind in (("portion", str), ("to", int)):
             if not isinstance(asked.get(field), kind) or isinstance(asked.get(field), bool):
                 raise QueryRefused(f"{field}: say which, as in {{'portion': 'N0,3', 'to': 1}}")
-        for field in ("reason", "until"):
-            if not isinstance(asked.setdefault(field, ""), str):
-                raise QueryRefused(f"{field}: a text")
+        asked |= {field: short(asked, field) for field in ("reason", "until")}
         node_path(asked["portion"])
         answer = await ordered(worker, {"do": "move", **asked})
         return view(worker, worker.routing.moves.of(answer.moves[0])) | {"as_of": _as_of(worker)}
@@ -118,10 +116,8 @@ def _moves(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/moves")
     async def moves(stage: str | None = None, limit: int = 1000, cursor: str = "") -> Any:
         found = [m for m in worker.routing.moves.all() if stage in (None, m.stage)]
-        begin = int(cursor) if cursor.isdigit() else 0
-        end = begin + max(1, min(limit, 1000))
-        shown = [view(worker, m) for m in found[begin:end]]
-        after = str(end) if end < len(found) else None
+        some, after = page(found, limit, cursor)
+        shown = [view(worker, m) for m in some]
         return {"moves": shown, "next": after, "as_of": _as_of(worker)}
 
     @app.get("/v1/moves/{name}")

@@ -14,7 +14,7 @@ from pctstream.core.ledger import Planned
 from pctstream.core.plan import plan
 from pctstream.core.situation import Features, cooling
 from pctstream.errors import NotReady, QueryRefused
-from pctstream.http.body import body, json_object
+from pctstream.http.body import body, json_object, short
 from pctstream.http.moves import ordered
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def add(app: FastAPI, worker: Worker) -> None:
     @app.post("/v1/plans")
     async def create(request: Request) -> Any:
         asked = json_object(await body(request) or b"{}", FIELDS)
-        dry_run, reason = asked.get("dry_run", True), asked.get("reason", "")
-        if not isinstance(dry_run, bool) or not isinstance(reason, str):
-            raise QueryRefused("dry_run: true or false; reason: a text")
+        dry_run, reason = asked.get("dry_run", True), short(asked, "reason")
+        if not isinstance(dry_run, bool):
+            raise QueryRefused("dry_run: true or false")
         found = await asyncio.to_thread(made, worker, features)
         order = {"do": "plan", "plan": found, "reason": reason, "apply": not dry_run}
         answer = await ordered(worker, order)

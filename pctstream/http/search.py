@@ -10,13 +10,12 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Depends, FastAPI, Request, Response
 
-from pctstream.agents.lookup import Row, newest, rows_named
 from pctstream.core.answers import Hit, told
-from pctstream.core.formats import JSON
 from pctstream.core.wire import answer_to_json, question_from_json
-from pctstream.errors import Busy, NotFound, NotReady, PctError, QueryRefused, TooLarge
-from pctstream.http.asking import Asking, Hosts, Outcome, nodes_of, tally
-from pctstream.http.body import body
+from pctstream.errors import Busy, QueryRefused, TooLarge
+from pctstream.http import filters, rows
+from pctstream.http.asking import Asking, Hosts, Outcome, tally
+from pctstream.http.body import answered, body
 from pctstream.http.explain import explained
 from pctstream.http.question import RANGE_BODY, SEARCH_BODY, Asked, range_asked, search_asked
 
@@ -61,6 +60,7 @@ def add(
 ) -> Asking:
     """The calls; what they keep open is to be closed."""
     asking = Asking(hosts)
+    known = filters.Filters(hosts, asking.bytes_of)
     door = Door(count, seconds)
 
     @app.post("/v1/search", openapi_extra=SEARCH_BODY)
@@ -73,7 +73,7 @@ def add(
             outcome = await _outcome(asking, hosts, asked, deadline)
             results = [[_result(hit, log.metric, asked) for hit in hits] for hits in outcome.hits]
             said = {"results": results if asked.many else results[0], **_verdict(outcome, asked)}
-            return _json(said | {"as_of": now}), tally(outcome).rows
+            return answered(said | {"as_of": now}), tally(outcome).rows
 
         return await door.through(kind, act)  # type: ignore[no-any-return]
 
@@ -89,7 +89,7 @@ def add(
             limit = asked.question.k - 1
             said = {"results": results[:limit], "truncated": len(results) > limit,
                     **_verdict(outcome, asked)}  # fmt: skip
-            return _json(said | {"as_of": now}), tally(outcome).rows
+            return answered(said | {"as_of": now}), tally(outcome).rows
 
         return await door.through("range", act)  # type: ignore[no-any-return]
 
@@ -98,15 +98,8 @@ def add(
         now = as_of()
 
         async def act(deadline: float) -> tuple[Response, int]:
-            found, asked, missing = await _rows(asking, hosts, name, deadline)
-            best = newest(found)
-            if best is None and missing:
-                raise NotReady(f"shards {sorted(missing)} do not answer, and no other has {name!r}")
-            if best is None:
-                raise NotFound(f"no row {name!r}")
-            del best["place"]
-            bloom = {"asked": asked, "skipped": 0}
-            return _json(best | {"bloom": bloom, "partial": bool(missing), "as_of": now}), 0
+            found = await rows.row(asking, hosts, known, name, deadline)
+            return answered(found | {"as_of": now}), 0
 
         return await door.through("row", act)  # type: ignore[no-any-return]
 
@@ -137,21 +130,10 @@ def _between_workers(app: FastAPI, hosts: Hosts, asking: Asking) -> None:
         except (LookupError, TypeError, ValueError):
             raise QueryRefused("not the question of a worker") from None
         found = await asyncio.gather(*(asking.local(s, q, said["until"]) for s, q in asks))
-        return _json({"answers": [answer_to_json(a) for answers in found for a in answers]})
+        return answered({"answers": [answer_to_json(a) for answers in found for a in answers]})
 
-    @app.post("/v1/shards/rows", include_in_schema=False)
-    async def rows(request: Request) -> Response:
-        said = await asked(request)
-        try:
-            name, depth, shards = (
-                str(said["id"]),
-                int(said["depth"]),
-                list(map(int, said["shards"])),
-            )
-        except (LookupError, TypeError, ValueError):
-            raise QueryRefused("not the question of a worker") from None
-        found = [await _here(asking, hosts, s, name, depth, said["until"]) for s in shards]
-        return _json({"found": [one for one in found if one is not None]})
+    rows.add(app, hosts, asking, asked)
+    filters.add(app, hosts, asked)
 
 
 async def _outcome(asking: Asking, hosts: Hosts, asked: Asked, deadline: float) -> Outcome:
@@ -186,44 +168,3 @@ def _verdict(outcome: Outcome, asked: Asked) -> dict[str, Any]:
     if asked.explain:
         found["explain"] = explained(outcome)
     return found
-
-
-async def _here(
-    asking: Asking, hosts: Hosts, shard: int, name: str, depth: int, deadline: float
-) -> dict[str, Any] | None:
-    try:
-        found = await asking.run(rows_named, hosts.search, shard, name, depth, deadline)
-    except PctError:
-        return None
-    return {"shard": shard, "rows": found[0], "searched": found[1]}
-
-
-async def _rows(
-    asking: Asking, hosts: Hosts, name: str, deadline: float
-) -> tuple[list[Row], int, set[int]]:
-    """Rows of that id, how many shards were asked, and which did not answer."""
-    every = set(range(hosts.count))
-    found: list[Row] = []
-    missing: set[int] = set()
-    for depth in (*range(hosts.routing.cut), -1) if hosts.routing.dimension else ():
-        here, urls = hosts.here(), hosts.urls()
-        local = [await _here(asking, hosts, s, name, depth, deadline) for s in sorted(every & here)]
-        remote: dict[str, list[int]] = {}
-        for shard in sorted(every - here):
-            if shard in urls:
-                remote.setdefault(urls[shard], []).append(shard)
-        for url, shards in remote.items():
-            left = max(0.01, deadline - time.monotonic())
-            asked = {"seconds": left, "id": name, "depth": depth, "shards": shards}
-            said = await asking.post(f"{url}/v1/shards/rows", asked, left)
-            local += said["found"] if said else []
-        told_by = [one for one in local if one is not None]
-        looked = {one["shard"]: set(one["searched"]) for one in told_by}
-        must = nodes_of(hosts, depth)
-        missing |= {s for s in every if not must[s] <= looked.get(s, {""})}
-        found += [row for one in told_by for row in one["rows"]]
-    return found, len(every), missing
-
-
-def _json(said: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(said), media_type=JSON)

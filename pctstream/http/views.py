@@ -12,6 +12,7 @@ from pctstream import tables, token
 from pctstream.core.names import node_path
 from pctstream.errors import NotFound, NotReady, Refused
 from pctstream.http import drift, moves, plans, problem, search, solver
+from pctstream.http.body import PAGE_MAX, page
 from pctstream.http.digest import digest
 from pctstream.http.hosts import WorkerHosts
 from pctstream.http.tree import TreeView
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
 
 GoOn = Callable[[Request], Awaitable[Response]]
-
-PAGE_MAX = 1000
-"""Entries of one answer (bounds its size)."""
 
 
 def create(worker: Worker) -> FastAPI:
@@ -43,7 +41,7 @@ def create(worker: Worker) -> FastAPI:
     _tables(app, worker)
     _tree(app, worker)
     _shards(app, worker)
-    drift.add(app, worker.model, worker.cfg.drift.window_s, _page, lambda: _as_of(worker))
+    drift.add(app, worker.model, worker.cfg.drift.window_s, page, lambda: _as_of(worker))
     moves.add(app, worker)
     plans.add(app, worker)
     max_level = worker.cfg.tree.max_level
@@ -67,13 +65,6 @@ def _view(worker: Worker) -> TreeView:
 def _stalled(worker: Worker) -> list[dict[str, Any]]:
     """The nodes of the whole tree that stand still, as this worker sees it."""
     return [s._asdict() for s in worker.monitor.stalled()]
-
-
-def _page(items: list[Any], limit: int, cursor: str) -> tuple[list[Any], str | None]:
-    """The items behind the cursor and the cursor of the next page."""
-    start = int(cursor) if cursor.isdigit() else 0
-    stop = start + max(1, min(limit, PAGE_MAX))
-    return items[start:stop], str(stop) if stop < len(items) else None
 
 
 def _health(app: FastAPI, worker: Worker) -> None:
@@ -104,9 +95,9 @@ def _tables(app: FastAPI, worker: Worker) -> None:
     async def table(name: str, limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
         if name not in tables.NAMES:
             raise NotFound(f"no table {name!r}: there are {', '.join(tables.NAMES)}")
-        rows, cursor_next = _page(list(worker.model.table(name).items()), limit, cursor)
-        page = {key: tables.shown(value) for key, value in rows}
-        return {"table": name, "rows": page, "next": cursor_next, "as_of": _as_of(worker)}
+        rows, cursor_next = page(list(worker.model.table(name).items()), limit, cursor)
+        some = {key: tables.shown(value) for key, value in rows}
+        return {"table": name, "rows": some, "next": cursor_next, "as_of": _as_of(worker)}
 
     @app.get("/v1/tables/{name}/{key}")
     async def entry(name: str, key: str) -> dict[str, Any]:
@@ -130,8 +121,8 @@ def _tree(app: FastAPI, worker: Worker) -> None:
         picked = [
             p for p in view.paths if level in (None, len(p) - 1) and state in (None, view.state(p))
         ]
-        page, cursor_next = _page(picked, limit, cursor)
-        answer = {"nodes": [view.node(p) for p in page], "next": cursor_next}
+        some, cursor_next = page(picked, limit, cursor)
+        answer = {"nodes": [view.node(p) for p in some], "next": cursor_next}
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/v1/nodes/{name}")
@@ -145,8 +136,8 @@ def _tree(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/portions")
     async def portions(limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
         view = _view(worker)
-        page, cursor_next = _page(worker.routing.portions, limit, cursor)
-        answer = {"portions": [view.portion(p) for p in page], "next": cursor_next}
+        some, cursor_next = page(worker.routing.portions, limit, cursor)
+        answer = {"portions": [view.portion(p) for p in some], "next": cursor_next}
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/v1/portions/{name}")

@@ -240,7 +240,7 @@ def test_what_can_be_no_row_is_refused_and_the_others_go(
 def test_a_tree_that_is_not_there(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotFound, match="no topic nowhere"):
         Producer(cfg.kafka.broker, "nowhere")
-    monkeypatch.setattr("pctstream.client.LIST_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("pctstream.client.producer.LIST_TIMEOUT_S", 1.0)
     with pytest.raises(BrokerUnreachable) as error:
         Producer("127.0.0.1:1", cfg.tree.name)
     assert error.value.exit_code == 3

@@ -11,12 +11,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from broker.hostile import judge, questions
 from broker.system import System, mixture, wait_for
 from broker.test_solver import typed
+from hypothesis import HealthCheck, given, settings
 
-from pctstream.client import Producer
+from pctstream.client import Client, Producer
 
 ROWS, MORE, QUESTIONS, K = 2500, 2000, 200, 10
+HOSTILE = int(os.environ.get("PCT_HOSTILE", "250"))
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,9 @@ class Asked:
             return bool(found["exact"])
 
         wait_for("a whole answer", exact, 30)
+
+    def ask(self, **asked: Any) -> httpx.Response:
+        return self._http.request(**asked)
 
     def row(self, number: int, name: str) -> httpx.Response:
         return self._http.get(f"http://127.0.0.1:{self.one.ports[number]}/v1/rows/{name}")
@@ -137,6 +143,79 @@ def test_a_row_a_range_and_a_shell(grown: Asked) -> None:
     assert shown.returncode == 0 and "N0," in shown.stdout
     text = httpx.get(f"{grown.one.urls[0]}/metrics", timeout=5.0).text
     assert 'pct_query_seconds_count{kind="exact"}' in text
+
+
+def test_hostile_questions_are_refused_and_nothing_falls(grown: Asked) -> None:
+    one = grown.one
+    document = one.get("/openapi.json")
+    assert len(document["paths"]) > 25
+    seen: set[int] = set()
+
+    @settings(max_examples=HOSTILE, deadline=None, suppress_health_check=[*HealthCheck],
+              database=None)  # fmt: skip
+    @given(questions(document, 16))
+    def fuzz(asked: dict[str, Any]) -> None:
+        number = len(seen) % 2
+        asked = asked | {"url": f"http://127.0.0.1:{one.ports[number]}{asked['url']}"}
+        answer = grown.ask(**asked)
+        judge(answer)
+        seen.add(answer.status_code)
+
+    fuzz()
+    assert {200, 404, 405, 422} <= seen
+    assert [worker.poll() for worker in one.workers.values()] == [None, None]
+    rows = mixture(ROWS)
+    wait_for("a whole answer", lambda: told(grown.search(0, rows[5])) == brute(rows, rows[5]))
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"k": 0}, "k"), ({"k": -1}, "k"), ({"k": 1e9}, "k"), ({"vector": [1.0]}, "vector"),
+        ({"vector": ["x"] * 16}, "vector"), ({"vectors": []}, "vectors"), ({"recall": 2}, "recall"),
+        ({"exact": 1}, "exact"), ({"include": ["id"]}, "include"), ({"explain": 0}, "explain"),
+        ({"filter": {"a": {"like": 1}}}, "filter.a.like"), ({"colour": 1}, "colour"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_named(grown: Asked, body: dict[str, Any], named: str) -> None:
+    wrong = {"vector": [0.0] * 16, **body}
+    if "vectors" in body:
+        del wrong["vector"]
+    answer = grown.post(0, "search", **wrong)
+    judge(answer)
+    assert answer.status_code == 422 and named in answer.json()["detail"]
+
+
+def test_a_program_asks_everything(grown: Asked) -> None:
+    one, rows = grown.one, mixture(ROWS)
+    extra = mixture(3, seed=11) + np.float32(900.0)
+    with Client(one.urls, timeout_s=30) as tree, Producer(one.broker, one.tree) as producer:
+        for i, row in enumerate(extra):
+            producer.add(row, id=f"mine-{i}")
+        producer.flush(wait="applied", tree=tree)
+        one.fed += len(extra)
+        assert tree.row("mine-2").vector.tolist() == extra[2].tolist()
+        found = tree.search(extra[0], k=1, include=["vector"])
+        assert found.ids == ["mine-0"] and found.vectors is not None
+        assert tree.range(rows[7], 0.0).ids == ["7"]
+        whole = tree.tree()
+        assert whole.dimension == 16 and whole.levels[0].level == 0
+        cover = tree.cover(1)
+        assert abs(cover.w.sum() - 1.0) < 1e-9 and cover.x.shape == (len(cover.nodes), 16)
+        near = tree.neighbors(1, cover.nodes[0], 0.0)
+        assert cover.nodes[0] in near.nodes and near.distances.max() == 0.0
+        portions, shards = tree.portions(), tree.shards()
+        assert {p.owner for p in portions} <= {s.shard for s in shards} == {0, 1, 2, 3}
+        assert sum(s.bloom["keys"] for s in shards) > 0.9 * ROWS
+        scored = wait_for("scores", tree.drifts)
+        assert tree.drift(scored[0].portion).portion == scored[0].portion
+        plan = tree.make_plan(reason="a test")
+        assert tree.plan(plan.id).reason == "a test" and plan.id in {p.id for p in tree.plans()}
+        idle = next(p for p in portions)
+        move = tree.start_move(idle.portion, (idle.owner + 1) % 4, "a test")
+        done = wait_for("the move", lambda: (m := tree.move(move.id)).stage in ("DONE", "ABORTED") and m)  # fmt: skip # noqa: E501
+        assert (done.stage, done.source, done.target) == ("DONE", idle.owner, (idle.owner + 1) % 4)
+        assert move.id in {m.id for m in tree.moves()}
 
 
 def test_without_a_worker_the_answer_is_partial_and_says_so(grown: Asked) -> None:

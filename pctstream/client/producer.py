@@ -1,4 +1,4 @@
-"""For programs that put rows into a tree: `Producer`.
+"""`Producer`: puts rows into a tree.
 
 Rows are collected into blocks, grouped by the ingest partition of their id (core.piles), because
 one row per message costs four times as much on the way in. A block goes out when it is full, when
@@ -14,17 +14,19 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
 
-import numpy as np
-import orjson
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as KafkaProducer
+from confluent_kafka.admin import AdminClient
 
+from pctstream.client.applied import wait_applied
+from pctstream.client.asking import Client
+from pctstream.client.checks import check_ids, checked
 from pctstream.core import given
 from pctstream.core.block import ARROW
 from pctstream.core.formats import FLOAT32, JSON
 from pctstream.core.given import Row
-from pctstream.core.piles import ROW_BYTES, Piles, Sealed, check_sizes
+from pctstream.core.piles import Piles, Sealed, check_sizes
 from pctstream.errors import (
     BrokerUnreachable,
     DeliveryFailed,
@@ -95,6 +97,9 @@ class Producer:
             "client.id": f"pctstream-{tree}-producer",
             "log_level": 0,
         }
+        self._client = {**own, **client}
+        self._sent: dict[int, int] = {}
+        """The last offset that the broker took, of each partition."""
         self._kafka = KafkaProducer({**own, **client, **_FIXED, "error_cb": self._error})
         self._piles = Piles(self._count(), block_rows, block_bytes)
         self._loose: list[Row] = []
@@ -111,7 +116,7 @@ class Producer:
 
         Raises RowRefused for what can be no row; rows that were added before it are not concerned.
         """
-        row = _checked(vector, id, payload, time)
+        row = checked(vector, id, payload, time)
         now = _now()
         if not self._loose:
             self._loose_since = now
@@ -124,9 +129,12 @@ class Producer:
         """Many rows, all or none: columns ``vector`` (fixed_size_list<float32>[d]), and where there
         are such ``id`` (string), ``time`` (float64 seconds) and the payload's fields.
 
-        Raises RowRefused("too-large") for a row that no message can carry.
+        Raises RowRefused: "too-large" for a row that no message can carry, "id" for an id that is empty
+        or has more than 4,096 bytes.
         """
         check_sizes(rows)
+        if "id" in rows.schema.names:
+            check_ids(rows["id"])
         self._gather()
         self._spread(rows)
         self.poll()
@@ -145,11 +153,30 @@ class Producer:
         self._gather()
         self._send(self._piles.seal())
 
-    def flush(self) -> None:
-        """Return when the broker has taken every row that was given."""
+    def flush(
+        self,
+        wait: Literal["acked", "applied"] = "acked",
+        *,
+        tree: Client | str | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        """Return when the broker has taken every row that was given.
+
+        ``wait="applied"``: when each is in the store of its shard besides, as the workers of ``tree`` say
+        (a `Client`, or an address): then it can be found. Raises NotReady after ``timeout_s``.
+        """
+        if wait == "applied" and tree is None:
+            raise UsageError('flush(wait="applied") needs tree=, a Client or a worker\'s address')
         self.seal()
         while self.acked < self.rows:
             self.poll(0.1)
+        if wait == "applied" and tree is not None:
+            admin = AdminClient(self._client)
+            if isinstance(tree, Client):
+                wait_applied(tree, admin, self.topic, self._sent, timeout_s)
+            else:
+                with Client(tree) as asked:
+                    wait_applied(asked, admin, self.topic, self._sent, timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -207,9 +234,10 @@ class Producer:
         self._produce(row.vector.astype("<f4").tobytes(), 1, FLOAT32, key=row.id)
 
     def _produce(self, value: bytes, rows: int, content: str, **where: Any) -> None:
-        def delivered(error: KafkaError | None, _: Any) -> None:
+        def delivered(error: KafkaError | None, message: Any) -> None:
             if error is None:
                 self.acked += rows
+                self._sent[message.partition()] = message.offset()
             else:
                 self._fail(DeliveryFailed(f"{self.topic} did not take a message: {error.str()}"))
 
@@ -250,28 +278,6 @@ class Producer:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
-
-
-def _checked(
-    vector: Any, id: str | int | None, payload: Mapping[str, Any] | None, time: float | None
-) -> Row:
-    try:
-        with np.errstate(over="ignore"):
-            row = np.array(vector, np.float32)
-        text = (
-            b"null" if payload is None else orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY)
-        )
-    except (ValueError, TypeError) as error:
-        raise RowRefused("schema", f"not a row: {error}") from None
-    if row.ndim != 1 or not len(row):
-        raise RowRefused("schema", f"a vector is a flat list of numbers, not of shape {row.shape}")
-    if id == "":
-        raise RowRefused("id", "an id cannot be empty: leave it out if there is none")
-    size = row.nbytes + len(text)
-    if size > ROW_BYTES:
-        raise RowRefused("too-large", f"a row of {size:,} bytes; {ROW_BYTES:,} may go")
-    # a copy, so that the caller may change its own
-    return Row(row, None if id is None else str(id), orjson.loads(text), time)
 
 
 _now = time.monotonic
