@@ -19,7 +19,7 @@ from typing import Any, cast
 import faust
 from faust.types import TP, StreamT
 
-from pctstream import config, heap
+from pctstream import config, heap, topics
 from pctstream.agents.drift import DriftAgent
 from pctstream.agents.node import NodeAgents
 from pctstream.agents.placement import PlacementAgent
@@ -110,7 +110,7 @@ class PctApp(faust.App):
             async for _ in orders:
                 pass
 
-        declare_state(self, topic("state"), TABLE_MEMORY)
+        declare_state(self, topic("state"), TABLE_MEMORY, topics.kept(self.cfg))
         self.declare_nodes([ROOT])
         self.on_partitions_assigned.connect(cast(Any, self._assigned))
 

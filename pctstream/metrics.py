@@ -21,7 +21,9 @@ LABELLED_NODES_MAX = 1000
 
 STAGES = ("bridged", "read", "stored", "routed", "applied")
 REPEATS = ("watermark", "mark")
-QUESTIONS = ("exact", "approximate", "range", "row")
+QUESTIONS = ("exact", "approximate", "range", "row", "box", "nearest")
+DENIED = ("budget", "identical", "min_size", "max_size", "depth", "regions")
+"""Why a split or merge of regions was not made (`core.adjust.Denied`)."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -82,6 +84,13 @@ class Metrics:
         self.scanned = counter(
             "pct_query_rows_scanned_total", "Rows looked at for them.", "kind", QUESTIONS
         )
+        self._region_changes = Counter(
+            "pct_region_changes_total", "Splits and merges of regions, made or denied (why).",
+            ["kind", "result"], registry=registry,
+        )  # fmt: skip
+        for kind in ("split", "merge"):
+            for result in ("made", *DENIED):
+                self._region_changes.labels(kind, result)
         for kind in QUESTIONS:
             self.query_seconds.labels(kind)
 
@@ -89,6 +98,11 @@ class Metrics:
         """One question that was answered here, and the rows all shards looked at for it."""
         self.query_seconds.labels(kind).observe(seconds)
         self.scanned.labels(kind).inc(scanned)
+
+    def region_changes(self, kind: str, result: str, number: int) -> None:
+        """Regions were split or merged, or that was denied."""
+        if number:
+            self._region_changes.labels(kind, result).inc(number)
 
     def dropped(self, rows: int, reason: str) -> None:
         if rows:

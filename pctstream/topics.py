@@ -33,7 +33,7 @@ from pctstream.refusal import error_of
 
 STATIC = ("ingest", "shards", "control", "routing", "state", "dlq")
 TABLES = ("nodes", "portions", "density", "drift", "metrics")
-"""Faust's tables (`tables.NAMES`): each has its changelog."""
+"""Faust's tables (`tables.NAMES`): each has its changelog. `regions` is kept where there are some."""
 REQUEST_TIMEOUT_S = 15.0
 VISIBLE_TIMEOUT_S = 30.0
 
@@ -80,9 +80,14 @@ class Difference:
         )
 
 
+def kept(cfg: Config) -> tuple[str, ...]:
+    """The tables that Faust keeps."""
+    return (*TABLES, "regions") if cfg.spatial.enabled else TABLES
+
+
 def static_specs(cfg: Config) -> list[TopicSpec]:
     """The topics that a tree has before its first row."""
-    changelogs = [_spec("changelog", cfg, table) for table in TABLES]
+    changelogs = [_spec("changelog", cfg, table) for table in kept(cfg)]
     return [_spec(kind, cfg) for kind in STATIC] + changelogs
 
 

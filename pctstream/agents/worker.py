@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pctstream.agents.bridge import Bridge
 from pctstream.agents.crash import crash_points
@@ -47,6 +48,9 @@ from pctstream.pipes.room import Room
 from pctstream.pipes.writer import Writer
 from pctstream.tables import ReadModel
 
+if TYPE_CHECKING:
+    from pctstream.agents.surveyor import Surveyor
+
 TICK_S = 0.25
 TOPIC_CHECK_S = 3.0
 COMMIT_S = 2.0
@@ -72,6 +76,7 @@ class Worker:
         self.hosting = Hosting(cfg)
         self.assigned: set[int] | None = None
         self.monitor = Watch(self)
+        self.surveyor: Surveyor | None = None
         times = cfg.kafka.session_timeout_s, cfg.kafka.heartbeat_s
         self.fence = Fence(*times, lambda: self.generation())
 
@@ -101,11 +106,21 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="wiring", daemon=True)
         self._thread.start()
         self.monitor.start()
+        self._survey()
+
+    def _survey(self) -> None:
+        if self.cfg.spatial.enabled:
+            from pctstream.agents.surveyor import Surveyor
+
+            self.surveyor = Surveyor(self)
+            self.surveyor.start()
 
     def stop(self) -> None:
         """Let go of everything, in the order it depends on each other."""
         self._closing.set()
         self.monitor.stop()
+        if self.surveyor is not None:
+            self.surveyor.stop()
         self._thread.join(15.0)
         self.inputs.reader.close()
         self.bridge.close()

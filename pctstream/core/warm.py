@@ -23,8 +23,10 @@ from pctstream.core.unit import Unit
 GAP, ROWS = 4, 64
 
 
-def warm() -> int:
+def warm(spatial: bool = False) -> int:
     """Some rows through all that N0 and a portion do with rows; how many the portion then has.
+
+    With ``spatial`` also through a spatial index.
 
     >>> warm()
     64
@@ -51,4 +53,9 @@ def warm() -> int:
             portion.end_pass()
     portion.feed(Unit(pipe, ROWS - 1, 2 * ROWS - 1, rows))
     proof([rows])
+    if spatial:
+        # who keeps none is not made to wait for its kernels
+        from pctstream.core import spatial as index
+
+        index.warm()
     return portion.rows

@@ -24,7 +24,7 @@ class WorkerHosts:
         limit = worker.cfg.limits.search_bytes
         self._search = Search(worker.shards, worker.routing, limit)
         self._search.generation = self.generation
-        self._search.reported = self._reported
+        self._search.reported = self.reported
         self._headers = token.headers(worker.cfg)
 
     @property
@@ -61,7 +61,8 @@ class WorkerHosts:
         covers = {**model.covers(), **log.covers}
         return Balls.of(covers, radii, dict(log.owners), log.cut)
 
-    def _reported(self, shard: int, path: Path) -> int:
+    def reported(self, shard: int, path: Path) -> int:
+        """How far a node's input was done when its owner last told."""
         model = self._worker.model
         if path != ROOT:
             portion = model.held(f"portion:{node_name(path)}")
