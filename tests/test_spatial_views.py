@@ -327,6 +327,36 @@ def test_limits_are_judged_by_every_reader_alike() -> None:
     assert tuning.changes == {} and [h["seq"] for h in tuning.history] == [5, 7]
 
 
+def test_regions_are_adjusted_by_the_clock_and_soon_after_many_changes() -> None:
+    tree = Charted(interval_s=1.0, change_rows=500)
+    tree.split(CENTRES)
+    surveyor = Surveyor(tree)  # type: ignore[arg-type]
+    surveyor.start()
+
+    def latest() -> dict[str, Any]:
+        found = dict(surveyor.surveys())
+        return found[0].index.latest if 0 in found else {}
+
+    def wait(since: float, trigger: str, within_s: float) -> float:
+        until = time.monotonic() + within_s
+        while latest().get("time", 0.0) <= since or latest()["trigger"] != trigger:
+            assert time.monotonic() < until, (trigger, latest())
+            time.sleep(0.01)
+        return float(latest()["time"])
+
+    try:
+        times = [wait(0.0, "interval", 10)]
+        for _ in range(5):
+            times.append(wait(times[-1], "interval", 5))
+        assert np.median(np.diff(times)) == pytest.approx(1.0, rel=0.1)
+        began = time.time()
+        tree.rows(np.full((500, 2), 0.2) + np.random.default_rng(0).normal(0, 0.01, (500, 2)))
+        stored = time.time()
+        assert wait(began, "changes", 5) - stored < 2.0
+    finally:
+        surveyor.stop()
+
+
 def test_what_the_budget_denies_is_told_with_why() -> None:
     tree, asker = charted(3000, budget_per_min=0.0)
     last = [s["last"] for s in asker.get("regions").json()["shards"] if s["last"]]

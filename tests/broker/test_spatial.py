@@ -96,8 +96,8 @@ def test_places_are_found_while_rows_come_through_a_move_and_a_kill(
     asked = Asked(one, places)
     feed(one, mixture(ROWS), places)
     one.fed = ROWS
-    asked.right()
     wait_for("portions", lambda: one.get("/v1/portions")["portions"])
+    one.settle()
     stop, every = threading.Event(), [places]
 
     def stream() -> None:
