@@ -1,4 +1,4 @@
-"""What the spatial index costs: CPU microseconds of a turn's write with and without it, and what runs behind.
+"""What the spatial index costs: CPU microseconds of a turn's write with and without it, and what is behind.
 
 One block of rows that lie around a few places, written again and again by the store of a shard on RocksDB,
 as a turn does it; then read into the index and adjusted, as the surveyor's thread does it. CPU seconds of

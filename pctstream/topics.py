@@ -29,11 +29,10 @@ from confluent_kafka.admin import (
 from pctstream import packed
 from pctstream.config import Config
 from pctstream.errors import BrokerUnreachable, ConfigError, UsageError
+from pctstream.kept import kept
 from pctstream.refusal import error_of
 
 STATIC = ("ingest", "shards", "control", "routing", "state", "dlq")
-TABLES = ("nodes", "portions", "density", "drift", "metrics")
-"""Faust's tables (`tables.NAMES`): each has its changelog. `regions` is kept where there are some."""
 REQUEST_TIMEOUT_S = 15.0
 VISIBLE_TIMEOUT_S = 30.0
 
@@ -78,11 +77,6 @@ class Difference:
             f"the topic {name} has {self.partitions} partitions, wanted {self.spec.partitions}"
             " (shards.count): it cannot be changed later, name another tree"
         )
-
-
-def kept(cfg: Config) -> tuple[str, ...]:
-    """The tables that Faust keeps."""
-    return (*TABLES, "regions") if cfg.spatial.enabled else TABLES
 
 
 def static_specs(cfg: Config) -> list[TopicSpec]:
