@@ -45,8 +45,8 @@ class Located:
         survey = self._surveyor.survey(number)
         index, shard = survey.index, survey.index.shard
         epoch, generation = self._routing.epoch, self.generation()
-        index.refresh(self._surveyor.served(shard), deadline)
-        before = index.whole()
+        done = index.refresh(self._surveyor.served(shard), deadline)
+        before = index.whole(current=not done)
         told = {
             "box": self._box, "point": self._nearest, "map": self._map, "regions": self._regions,
         }[str(question["what"])](survey, question)  # fmt: skip

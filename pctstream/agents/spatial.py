@@ -243,9 +243,11 @@ class ShardIndex:
         """Another one when there is something new to tell."""
         return self._next, len(self.index), len(self.index.regions), len(self._parts)
 
-    def whole(self) -> dict[Path, Part]:
-        """The nodes all of whose rows are in the index."""
-        return {path: part for path, part in sorted(self._parts.items()) if part.whole}
+    def whole(self, *, current: bool = False) -> dict[Path, Part]:
+        """The nodes whose rows are in the index: all up to the last `refresh` that had the time for it,
+        or, with ``current``, all that is stored now."""
+        parts = {path: part for path, part in sorted(self._parts.items()) if part.whole}
+        return {p: one for p, one in parts.items() if not current or one.seen == self._version(p)}
 
     def rows_in(self, level_below: int) -> int:
         """Rows of nodes above a level."""

@@ -102,6 +102,8 @@ class Surveyor:
 
     def _run(self) -> None:
         while not self._closing.wait(min(TICK_S, float(self.settings()["interval_s"]) / 20)):
+            for number in set(self._surveys) - set(self._worker.shards):
+                del self._surveys[number]
             for shard in list(self._worker.shards.values()):
                 if self._closing.is_set() or shard.root is None:
                     continue

@@ -29,6 +29,12 @@ class Asked:
         self.one, self.places = one, places
         self.http = httpx.Client(timeout=30.0)
 
+    def __enter__(self) -> Asked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
     def post(self, number: int, **asked: Any) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self.one.ports[number]}/v1/spatial/search"
         answer = self.http.post(url, json=asked)
@@ -93,7 +99,12 @@ def test_places_are_found_while_rows_come_through_a_move_and_a_kill(
     )  # fmt: skip
     one.start(0, 1)
     places = skewed(ROWS).round(6)
-    asked = Asked(one, places)
+    with Asked(one, places) as asked:
+        _lived_through(one, asked)
+
+
+def _lived_through(one: System, asked: Asked) -> None:
+    places = asked.places
     feed(one, mixture(ROWS), places)
     one.fed = ROWS
     wait_for("portions", lambda: one.get("/v1/portions")["portions"])
@@ -110,7 +121,7 @@ def test_places_are_found_while_rows_come_through_a_move_and_a_kill(
             every.append(more)
             stop.wait(0.2)
 
-    streaming = threading.Thread(target=stream)
+    streaming = threading.Thread(target=stream, daemon=True)
     streaming.start()
     asked.right()
     before = hosts(one)
@@ -165,7 +176,6 @@ def test_kdtree_and_count_as_the_default_of_a_system(system: Callable[..., Syste
     places = rows[:, :2].astype(np.float64)
     began = time.monotonic()
     one.feed(rows)
-    asked = Asked(one, places)
 
     def split() -> Any:
         shards = one.get("/v1/spatial/regions")["shards"]
@@ -174,6 +184,7 @@ def test_kdtree_and_count_as_the_default_of_a_system(system: Callable[..., Syste
     wait_for("a split set off by changes, long before the interval", split, 30)
     assert time.monotonic() - began < 60
     one.settle()
-    asked.map_is(places)
-    asked.right()
+    with Asked(one, places) as asked:
+        asked.map_is(places)
+        asked.right()
     assert {r["rows"] > 400 for r in one.get("/v1/spatial/regions")["regions"]} >= {False}
