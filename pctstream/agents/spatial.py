@@ -218,12 +218,12 @@ class ShardIndex:
             work, took = self.index.adjust(now_s), None
         while not closing():
             with self._lock:
-                began = time.perf_counter()
+                began = time.thread_time()
                 try:
                     work.send(took)
                 except StopIteration:
                     break
-                took = time.perf_counter() - began
+                took = time.thread_time() - began
             time.sleep(TURN_S)
         with self._lock:
             if self.index.density_map.bounds:

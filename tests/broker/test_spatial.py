@@ -95,7 +95,7 @@ def test_places_are_found_while_rows_come_through_a_move_and_a_kill(
         shards__count=4, tree__epsilon=8.0, tree__gap=500, moves__grace_s=0.5, spatial__enabled=True,
         spatial__x="x", spatial__y="y", spatial__split_rows=300, spatial__merge_rows=100,
         spatial__interval_s=0.5, spatial__pattern="quadtree", spatial__neighbors="proximity",
-        tree__epsilon_ratio=0.01,
+        spatial__budget_per_min=1e9, tree__epsilon_ratio=0.01,
     )  # fmt: skip
     one.start(0, 1)
     places = skewed(ROWS).round(6)
