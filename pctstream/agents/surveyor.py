@@ -166,7 +166,12 @@ class Surveyor:
             return
         survey.told, survey.told_s = state, now
         record = self.record(survey)
-        worker.writer.send([worker.reporter.parcel(record)], worker.monitor.told())
+
+        def sent(reason: str | None) -> None:
+            if reason is not None:
+                worker.fatal(reason)
+
+        worker.writer.send([worker.reporter.parcel(record)], sent)
 
     def record(self, survey: Survey) -> Record:
         """What is told of a shard's index."""
