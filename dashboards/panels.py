@@ -113,6 +113,12 @@ PANELS = (
          "[$__rate_interval])))", legend)
         for q, legend in ((0.5, "p50"), (0.99, "p99"))
     )),
+    Panel("Regions", "Regions of the spatial index by depth, and the splits and merges a second that were "
+          "made or denied, by why (docs/spatial.md).", "none", (
+        (f"sum by (depth) (pct_regions{JOB})", "depth {{depth}}"),
+        (f"sum by (kind, result) (rate(pct_region_changes_total{JOB}[$__rate_interval]))",
+         "{{kind}} {{result}}"),
+    )),
     Panel("Inputs paused", "Inputs that are not read for now, by what holds them: the node asked "
           "for it, or too much waits for it already (limits.channel_blocks).", "none", (
         (f"sum by (reason) (pct_inputs_paused{JOB})", "{{reason}}"),

@@ -32,6 +32,7 @@ from pctstream.core.names import ROOT
 from pctstream.core.names import Path as NodePath
 from pctstream.errors import BrokerUnreachable, PctError
 from pctstream.http.server import Server
+from pctstream.kept import kept
 from pctstream.known import known_portions
 
 TABLE_MEMORY = {"block_cache_size": 8 << 20, "write_buffer_size": 4 << 20, "max_open_files": 64}
@@ -110,7 +111,7 @@ class PctApp(faust.App):
             async for _ in orders:
                 pass
 
-        declare_state(self, topic("state"), TABLE_MEMORY)
+        declare_state(self, topic("state"), TABLE_MEMORY, kept(self.cfg))
         self.declare_nodes([ROOT])
         self.on_partitions_assigned.connect(cast(Any, self._assigned))
 

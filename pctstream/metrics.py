@@ -22,7 +22,9 @@ LABELLED_NODES_MAX = 1000
 STAGES = ("bridged", "read", "stored", "routed", "applied")
 REPEATS = ("watermark", "mark")
 LOOKUPS = ("asked", "skipped", "false_positive")
-QUESTIONS = ("exact", "approximate", "range", "row")
+QUESTIONS = ("exact", "approximate", "range", "row", "box", "nearest")
+DENIED = ("budget", "identical", "min_size", "max_size", "depth", "regions")
+"""Why a split or merge of regions was not made (`core.adjust.Denied`)."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -86,6 +88,13 @@ class Metrics:
         self.lookups = counter(
             "pct_bloom_lookups_total", "Shards that an id was looked up in.", "result", LOOKUPS
         )
+        self._region_changes = Counter(
+            "pct_region_changes_total", "Splits and merges of regions, made or denied (why).",
+            ["kind", "result"], registry=registry,
+        )  # fmt: skip
+        for kind in ("split", "merge"):
+            for result in ("made", *DENIED):
+                self._region_changes.labels(kind, result)
         for kind in QUESTIONS:
             self.query_seconds.labels(kind)
 
@@ -99,6 +108,11 @@ class Metrics:
         nothing."""
         for result, shards in zip(LOOKUPS, (asked, skipped, fooled), strict=True):
             self.lookups.labels(result).inc(shards)
+
+    def region_changes(self, kind: str, result: str, number: int) -> None:
+        """Regions were split or merged, or that was denied."""
+        if number:
+            self._region_changes.labels(kind, result).inc(number)
 
     def dropped(self, rows: int, reason: str) -> None:
         if rows:

@@ -70,9 +70,9 @@ class RocksKV:
         with _open():
             yield from _within(self._db, prefix, max(prefix, start))
 
-    def keys(self, prefix: bytes) -> Iterator[bytes]:
+    def keys(self, prefix: bytes, start: bytes = b"") -> Iterator[bytes]:
         with _open():
-            for key in self._db.keys(from_key=prefix):
+            for key in self._db.keys(from_key=max(prefix, start)):
                 if not key.startswith(prefix):
                     return
                 yield key
@@ -131,8 +131,8 @@ class FrozenKV:
         self._asked += 1
         return self._asked
 
-    def keys(self, prefix: bytes) -> Iterator[bytes]:
-        return (key for key, _ in self.scan(prefix))
+    def keys(self, prefix: bytes, start: bytes = b"") -> Iterator[bytes]:
+        return (key for key, _ in self.scan(prefix, start))
 
     def frozen(self) -> FrozenKV:
         return self

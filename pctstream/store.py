@@ -9,6 +9,7 @@ Layout, keys in order:
     t/<node>/<number>    a node of the portion's subtree: state and counts, as JSON
     c/<node>/<number>    its cover
     b/<node>/            the Bloom filter of its ids as it was some time ago (`agents.blooms`)
+    p/, g/               places of rows and regions, where a spatial index is kept (`chart`)
 
 A segment is written once, under the last offset of the unit it came in, in the same WriteBatch as the
 position that counts it: after a kill -9 either both are there or neither (R2). Segments are large
@@ -21,13 +22,14 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
+from pctstream.chart import Chart, place_key, places_prefix
 from pctstream.core.block import Block, Source, decode, encode
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Apply
@@ -50,7 +52,7 @@ class KV(Protocol):
 
     def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]: ...
 
-    def keys(self, prefix: bytes) -> Iterator[bytes]: ...
+    def keys(self, prefix: bytes, start: bytes = b"") -> Iterator[bytes]: ...
 
     def frozen(self) -> KV: ...
 
@@ -64,9 +66,12 @@ class Store:
 
     def __init__(self, kv: KV) -> None:
         self._kv = kv
+        self.chart = Chart(kv)
         self.versions: dict[Path, tuple[int, int]] = {}
         """(segments appended, purges) of each node since the store was opened: whoever keeps a copy
         of its rows looks again when this has changed."""
+        self.placing: Callable[[Block], bytes] | None = None
+        """Makes the places of rows; they are written with them."""
 
     def apply(self, effect: Apply, log: LogIdentity = UNKNOWN) -> None:
         """Everything of one effect in one WriteBatch."""
@@ -78,6 +83,8 @@ class Store:
         ]
         if effect.rows is not None:
             changes.append((_row_key(node, position.stored), encode(effect.rows)))
+            if self.placing is not None:
+                changes.append((place_key(node, position.stored), self.placing(effect.rows)))
         if effect.leaves is not None:
             changes.append((_leaf_key(node, position.stored), _int32(effect.leaves)))
         changes += [(_leaf_key(node, offset), _int32(leaves)) for offset, leaves in effect.labels]
@@ -87,7 +94,7 @@ class Store:
                 whole = b"".join(cover.to_pieces(1 << 30))
                 changes.append((_tree_key(b"c", node, number), whole))
         if effect.purge:
-            gone = (_rows_prefix(node), _leaves_prefix(node))
+            gone = (_rows_prefix(node), _leaves_prefix(node), places_prefix(node))
             changes += [(key, None) for prefix in gone for key, _ in self._kv.scan(prefix)]
         self._kv.write(changes)
         if effect.rows is not None or effect.purge:
@@ -136,6 +143,12 @@ class Store:
             leaves = np.frombuffer(self._kv.get(_leaf_key(node, offset)) or b"", "<i4")
             fits = len(leaves) == len(rows)
             yield offset, rows, leaves.astype(np.int32) if fits else np.zeros(len(rows), np.int32)
+
+    def offsets(self, path: Path, after: int = -1) -> Iterator[int]:
+        """The last offset of each segment of a node ``after`` an offset; rows are not read."""
+        prefix = _rows_prefix(node_name(path))
+        for key in self._kv.keys(prefix, _row_key(node_name(path), after + 1)):
+            yield _OFFSET.unpack(key[len(prefix) :])[0]
 
     def segment(self, path: Path, offset: int) -> Block | None:
         """The rows of one segment."""
@@ -248,7 +261,7 @@ def portion_prefixes(path: Path) -> list[bytes]:
     """Of the keys of what a portion holds."""
     node = node_name(path)
     return [_rows_prefix(node), _leaves_prefix(node), _tree_prefix(b"t", node),
-            _tree_prefix(b"c", node), _bloom_key(node)]  # fmt: skip
+            _tree_prefix(b"c", node), _bloom_key(node), places_prefix(node)]  # fmt: skip
 
 
 def whole_keys(path: Path, source: Source) -> tuple[bytes, bytes]:

@@ -5,7 +5,8 @@ entity (`shard:3`, `portion:N0,3`). A record that is older than the one already 
 (`newer`). A portion's record has all its nodes, so that their counts are of one moment; a cover, which
 never changes, is told once, in pieces (`cover:N0,3,1:0`). Densities are told in chunks
 (`density:N0,3:7`; of a leaf by its slot, `density:12:1`), scores whole (`drift:N0,3`): the `offset` of
-both is the window behind their last.
+both is the window behind their last. A shard tells of its regions, the coarsest so many, and of its
+density map in one record (`regions:3`).
 
 Two readers fold it: the state agent into Faust's tables, a worker's own share of them; and the
 follower of every worker into `ReadModel`, complete, because any worker answers for the whole tree, also
@@ -30,7 +31,7 @@ from pctstream.core.names import Path, node_path
 from pctstream.errors import DataLoss
 
 Record = Mapping[str, Any]
-NAMES = ("nodes", "portions", "density", "drift", "metrics")
+NAMES = ("nodes", "portions", "density", "regions", "drift", "metrics")
 
 
 def key_of(record: Record) -> str:
@@ -41,6 +42,8 @@ def key_of(record: Record) -> str:
         return f"cover:{record['node']}:{record['piece']}"
     if record["kind"] == "density":
         return f"density:{record['slot']}:{record['chunk']}"
+    if record["kind"] == "regions":
+        return f"regions:{record['shard']}"
     if record["kind"] == "move":
         return f"move:{record['move']}:{record['shard']}"
     return f"{record['kind']}:{record['portion']}"
@@ -87,6 +90,9 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
     if record.get("kind") in ("density", "drift"):
         chunk = f":{record['chunk']}" if record["kind"] == "density" else ""
         yield record["kind"], record.get("node", record.get("portion")) + chunk, dict(record)
+        return
+    if record.get("kind") == "regions":
+        yield "regions", str(record["shard"]), dict(record)
         return
     if record.get("kind") != "shard":
         return
@@ -135,6 +141,7 @@ FIELDS = {
                 "counters", "open", "windows"),
     "drift": ("portion", "author", "worker", "offset", "time", "score", "parts", "forecast",
               "history"),
+    "regions": ("shard", "worker", "epoch", "offset", "time", "rows", "regions", "map"),
     "move": ("move", "shard", "worker", "epoch", "offset", "time", "whole", "at", "end", "proofs"),
 }  # fmt: skip
 """What a record of each kind must say to be one."""

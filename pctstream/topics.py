@@ -29,11 +29,10 @@ from confluent_kafka.admin import (
 from pctstream import packed
 from pctstream.config import Config
 from pctstream.errors import BrokerUnreachable, ConfigError, UsageError
+from pctstream.kept import kept
 from pctstream.refusal import error_of
 
 STATIC = ("ingest", "shards", "control", "routing", "state", "dlq")
-TABLES = ("nodes", "portions", "density", "drift", "metrics")
-"""Faust's tables (`tables.NAMES`): each has its changelog."""
 REQUEST_TIMEOUT_S = 15.0
 VISIBLE_TIMEOUT_S = 30.0
 
@@ -82,7 +81,7 @@ class Difference:
 
 def static_specs(cfg: Config) -> list[TopicSpec]:
     """The topics that a tree has before its first row."""
-    changelogs = [_spec("changelog", cfg, table) for table in TABLES]
+    changelogs = [_spec("changelog", cfg, table) for table in kept(cfg)]
     return [_spec(kind, cfg) for kind in STATIC] + changelogs
 
 

@@ -35,11 +35,13 @@ def test_the_topics_of_a_tree() -> None:
 
 def test_every_table_has_its_changelog_before_the_first_worker_starts() -> None:
     """Seen: of two workers that made it at once, one had no partitions and its tables raised."""
-    env = to_env(load(None, {}, {"tree.name": "mine", "kafka.broker": "127.0.0.1:1"}))
+    given = {"tree.name": "mine", "kafka.broker": "127.0.0.1:1", "shards.count": 5}
+    cfg = load(None, {}, {**given, "spatial.enabled": True})
+    env = to_env(cfg)
     app = create(env | {"PCT_WORKER": "worker-0"})
     wanted = {str(table.changelog_topic_name) for table in app.tables.values()}
     assert len(wanted) == len(NAMES)
-    assert wanted <= {spec.name for spec in static_specs(CONFIG)}
+    assert wanted <= {spec.name for spec in static_specs(cfg)}
 
 
 def test_only_state_may_forget() -> None:

@@ -69,6 +69,7 @@ class Gauges(Collector):
         yield from self._shards()
         yield from self._moves()
         yield from self._nodes()
+        yield from self._regions()
 
     def _room(self) -> Iterator[Metric]:
         room, caches = self._worker.room, self._worker.hosting.caches
@@ -144,6 +145,17 @@ class Gauges(Collector):
         for at, count in beyond.items():
             family.add_metric([str(at)], count)
         yield family
+
+    def _regions(self) -> Iterator[Metric]:
+        surveyor = self._worker.surveyor
+        depths = surveyor.depths() if surveyor is not None else {}
+        yield gauge("pct_regions", "Regions of the spatial index.", "depth",
+                    [((depth,), n) for depth, n in sorted(depths.items())])  # fmt: skip
+        lacking: Counter[str] = Counter()
+        for _, survey in surveyor.surveys() if surveyor is not None else ():
+            lacking.update(survey.index.unplaced())
+        yield gauge("pct_unplaced_rows", "Rows without a position, by why.", "why",
+                    [((why,), n) for why, n in sorted(lacking.items())])  # fmt: skip
 
     def _deepest(self) -> int:
         """Of the whole tree, -1 without one: a leaf here counts for levels that are elsewhere."""

@@ -6,10 +6,10 @@ Faust recovers them from their changelogs; the complete copy that the views answ
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from pctstream.tables import NAMES, entries, newer, told
+from pctstream.tables import entries, newer, told
 
 PENDING_MAX = 50
 """Changelog messages that may wait when the next record is taken; Faust warns from 100 on."""
@@ -21,11 +21,11 @@ def changed(value: Mapping[str, Any], held: Mapping[str, Any] | None) -> bool:
     return held is None or any(held.get(k) != v for k, v in value.items() if k not in TOLD)
 
 
-def declare_state(app: Any, topic: Any, options: dict[str, Any]) -> None:
+def declare_state(app: Any, topic: Any, options: dict[str, Any], names: Sequence[str]) -> None:
     """The tables and the agent that writes them."""
     tables = {
         name: app.Table(name, default=None, help=f"The {name} of the tree.", options=dict(options))
-        for name in NAMES
+        for name in names
     }
 
     @app.agent(topic, name="state")  # type: ignore[untyped-decorator]
@@ -33,6 +33,8 @@ def declare_state(app: Any, topic: Any, options: dict[str, Any]) -> None:
         """Keeps the tables."""
         async for raw in records:
             for table, key, value in entries(told(raw)):
+                if table not in tables:
+                    continue
                 held = tables[table].get(key)
                 if newer(value, held) and changed(value, held):
                     tables[table][key] = value

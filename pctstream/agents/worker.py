@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pctstream.agents.bridge import Bridge
 from pctstream.agents.crash import crash_points
@@ -48,6 +49,9 @@ from pctstream.pipes.room import Room
 from pctstream.pipes.writer import Writer
 from pctstream.tables import ReadModel
 
+if TYPE_CHECKING:
+    from pctstream.agents.surveyor import Surveyor
+
 TICK_S = 0.25
 TOPIC_CHECK_S = 3.0
 COMMIT_S = 2.0
@@ -73,6 +77,7 @@ class Worker:
         self.hosting = Hosting(cfg)
         self.assigned: set[int] | None = None
         self.monitor = Watch(self)
+        self.surveyor: Surveyor | None = None
         times = cfg.kafka.session_timeout_s, cfg.kafka.heartbeat_s
         self.fence = Fence(*times, lambda: self.generation())
 
@@ -104,12 +109,22 @@ class Worker:
         self.monitor.start()
         self.keeper = Keeper(self.shards, self.tell)
         self.keeper.start()
+        self._survey()
+
+    def _survey(self) -> None:
+        if self.cfg.spatial.enabled:
+            from pctstream.agents.surveyor import Surveyor
+
+            self.surveyor = Surveyor(self)
+            self.surveyor.start()
 
     def stop(self) -> None:
         """Let go of everything, in the order it depends on each other."""
         self._closing.set()
         self.monitor.stop()
         self.keeper.close()
+        if self.surveyor is not None:
+            self.surveyor.stop()
         self._thread.join(15.0)
         self.inputs.reader.close()
         self.bridge.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pctstream.commands.box import box_command
 from pctstream.commands.search import range_command, row_command, search_command
 from pctstream.commands.solver import cover_command, neighbors_command
 
@@ -19,5 +20,6 @@ for command in (
     search_command,
     range_command,
     row_command,
+    box_command,
 ):
     query_command.add_command(command)

@@ -79,7 +79,7 @@ def up_command(
             click.echo(f"broker {named}")
             cfg = configured(config_file, data_dir, http__bind=http, kafka__broker=named)
         topics.apply(reach(cfg, "up"), topics.static_specs(cfg))
-        warm()  # else each worker would compile for itself
+        warm(cfg.spatial.enabled)  # else each worker would compile for itself
         children = _children(cfg, workers)
         code = _watch(cfg, children, stop)
     finally:

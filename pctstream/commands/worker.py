@@ -42,7 +42,7 @@ def worker_command(
 
     from pctstream.app import create
 
-    warm()
+    warm(cfg.spatial.enabled)
     worker = faust.Worker(
         create(os.environ), loglevel=loglevel, redirect_stdouts=False, quiet=True
     )  # fmt: skip

@@ -12,6 +12,7 @@ because its record counted.
     pause, resume, cancel   move
     pin, unpin              portion   a pinned one stays, whatever a plan would gain
     drain, undrain          shard     a drained one takes nothing more and is to be emptied
+    spatial set, base, reason         other limits of the spatial index (`tuning`)
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from pctstream.core import ledger
 from pctstream.core.ledger import Ledger
 from pctstream.core.moves import PLANNED, STAGES, UNDER_WAY
 from pctstream.core.names import Path, level, node_name, node_path
+from pctstream.core.tuning import Tuning
 from pctstream.errors import IllegalTransition, NotFound, PctError, QueryRefused
 
 if TYPE_CHECKING:
     from pctstream.core.routing import Routing
 
-KINDS = ("move", "plan", "apply", "pause", "resume", "cancel", "pin", "unpin", "drain", "undrain")
+KINDS = ("move", "plan", "apply", "pause", "resume", "cancel", "pin", "unpin", "drain", "undrain",
+         "spatial")  # fmt: skip
 LEDGER = ("plan", "decision", "realised")
 ANSWERS = 10_000
 """Kept: whoever gave an order waits seconds for its answer."""
@@ -54,6 +57,7 @@ class Orders:
         self.pinned: set[Path] = set()
         self.drained: set[int] = set()
         self.ledger = Ledger()
+        self.tuning = Tuning()
 
     def take(self, log: Routing, record: Mapping[str, Any], time_s: float) -> None:
         """The record of an order: judged, carried out, answered."""
@@ -95,7 +99,9 @@ class Orders:
             else:
                 self.ledger.decide(log.seq, order, time_s)
             return ()
-        if kind == "cancel":
+        if kind == "spatial":
+            self.tuning.take(log.seq, order, time_s)
+        elif kind == "cancel":
             said = {"why": order.get("reason") or "it was called off"}
             log.moves.step(order["move"], "ABORTED", log.seq, said, time_s)
         elif kind in ("pause", "resume"):
@@ -144,6 +150,8 @@ def check(log: Routing, order: Mapping[str, Any]) -> None:
         _portion(log, order["portion"])
     elif kind in ("drain", "undrain"):
         _shard(log, order["shard"])
+    elif kind == "spatial":
+        log.orders.tuning.merged(order)
     else:
         raise QueryRefused(f"do: {kind!r} is no order, one of {', '.join(KINDS)}")
 

@@ -45,3 +45,7 @@ class Pace:
     def done(self, now_s: float) -> None:
         """An adjustment began: both begin anew."""
         self._since, self.changes = now_s, 0
+
+    def follow(self, other: Pace) -> None:
+        """Goes on from where another one is."""
+        self.changes, self._since = other.changes, other._since

@@ -26,8 +26,10 @@ from pctstream.core.unit import Unit
 GAP, ROWS = 4, 64
 
 
-def warm() -> int:
+def warm(spatial: bool = False) -> int:
     """Some rows through all that N0 and a portion do with rows; how many the portion then has.
+
+    With ``spatial`` also through a spatial index.
 
     >>> warm()
     64
@@ -56,4 +58,9 @@ def warm() -> int:
     proof([rows])
     Bloom(0.01).has(int(hashes64(pa.array(["a"]))[0]))
     Bloom(0.01).add(hashes64(pa.array(["a"])))
+    if spatial:
+        # who keeps none is not made to wait for its kernels
+        from pctstream.core import spatial as index
+
+        index.warm()
     return portion.rows

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pctstream import photographs
+from pctstream.demo import crowds
 from pctstream.demo.scenes import Scenes
 from pctstream.demo.telling import say, title
 from pctstream.errors import PctError
@@ -54,7 +55,7 @@ def demo() -> int:
     say("a Kafka broker of its own (Java 17) unless PCT_BROKER names one; nothing is left behind.")
     started = time.monotonic()
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PCT_") or k.startswith(KEPT)}
-    env = {**kept, **SETTINGS, "PCT_TREE__NAME": f"demo-{os.getpid()}"}
+    env = {**kept, **SETTINGS, **crowds.SETTINGS, "PCT_TREE__NAME": f"demo-{os.getpid()}"}
     with (
         tempfile.TemporaryDirectory(prefix="pctstream-demo-", ignore_cleanup_errors=True) as folder,
         Running(Path(folder), 2, env) as system,

@@ -15,6 +15,7 @@ from pctstream import config, feed
 from pctstream.broker import announced
 from pctstream.config import Config
 from pctstream.core.block import Source
+from pctstream.demo.crowds import crowds
 from pctstream.demo.finale import Finale
 from pctstream.demo.growth import Watch
 from pctstream.demo.telling import say, title
@@ -75,6 +76,7 @@ class Scenes:
             code = finale.proof()
             self._rest()
             wrong = finale.look() + finale.move() + finale.search()
+            wrong += crowds(self._system, self._total)
             return verdict(code, proved, wrong)
         finally:
             self._stop.set()

@@ -48,7 +48,25 @@ def create(worker: Worker) -> FastAPI:
     solver.add(app, max_level, lambda: _view(worker), lambda: _as_of(worker))
     app.state.hosts = hosts = WorkerHosts(worker)
     app.state.asking = search.add(app, hosts, lambda: _as_of(worker), worker.metrics.query)
+    _spatial(app, worker, hosts)
     return app
+
+
+def _spatial(app: FastAPI, worker: Worker, hosts: WorkerHosts) -> None:
+    if worker.surveyor is None:
+
+        @app.api_route(
+            "/v1/spatial/{what}", methods=["GET", "POST", "PUT"], include_in_schema=False
+        )
+        async def off(what: str) -> None:
+            raise NotFound("no position is indexed: set spatial.enabled = true, x and y")
+
+        return
+    from pctstream.http import limits, spatial
+
+    views = spatial.Views(worker, hosts, app.state.asking, lambda: _as_of(worker))
+    spatial.add(app, views)
+    limits.add(app, worker, lambda: _as_of(worker))
 
 
 def _as_of(worker: Worker) -> dict[str, Any]:

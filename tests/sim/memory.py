@@ -23,8 +23,8 @@ class MemoryKV:
         keys = sorted(key for key in self._data if key.startswith(prefix) and key >= start)
         return iter([(key, self._data[key]) for key in keys])
 
-    def keys(self, prefix: bytes) -> Iterator[bytes]:
-        return (key for key, _ in self.scan(prefix))
+    def keys(self, prefix: bytes, start: bytes = b"") -> Iterator[bytes]:
+        return (key for key, _ in self.scan(prefix, start))
 
     def frozen(self) -> MemoryKV:
         moment = MemoryKV()
