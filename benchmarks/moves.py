@@ -157,7 +157,7 @@ def main() -> None:
 def writes(options: argparse.Namespace) -> dict[str, Any]:
     """Rates, pauses and moves."""
     said: dict[str, Any] = {}
-    with Run(2, 128, {"moves.grace_s": 1.0}) as run:
+    with Run(2, 128, {"moves.grace_s": 1.0, "drift.automatic": False}) as run:
         run.ask(FIRST_ROWS)
         run.through()
         moving = Moving(run)

@@ -34,6 +34,7 @@ SETTINGS = {
     "PCT_SHARDS__ROWS_PER_S": str(2.6 * RATE),
     # Forecasts of seconds instead of minutes.
     "PCT_DRIFT__WINDOW_S": "2",
+    "PCT_DRIFT__HORIZON": "8",
     "PCT_MOVES__GRACE_S": "1",
 }
 KEPT = ("PCT_BROKER", "PCT_JARS", "PCT_KAFKA__")
@@ -69,9 +70,9 @@ def demo() -> int:
         pools = Pool("china", SEED), Pool("flower", SEED)
         for name in photographs.NAMES:
             say(f"patches of 8 x 8 x 3 = 192 numbers: {photographs.CREDITS[name]}")
-        say("chosen so that two minutes show it, against the defaults: windows of 2 s (5 s), a grace "
-            f"of 1 s (10 s), shards that carry {2.6 * RATE:,.0f} rows/s together, "
-            "one of them twice as much as each other")  # fmt: skip
+        say("chosen so that two minutes show it, against the defaults: windows of 2 s (5 s), a "
+            "horizon of 8 of them (6), a grace of 1 s (10 s), shards that carry "
+            f"{2.6 * RATE:,.0f} rows/s together, one of them twice as much as each other")  # fmt: skip
         system.wait_ready(say)
         say(f"ready; look at {system.urls[0]}/docs and {system.urls[0]}/v1/tree meanwhile")
         code = Scenes(system, pools, EPSILON).play()

@@ -60,8 +60,10 @@ class Drifting:
             plan = plan or self._plan()
             if self._stream.share >= 1.0 and plan and any(equal(m) for m in self._made(plan)):
                 break
-        self._table()
-        return self._wrong(plan)
+        whole = self._system.ask(f"/v1/plans/{plan['id']}") if plan else None
+        trigger = (whole or {}).get("decision", {}).get("trigger")
+        self._table(trigger["portion"] if trigger else "")
+        return self._wrong(plan, trigger)
 
     def _calm(self, check: Callable[[], None]) -> None:
         """Until the forecasts of the heaviest portions count, and none sees a change."""
@@ -135,12 +137,13 @@ class Drifting:
         self.moves = [move for move in found if move and move["stage"] in ("DONE", "ABORTED")]
         return [move for move in found if move]
 
-    def _table(self) -> None:
-        """What was foreseen of the portion that changed most, and what came."""
+    def _table(self, portion: str) -> None:
+        """What was foreseen of this portion, else of the one that grew most, and what came."""
         after = self._shares()
         moved = sum(abs(after.get(n, 0.0) - self._before.get(n, 0.0)) for n in after) / 2
         say(f"{moved:.0%} of the rows now go to other portions than before")
-        name = max(after, key=lambda n: after[n] - self._before.get(n, 0.0), default="")
+        grown = max(after, key=lambda n: after[n] - self._before.get(n, 0.0), default="")
+        name = portion or grown
         came = {round(w["t"]): w["rows_s"] for w in self._drift(name)["density"]}
         since = {t: rate for t, rate in came.items() if t >= self._wall - 5.0}
         say(f"rows/s of {name}, a window each: {sparkline(list(since.values()))}")
@@ -150,9 +153,9 @@ class Drifting:
             say(f"  +{t - self._wall:4.0f} s  came {came[round(t)]:6,.0f}, foreseen {mean:6,.0f} "
                 f"({low:,.0f} to {high:,.0f})")  # fmt: skip
 
-    def _wrong(self, plan: Answer | None) -> list[str]:
+    def _wrong(self, plan: Answer | None, trigger: Answer | None) -> list[str]:
         """What was not as it must be."""
-        if plan is None:
+        if plan is None or trigger is None:
             return [f"no move came by itself within {MIX_S + AFTER_S:.0f} s of the drift"]
         made = self._made(plan)
         wrong = [f"move {m['id']} of {m['portion']} was called off: {m['why']}"
@@ -161,8 +164,7 @@ class Drifting:
             wrong.append(f"no move of plan {plan['id']} has ended with equal proofs")
         begun = [entry["time"] for move in made for entry in move["history"]
                  if entry["stage"] == "PLANNED"]  # fmt: skip
-        whole = self._system.ask(f"/v1/plans/{plan['id']}") or plan
-        shard = whole["decision"]["trigger"]["shard"]
+        shard = trigger["shard"]
         crossed = crossing(self._loads, shard, self._line, 2 * self._window_s)
         begins = min(begun, default=float("inf")) - self._wall
         if crossed is None:

@@ -94,7 +94,7 @@ class Finale:
         deadline = time.monotonic() + SEARCH_S
         while "rows, exact" not in (said := self._run(asked, "asking", quiet=True)[1]):
             if time.monotonic() > deadline:
-                return [f"the nearest rows of {ASKED}: not exact"]
+                return [f"the nearest rows of {ASKED}: not exact within {SEARCH_S:.0f} s: {said}"]
             time.sleep(0.5)
         say(f"$ {program()} {' '.join(asked)}")
         say(said.rstrip())
