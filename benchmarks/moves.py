@@ -7,7 +7,8 @@ producer on the same machine.
                moves between the two workers; medians and their ratio
     pause      at half the maximum: how long the portion's owner wrote nothing, looked at every 20 ms, in
                the time of the move and in as much time without one: p50, p99 and the longest
-    throttle   one portion of 50 MB at moves.bytes_per_s = 1 MB/s: bytes copied in 30 s
+    throttle   one portion of 50 MB at moves.bytes_per_s = 1 MB/s: bytes that the target received, from
+               the moment one piece came to the moment another came, 30 s later
     moves      how many there were, seconds each; every proof equal, or the program ends
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import threading
 import time
@@ -128,13 +130,34 @@ def rate(run: Run, seconds: float, act: Any) -> float:
     return (run.rows - rows) / (time.monotonic() - begun)
 
 
+def received(run: Run) -> float:
+    """Bytes of copies that the workers have received so far."""
+    texts = [httpx.get(f"{url}/metrics", timeout=10).text for url in run.urls]
+    return sum(float(re.findall(r"^pct_move_bytes_total (\S+)$", t, re.M)[0]) for t in texts)
+
+
+def arrival(run: Run, known: float) -> tuple[float, float]:
+    """When more than so many bytes were received first, and how many they are then."""
+    while (now := received(run)) <= known:
+        time.sleep(0.01)
+    return time.monotonic(), now
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=15.0, help="of each part")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("writes", "throttle"), help="one of the two parts")
     options = parser.parse_args()
+    for name, part in (("writes", lambda: writes(options)), ("throttle", throttled)):
+        if options.only in (None, name):
+            print(json.dumps(part()), flush=True)
+
+
+def writes(options: argparse.Namespace) -> dict[str, Any]:
+    """Rates, pauses and moves."""
     said: dict[str, Any] = {}
-    with Run(2, 128, {"moves.grace_s": 1.0}) as run:
+    with Run(2, 128, {"moves.grace_s": 1.0, "drift.automatic": False}) as run:
         run.ask(FIRST_ROWS)
         run.through()
         moving = Moving(run)
@@ -163,21 +186,23 @@ def main() -> None:
         run.through()
         took = [round(s, 1) for s in moving.took]
         said["moves"] = {"count": len(took), "median_s": statistics.median(took)}
-    print(json.dumps(said), flush=True)
+    return said
+
+
+def throttled() -> dict[str, Any]:
+    """Bytes a second at 1 MB/s."""
     with Run(2, 128, {"tree.epsilon": 500.0, "moves.bytes_per_s": 1_000_000}) as run:
         run.ask(100_000)
         run.through()
         moving = Moving(run)
         name = moving.start()
-        while not (first := moving.get(f"/v1/moves/{name}"))["bytes"]["copied"]:
-            time.sleep(0.05)
-        begun = time.monotonic()
+        arrival(run, 0.0)
+        begun, first = arrival(run, received(run))
         time.sleep(THROTTLE_S)
-        last = moving.get(f"/v1/moves/{name}")
-        copied = last["bytes"]["copied"] - first["bytes"]["copied"]
-        said["throttle"] = {"bytes_per_s": round(copied / (time.monotonic() - begun)),
-                            "stage": last["stage"]}  # fmt: skip
-    print(json.dumps(said))
+        ended, last = arrival(run, received(run))
+        stage = moving.get(f"/v1/moves/{name}")["stage"]
+    return {"bytes_per_s": round((last - first) / (ended - begun)),
+            "seconds": round(ended - begun, 1), "stage": stage}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -29,6 +29,16 @@ DENIED = ("budget", "identical", "min_size", "max_size", "depth", "regions")
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+def _counter(
+    registry: CollectorRegistry, name: str, text: str, label: str, values: Sequence[str]
+) -> Counter:
+    """At 0 from the start: Prometheus sees no rise in what appears with its first value."""
+    made = Counter(name, text, [label], registry=registry)
+    for value in values:
+        made.labels(value)
+    return made
+
+
 class Metrics:
     """All that one worker counts, and what the performer counts on the way."""
 
@@ -38,21 +48,22 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
 
-        def counter(name: str, text: str, label: str, values: Sequence[str]) -> Counter:
-            """At 0 from the start: Prometheus sees no rise in what appears with its first value."""
-            made = Counter(name, text, [label], registry=registry)
-            for value in values:
-                made.labels(value)
-            return made
-
-        self.rows = counter("pct_rows_total", "Rows that passed a stage.", "stage", STAGES)
-        self.blocks = counter("pct_blocks_total", "Blocks that passed a stage.", "stage", STAGES)
-        self._stages = {s: (self.rows.labels(s), self.blocks.labels(s)) for s in STAGES}
-        self.dead_letters = counter(
-            "pct_dead_letters_total", "Rows refused.", "code", DEAD_LETTER_CODES
+        self.rows = _counter(
+            registry, "pct_rows_total", "Rows that passed a stage.", "stage", STAGES
         )
-        self.duplicates = counter(
-            "pct_duplicates_dropped_total", "Rows dropped: applied before.", "reason", REPEATS
+        self.blocks = _counter(
+            registry, "pct_blocks_total", "Blocks that passed a stage.", "stage", STAGES
+        )
+        self._stages = {s: (self.rows.labels(s), self.blocks.labels(s)) for s in STAGES}
+        self.dead_letters = _counter(
+            registry, "pct_dead_letters_total", "Rows refused.", "code", DEAD_LETTER_CODES
+        )
+        self.duplicates = _counter(
+            registry,
+            "pct_duplicates_dropped_total",
+            "Rows dropped: applied before.",
+            "reason",
+            REPEATS,
         )
         self.restarts = Counter(
             "pct_node_restarts_total", "Node agents restarted.", registry=registry
@@ -77,16 +88,23 @@ class Metrics:
             "pct_apply_seconds", "One turn of a node.", registry=registry,
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
         )  # fmt: skip
+        self._questions(registry)
 
+    def _questions(self, registry: CollectorRegistry) -> None:
+        """What is asked, and what keeps the answers short."""
         self.query_seconds = Histogram(
             "pct_query_seconds", "Questions that were answered.", ["kind"], registry=registry,
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
         )  # fmt: skip
-        self.scanned = counter(
-            "pct_query_rows_scanned_total", "Rows looked at for them.", "kind", QUESTIONS
+        self.scanned = _counter(
+            registry, "pct_query_rows_scanned_total", "Rows looked at for them.", "kind", QUESTIONS
         )
-        self.lookups = counter(
-            "pct_bloom_lookups_total", "Shards that an id was looked up in.", "result", LOOKUPS
+        self.lookups = _counter(
+            registry,
+            "pct_bloom_lookups_total",
+            "Shards that an id was looked up in.",
+            "result",
+            LOOKUPS,
         )
         self._region_changes = Counter(
             "pct_region_changes_total", "Splits and merges of regions, made or denied (why).",

@@ -8,6 +8,7 @@ README.txt beside them names danielbuechele for both, but its link for the flowe
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,17 +57,24 @@ def pixels(vector: npt.ArrayLike, size: int = SIZE) -> Bytes:
     return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
 
 
-def write(path: Path, name: str, seed: int) -> int:
-    """The patches of a photograph in a shuffled order as .npz: arrays X, id, x, y, image; how many."""
+def shuffled(name: str, seed: int) -> dict[str, npt.NDArray[Any]]:
+    """The patches of a photograph in a shuffled order, as arrays by column: X, id, x, y, image."""
     vectors, x, y = patches(photograph(name))
     order = np.random.default_rng(seed).permutation(len(vectors))
     x, y = x[order], y[order]
-    np.savez(
-        path,
-        X=vectors[order],
-        id=np.char.add(np.char.add(f"{name}-", x.astype("U4")), np.char.add("-", y.astype("U4"))),
-        x=x,
-        y=y,
-        image=np.full(len(x), name),
-    )
-    return len(x)
+    return {
+        "X": vectors[order],
+        "id": np.char.add(
+            np.char.add(f"{name}-", x.astype("U4")), np.char.add("-", y.astype("U4"))
+        ),
+        "x": x,
+        "y": y,
+        "image": np.full(len(x), name),
+    }
+
+
+def write(path: Path, name: str, seed: int) -> int:
+    """Those columns as .npz; how many rows they have."""
+    columns = shuffled(name, seed)
+    np.savez(path, **columns)  # type: ignore[arg-type]
+    return len(columns["id"])

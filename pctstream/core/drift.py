@@ -38,7 +38,7 @@ import numpy as np
 from pctstream.core.density import Window
 from pctstream.core.detectors import Detectors, Event
 from pctstream.core.forecast import SERIES, Forecast, Now
-from pctstream.core.surge import Surge
+from pctstream.core.surge import Surge, path
 
 FIT_S = 0.02
 """Seconds that fitting one portion may take: measured in `benchmarks/forecast.py`."""
@@ -215,7 +215,7 @@ class _Portion:
         self.history: deque[Past] = deque(maxlen=HISTORY + forecast.horizon)
         self._lead = min(AHEAD, forecast.horizon)
         self._surge = Surge(self._lead)
-        self._step = 0.0
+        self._step: float | None = None
         self._watched = {
             "rows_s": Detectors("rows_s", grain),
             "mean_distance": Detectors("mean_distance"),
@@ -230,7 +230,8 @@ class _Portion:
         rate = window.rows / window_s
         self.forecast.push(rate)
         seen = self.forecast.now
-        self._step = self._surge.push(rate, float(seen.path[self._lead - 1]), seen.noise)
+        ahead = seen.path.tolist()
+        self._step = self._surge.push(rate, ahead[0], ahead[self._lead - 1], seen.noise)
         values = {
             "rows_s": rate,
             "mean_distance": window.mean_distance,
@@ -249,19 +250,21 @@ class _Portion:
 
     @property
     def now(self) -> Now:
-        """What the forecast's model sees; in a surge, along its step from the last value on."""
+        """What the forecast's model sees; in a surge or halt, from the last value on."""
         seen = self.forecast.now
-        if not self._step:
+        if self._step is None:
             return seen
         level = self.forecast.values[-1]
-        path = np.maximum(0.0, level + self._step * np.arange(1, len(seen.path) + 1))
-        low = np.maximum(0.0, path - (seen.high - seen.path))
-        return seen._replace(level=level, path=path, low=low, high=path + (seen.high - seen.path))
+        going = np.maximum(0.0, path(level, self._step, len(seen.path)))
+        low = np.maximum(0.0, going - (seen.high - seen.path))
+        return seen._replace(level=level, path=going, low=low, high=going + (seen.high - seen.path))
 
     @property
     def model(self) -> str:
         """What speaks now."""
-        return "surge" if self._step else self.forecast.model
+        if self._step is None:
+            return self.forecast.model
+        return "surge" if self._step else "halt"
 
     @property
     def levels(self) -> tuple[float, float]:

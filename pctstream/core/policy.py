@@ -8,9 +8,11 @@ or when a person asks. Five things stand against swinging to and fro:
 1. Recent maximum. A portion counts with the largest of its forecast and its last `RECENT` loads:
    a low load may be the symptom of the overload, and every second window of a wave is low.
 2. Dead band. A plan aims at the middle between an even spread and the tolerance, no lower, so that
-   it moves little, and leaves the shard well below what sets off the next. A shard that had a plan
-   sets off none until it has been below that middle, or for `RECENT` decisions: so long it still
-   counts with what it had before.
+   it moves little, and leaves the shard well below what sets off the next. Where all shards carry
+   more than comes an even spread is below 1, and so much deeper is the room that a plan makes: who
+   aims at 1.05 of what a shard carries is over 1.1 before the next ramp has been seen twice. A shard
+   that had a plan sets off none until it has been below the middle between its share and the
+   tolerance, or for `RECENT` decisions: so long it still counts with what it had before.
 3. Cool-down. A portion that moved, or is to move, stays at least `cooldown_s`.
 4. Least gain. A plan that lowers the maximum by less than `min_gain` is not made, and one that moves
    the part b of all bytes must gain (1 + b) times that.
@@ -48,10 +50,9 @@ class Tuning:
     cooldown_s: float = 60.0
     min_gain: float = 0.05
 
-    @property
-    def enough(self) -> float:
-        """The relative load that a plan aims at: the middle of the dead band."""
-        return (1.0 + self.tolerance) / 2.0
+    def enough(self, even: float = 1.0) -> float:
+        """The relative load that a plan aims at, where ``even`` is that of an even spread."""
+        return (even + self.tolerance) / 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,9 @@ class Policy:
         trigger, why, answer = self._trigger(Layout.of(parts, shards, full=full))
         if trigger is None:
             return Decision(time_s, None, None, why, demands, answer)
-        made = plan(parts, shards, name=name, epoch=epoch, held=stay, enough=self.tuning.enough,
+        total = sum(demands.values())
+        enough = self.tuning.enough(total / max(full, total, 1e-9))
+        made = plan(parts, shards, name=name, epoch=epoch, held=stay, enough=enough,
                     threshold=self.tuning.threshold, min_gain=self.tuning.min_gain, full=full)  # fmt: skip
         return self._made(time_s, trigger, made, demands, "a plan was made")
 
@@ -162,7 +165,7 @@ class Policy:
         why, answer = f"no shard is predicted above {self.tuning.tolerance:g} of its share", "calm"
         for s, room in enumerate(layout.shards):
             load, shard = float(relative[s]), room.shard
-            if load < self.tuning.enough:
+            if load < self.tuning.enough():
                 self._quiet.pop(shard, None)
             part = self._hottest(layout, s)
             if load <= self.tuning.tolerance or part is None:

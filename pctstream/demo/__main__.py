@@ -13,23 +13,30 @@ from typing import NoReturn
 
 from pctstream import photographs
 from pctstream.demo import crowds
-from pctstream.demo.scenes import Scenes
+from pctstream.demo.scenes import RATE, Scenes
+from pctstream.demo.stream import Pool
 from pctstream.demo.telling import say, title
 from pctstream.errors import PctError
 from pctstream.running import Running
 
-PHOTOGRAPH = "china"
 SEED = 7
 EPSILON = 4.26
 STAY_S = 45.0
 
 SETTINGS = {
     "PCT_TREE__EPSILON": str(EPSILON),
-    # Levels 0 to 3: with the default of 6 the tree grows on for minutes after the last row, into
+    # Levels 0 to 2: with the default of 6 the tree grows on for minutes after the last row, into
     # nodes of a few hundred patches each. The epsilons below N0 and when a level closes are defaults.
-    "PCT_TREE__MAX_LEVEL": "3",
+    "PCT_TREE__MAX_LEVEL": "2",
     "PCT_SHARDS__COUNT": "4",
-    "PCT_DRIFT__WINDOW_S": "1",
+    # One shard has room: its machine is twice as large. What all carry together is chosen so that the
+    # first photograph fits and the second one would not.
+    "PCT_SHARDS__CAPACITY": '{"1" = 2.0}',
+    "PCT_SHARDS__ROWS_PER_S": str(2.6 * RATE),
+    # Forecasts of seconds instead of minutes.
+    "PCT_DRIFT__WINDOW_S": "2",
+    "PCT_DRIFT__HORIZON": "8",
+    "PCT_MOVES__GRACE_S": "1",
 }
 KEPT = ("PCT_BROKER", "PCT_JARS", "PCT_KAFKA__")
 
@@ -50,7 +57,7 @@ def main() -> NoReturn:
 
 def demo() -> int:
     """The scenes in order; the exit code."""
-    say("pctstream demo: 1 to 2 minutes, 2 cores, 2 GB of memory, 2 GB of disk under "
+    say("pctstream demo: 2 to 3 minutes, 2 cores, 2 GB of memory, 2 GB of disk under "
         f"{tempfile.gettempdir()};")  # fmt: skip
     say("a Kafka broker of its own (Java 17) unless PCT_BROKER names one; nothing is left behind.")
     started = time.monotonic()
@@ -61,12 +68,15 @@ def demo() -> int:
         Running(Path(folder), 2, env) as system,
     ):
         title("a broker and two workers")
-        data = Path(folder) / f"{PHOTOGRAPH}.npz"
-        total = photographs.write(data, PHOTOGRAPH, SEED)
-        say(f"{total:,} patches of 8 x 8 x 3 = 192 numbers: {photographs.CREDITS[PHOTOGRAPH]}")
+        pools = Pool("china", SEED), Pool("flower", SEED)
+        for name in photographs.NAMES:
+            say(f"patches of 8 x 8 x 3 = 192 numbers: {photographs.CREDITS[name]}")
+        say("chosen so that two minutes show it, against the defaults: windows of 2 s (5 s), a "
+            "horizon of 8 of them (6), a grace of 1 s (10 s), shards that carry "
+            f"{2.6 * RATE:,.0f} rows/s together, one of them twice as much as each other")  # fmt: skip
         system.wait_ready(say)
         say(f"ready; look at {system.urls[0]}/docs and {system.urls[0]}/v1/tree meanwhile")
-        code = Scenes(system, data, total, EPSILON).play()
+        code = Scenes(system, pools, EPSILON).play()
         say(f"the demo took {time.monotonic() - started:.0f} s")
         stay(system)
         title("stopping everything")

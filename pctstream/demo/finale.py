@@ -26,9 +26,10 @@ COVERED = 2
 """The level whose cover is asked for."""
 HEAVIEST = 3
 NEAREST = 4
-ASKED = "china-100-200"
+ASKED = "china-119-268"
 """Id of a patch."""
-MOVE_S = 60.0
+MOVES = 3
+"""Of which is told why they were."""
 SEARCH_S = 60.0
 
 
@@ -69,29 +70,19 @@ class Finale:
             self._questions()
         return faults(covers)
 
-    def move(self) -> list[str]:
-        """The portion with the most rows goes to another shard; what is wrong with that."""
-        title("a portion changes its shard: copied, shadowed, proven equal, and only then asked")
-        portions = (self._system.ask("/v1/portions") or {"portions": []})["portions"]
-        here = max(portions, key=lambda p: p["rows"])
-        shards = len(self._system.shards())
-        asked = ("moves", "start", here["portion"], str((here["owner"] + 1) % shards))
-        move = json.loads(self._shell(*asked, hidden=("--json",)))["id"]
-        deadline = time.monotonic() + MOVE_S
-        while time.monotonic() < deadline:
-            found = self._system.ask(f"/v1/moves/{move}") or {"stage": "?"}
-            if found["stage"] in ("DONE", "ABORTED"):
-                break
-            time.sleep(0.2)
-        steps = [f"{h['stage']} +{h['time'] - found['history'][0]['time']:.1f} s"
-                 for h in found.get("history", ())]  # fmt: skip
-        say(f"{move}: {', '.join(steps)}")
-        proof = found.get("proof")
-        if found["stage"] != "DONE" or proof is None or proof["hash_from"] != proof["hash_to"]:
-            return [f"move {move} of {here['portion']} is {found['stage']}: {found.get('why')}"]
-        say(f"shard {found['from']} and shard {found['to']} held the same {proof['count']:,} rows at "
-            f"offset {proof['offset']} of its pipe: {proof['hash_from']}")  # fmt: skip
-        return []
+    def moved(self, moves: list[dict[str, Any]]) -> list[str]:
+        """Why the portions moved, and that both shards held the same; what is wrong with that."""
+        title("a portion changed its shard: copied, shadowed, proven equal, and only then asked")
+        for move in moves[:MOVES]:
+            told = self._shell("moves", "explain", move["id"]).splitlines()
+            say("\n".join(line for line in told if not line.startswith("  stays")))
+            steps = [f"{h['stage']} +{h['time'] - move['history'][0]['time']:.1f} s"
+                     for h in move["history"]]  # fmt: skip
+            say(f"{move['id']}: {', '.join(steps)}")
+            if proof := move["proof"]:
+                say(f"shard {move['from']} and shard {move['to']} held the same {proof['count']:,} "
+                    f"rows at offset {proof['offset']} of its pipe: {proof['hash_from']}")  # fmt: skip
+        return [] if moves else ["nothing has moved"]
 
     def search(self) -> list[str]:
         """The patches nearest to a patch; what is wrong with the answer."""
@@ -103,7 +94,7 @@ class Finale:
         deadline = time.monotonic() + SEARCH_S
         while "rows, exact" not in (said := self._run(asked, "asking", quiet=True)[1]):
             if time.monotonic() > deadline:
-                return [f"the nearest rows of {ASKED}: not exact"]
+                return [f"the nearest rows of {ASKED}: not exact within {SEARCH_S:.0f} s: {said}"]
             time.sleep(0.5)
         say(f"$ {program()} {' '.join(asked)}")
         say(said.rstrip())

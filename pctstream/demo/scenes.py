@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import io
 import sys
-import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
-from pctstream import config, feed
+from pctstream import config
 from pctstream.broker import announced
 from pctstream.config import Config
 from pctstream.core.block import Source
 from pctstream.demo.crowds import crowds
+from pctstream.demo.drifting import Drifting
 from pctstream.demo.finale import Finale
 from pctstream.demo.growth import Watch
+from pctstream.demo.stream import Pool, Stream
 from pctstream.demo.telling import say, title
-from pctstream.errors import NotReady
-from pctstream.feed import FeedOptions, FeedResult
-from pctstream.files import Choice
+from pctstream.errors import BrokerUnreachable, NotReady
 from pctstream.pipes import client
 from pctstream.pipes.bounds import bounds
 from pctstream.running import Running, alive, end
 from pctstream.settled import wait_applied
 
-RATE = 8000.0
-"""Rows a second: slow enough to watch, so that there is a middle in which to kill a worker."""
+RATE = 3000.0
+"""Rows a second: slow enough to watch, and to have a middle in which to kill a worker."""
+SEED = 11
 VICTIM = 1
-KILL_AT = 0.35
-KILL_BY = 0.70
-"""Share of the rows fed at which it is time for the kill, however few of them are applied."""
+KILL_AT = 30_000
+"""Rows applied at which it is time for the kill."""
+KILL_BY = 60_000
+"""Rows sent at which it is, however few of them are applied."""
+SOME = 60_000
+"""Rows sent before the drift may begin."""
 LEFT_AT_LEAST = 0.20
 LINE_S = 3.0
 BACK_S = 90.0
@@ -42,46 +43,47 @@ REST_S = 60.0
 class Scenes:
     """What happens between ready and the verdict."""
 
-    def __init__(self, system: Running, data: Path, total: int, epsilon: float) -> None:
-        self._system, self._data, self._total = system, data, total
+    def __init__(self, system: Running, pools: tuple[Pool, Pool], epsilon: float) -> None:
+        self._system = system
         self._epsilon = epsilon
         self._cfg = self._configured()
         self._admin = AdminClient({**client.common(self._cfg, "demo"), "log_level": 0})
-        self._stop = threading.Event()
-        self._fed: FeedResult | None = None
-        self._failed: BaseException | None = None
+        self._waited = 0
+        self._stream = Stream(self._cfg, RATE, pools, SEED)
         self._began = self._told = time.monotonic()
-        self._feeder = threading.Thread(target=self._feed, name="feed", daemon=True)
 
     def play(self) -> int:
         """The exit code."""
         title("rows flow, the tree grows")
         say(f"feeding {RATE:,.0f} rows/s, shuffled, scaled to 0-1, epsilon {self._epsilon}")
         self._began = self._told = time.monotonic()
-        self._feeder.start()
+        self._stream.start()
         watch = Watch(self._system)
         watch.start()
         try:
             self._grow()
-            proved = self._kill()
+            killed_at = self._kill()
             self._return()
-            while self._feeder.is_alive():
+            while self._stream.rows < SOME:
                 self._step()
+            drifting = Drifting(self._system, self._stream, self._cfg.drift)
+            wrong = drifting.play(self._check_feed)
+            self._stream.end()
             self._check_feed()
-            say("everything is fed; waiting until every row is applied")
+            say("no more rows; waiting until every row is applied")
             wait_applied(self._cfg, self._system.urls, sys.stdout)
             self._line()
-            finale = Finale(self._system, self._cfg.kafka.broker, self._total)
+            finale = Finale(self._system, self._cfg.kafka.broker, self._stream.rows)
             # the tree grows on meanwhile: what is proved does not depend on it
             code = finale.proof()
+            wrong += finale.moved(drifting.moves)
             self._rest()
-            wrong = finale.look() + finale.move() + finale.search()
-            wrong += crowds(self._system, self._total)
-            return verdict(code, proved, wrong)
+            wrong += finale.look() + finale.search()
+            wrong += crowds(self._system, self._stream.rows)
+            return verdict(code, self._proved(killed_at), wrong)
         finally:
-            self._stop.set()
             watch.end()
-            self._feeder.join(30)
+            self._stream.end()
 
     def _configured(self) -> Config:
         system = self._system
@@ -94,17 +96,9 @@ class Scenes:
             raise NotReady(f"the broker is gone:\n{system.said()}")
         return config.load(None, system.env, {**given, "kafka.broker": broker})
 
-    def _feed(self) -> None:
-        choice = Choice(ids="id", payload=("x", "y", "image"), scale=1 / 255)
-        options = FeedOptions(self._data, choice, rate=RATE)
-        try:
-            self._fed = feed.run(options, self._cfg, io.StringIO(), self._stop)
-        except BaseException as error:
-            self._failed = error
-
     def _check_feed(self) -> None:
-        if self._failed is not None:
-            raise NotReady(f"feeding failed: {self._failed}") from self._failed
+        if self._stream.failed is not None:
+            raise NotReady(f"feeding failed: {self._stream.failed}") from self._stream.failed
 
     def _applied(self) -> int:
         """Rows that are in a store."""
@@ -115,12 +109,17 @@ class Scenes:
         inputs = [i for s in self._system.shards().values() for i in s["inputs"]]
         done = {Source(i["topic"], i["partition"]): max(i["stored"], i["routed"]) for i in inputs}
         # the ends as the broker knows them: the last word of a dead worker is old
-        ends = bounds(self._admin, done)
-        return sum(max(0, end - 1 - done[source]) for source, (_, end) in ends.items())
+        try:
+            ends = bounds(self._admin, done)
+        except BrokerUnreachable:  # topics that were made a moment ago have no leader yet
+            return self._waited
+        self._waited = sum(max(0, end - 1 - done[source]) for source, (_, end) in ends.items())
+        return self._waited
 
     def _step(self) -> None:
         """A moment later; a line if it is time for one."""
         time.sleep(0.1)
+        self._check_feed()
         if time.monotonic() - self._told >= LINE_S:
             self._line()
 
@@ -133,13 +132,13 @@ class Scenes:
         levels = ", ".join(
             f"level {e['level']}: {e['nodes']} nodes hold {e['rows']:,}" for e in tree["levels"]
         )
-        say(f"{self._told - self._began:5.1f} s  {self._applied():>7,} of {self._total:,} rows "
+        say(f"{self._told - self._began:5.1f} s  {self._applied():>7,} of {self._stream.rows:,} rows "
             f"applied, {self._waiting()} messages wait; {levels}")  # fmt: skip
 
     def _grow(self) -> None:
         """Until N0 has children and the time for the kill has come."""
         children: list[Any] = []
-        while self._feeder.is_alive():
+        while True:
             self._step()
             if not children:
                 children = (self._system.ask("/v1/nodes?level=1") or {"nodes": []})["nodes"]
@@ -149,31 +148,31 @@ class Scenes:
                     say(f"N0 has found its cover: {len(children)} prototypes, each farther than "
                         f"{self._epsilon} from the others; at most {bound['p']:.1%} of such rows lie "
                         f"farther from all of them ({bound['confidence']:.0%} sure)")  # fmt: skip
-            elif self._applied() >= KILL_AT * self._total or self._sent() >= KILL_BY * self._total:
+            elif self._applied() >= KILL_AT or self._stream.rows >= KILL_BY:
                 return
-        self._check_feed()
 
-    def _kill(self) -> bool:
-        """kill -9 of a worker; False if too few rows were still to be applied."""
+    def _kill(self) -> int:
+        """kill -9 of a worker; the rows that had been sent by then."""
         title(f"kill -9 of worker-{VICTIM}")
         pid = self._system.pids()[VICTIM]
         applied, waiting = self._applied(), self._waiting()
         if pid is None:
             raise NotReady(f"worker-{VICTIM} does not run:\n{self._system.said()}")
         end(pid)
-        self._dead = pid
-        # what the views said is a moment old: what was not fed by now cannot have been applied
-        left = max(0.0, 1 - max(self._sent(), applied) / self._total)
+        self._dead, sent = pid, self._stream.rows
         say(f"pid {pid} killed: {applied:,} rows were applied, {waiting} messages waited in the "
-            f"inputs, and {left:.0%} of the rows were not even fed")  # fmt: skip
+            f"inputs, {sent:,} rows were sent, and they go on coming")  # fmt: skip
+        return sent
+
+    def _proved(self, sent: int) -> bool:
+        """Whether enough rows were still to come when the worker was killed."""
+        left = 1.0 - sent / self._stream.rows
         if left >= LEFT_AT_LEAST:
             return True
-        say(f"this run PROVES NOTHING: fewer than {LEFT_AT_LEAST:.0%} were surely left")
+        say(
+            f"this run PROVES NOTHING: the kill left {left:.0%} of the rows, {LEFT_AT_LEAST:.0%} are due"
+        )
         return False
-
-    def _sent(self) -> float:
-        """At most so many rows have been fed."""
-        return RATE * (time.monotonic() - self._began) + feed.PIECE_ROWS
 
     def _return(self) -> None:
         """Until the worker that was killed serves again under another pid."""

@@ -13,8 +13,10 @@ from functools import partial
 from typing import Any
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pytest
+from broker.brute import as_brute_force
 from broker.system import System, mixture, wait_for
 from confluent_kafka import Producer as KafkaProducer
 
@@ -66,6 +68,7 @@ class Feeding:
 
     def __init__(self, one: System) -> None:
         self._one = one
+        self.rows: list[np.ndarray] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -74,7 +77,8 @@ class Feeding:
         while not self._stop.is_set():
             part += 1
             ids = [f"f{part}-{i}" for i in range(500)]
-            self._one.feed(mixture(500, seed=part), ids)
+            self.rows.append(mixture(500, seed=part))
+            self._one.feed(self.rows[-1], ids)
             self._stop.wait(0.1)
 
     def __enter__(self) -> Feeding:
@@ -232,7 +236,7 @@ def test_moves_go_on_whoever_dies(grown: System) -> None:
     one, chance = grown, random.Random(SEED)
     print(f"PCT_MOVE_SEED={SEED}")
     kills = 0
-    with Feeding(one):
+    with Feeding(one) as feeding:
         for at_move in range(MOVES):
             portion = chance.choice(one.get("/v1/portions")["portions"])
             target = chance.choice([s for s in range(4) if s != portion["owner"]])
@@ -256,3 +260,4 @@ def test_moves_go_on_whoever_dies(grown: System) -> None:
     moves = one.get("/v1/moves")["moves"]
     assert len([m for m in moves if m["stage"] == "DONE"]) == MOVES
     assert all(m["proof"]["hash_from"] == m["proof"]["hash_to"] for m in moves)
+    as_brute_force(one, np.concatenate([mixture(PART), *feeding.rows]))

@@ -13,6 +13,8 @@ import pytest
 import series
 
 from pctstream.core import loads
+from pctstream.core.density import Window
+from pctstream.core.drift import Drift
 from pctstream.core.foreseen import Foreseen
 from pctstream.core.layout import Float64, ShardRoom
 from pctstream.core.policy import Tuning
@@ -35,9 +37,9 @@ def tried(
 
 def test_a_hot_spot_is_met_before_it_hurts() -> None:
     blind = ahead = moves = blind_moves = 0.0
-    for seed in range(2):
-        rates = loads.hot_spot(np.random.default_rng(seed), 200, PORTIONS, 2.5, height=5.0)
-        without, with_it = tried(rates, 2.5, 12, how="last"), tried(rates, 2.5, 12)
+    for seed in range(3):
+        rates = loads.hot_spot(np.random.default_rng(seed), 100, PORTIONS, 5.0, height=5.0)
+        without, with_it = tried(rates, 5.0, 6, how="last"), tried(rates, 5.0, 6)
         blind, ahead = blind + without.overload_s, ahead + with_it.overload_s
         blind_moves, moves = blind_moves + len(without.moves), moves + len(with_it.moves)
     assert blind > 30.0
@@ -64,7 +66,7 @@ def test_a_square_wave_moves_a_portion_once_per_cool_down() -> None:
 def surges(values: Float64, noise: float) -> list[int]:
     """The windows in which a series surges, if its last value is what is expected of it."""
     surge = Surge(lead=3)
-    return [t for t, y in enumerate(values.tolist()) if surge.push(y, y, noise)]
+    return [t for t, y in enumerate(values.tolist()) if surge.push(y, y, y, noise)]
 
 
 @pytest.mark.parametrize(
@@ -88,3 +90,17 @@ def test_a_ramp_surges_from_its_third_step_to_its_end_and_a_jump_never() -> None
     assert found[0] in (52, 53) and found[-1] in (65, 66) and len(found) >= 12
     jump = 100 + 200.0 * (t >= 50) + rng.normal(0, 2, 100)
     assert surges(jump, 2.8) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_ramp_that_is_over_is_not_expected_to_go_on(seed: int) -> None:
+    """After 12 windows, before a model has learnt it, one flat window is enough."""
+    rng = np.random.default_rng(seed)
+    rates = 100 + 60 * np.clip(np.arange(70) - 40, 0, 12) + rng.normal(0, 3, 70)
+    drift = Drift({"window_s": 5.0, "horizon": 6, "model": "auto"})
+    ahead = []
+    for number, rate in enumerate(rates.tolist()):
+        drift.observe("p", Window(number, 5.0 * rate, 0.0, None, None, 1))
+        ahead.append(drift.step(number)["p"].parts["level_then"] - rate)
+    assert min(ahead[44:52]) > 120.0, "on the way it is foreseen"
+    assert np.abs(ahead[53:60]).max() < 30.0
