@@ -63,7 +63,7 @@ class Surveyor:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         settings = worker.cfg.spatial
-        self._places = Places(settings.x, settings.y)
+        self.places = Places(settings.x, settings.y)
         self._surveys: dict[int, Survey] = {}
         self._failed: dict[int, float] = {}
         self._closing = threading.Event()
@@ -129,7 +129,7 @@ class Surveyor:
             return
         survey = self._surveys.get(shard.number)
         if survey is None or survey.index.shard is not shard:
-            index = ShardIndex(shard, self._places, self._worker.cfg.spatial)
+            index = ShardIndex(shard, self.places, self._worker.cfg.spatial)
             survey = self._surveys[shard.number] = Survey(index)
         tuning = self._worker.routing.orders.tuning
         if survey.tuned != tuning.version:

@@ -104,12 +104,12 @@ class Worker:
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="turn")
         self.agents.bind(self.take, self._pool)
         self.followed = Followed(self)
+        self._survey()
         self._thread = threading.Thread(target=self._run, name="wiring", daemon=True)
         self._thread.start()
         self.monitor.start()
         self.keeper = Keeper(self.shards, self.tell)
         self.keeper.start()
-        self._survey()
 
     def _survey(self) -> None:
         if self.cfg.spatial.enabled:
@@ -237,6 +237,8 @@ class Worker:
             if store is not None:
                 tree = self.cfg.tree
                 fpr = self.cfg.bloom.fpr
+                if self.surveyor is not None:
+                    store.placing = self.surveyor.places.entry
                 self.shards[number] = Shard(number, tree.name, store, tree.sink_rows, fpr=fpr)
         if missing:
             self._sync()
