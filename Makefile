@@ -86,7 +86,7 @@ prediction: setup ## the policy with and without forecasts, on hot spots, simula
 	$(PYTHON) benchmarks/prediction.py $(ARGS)
 
 policy: setup ## the policy by itself on a real broker: a stream that stays, and one that ramps (seven minutes)
-	PYTHONPATH=benchmarks $(PYTHON) benchmarks/policy.py $(ARGS)
+	$(PYTHON) benchmarks/policy.py $(ARGS)
 
 dashboards: setup ## Prometheus on what make up runs; without it, all of it in Docker
 	@if command -v prometheus >/dev/null || ! docker info >/dev/null 2>&1; then \
