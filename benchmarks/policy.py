@@ -20,6 +20,7 @@ import json
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -92,18 +93,21 @@ class Watch(threading.Thread):
         http, rng = httpx.Client(timeout=30.0), np.random.default_rng(4)
         centres, url = self._stream.centres, self._run.urls[0]
         while not self._stream.over.wait(0.1):
-            shards = http.get(f"{url}/v1/shards").json()["shards"]
-            self.loads.append((time.time(), {s["shard"]: s["load"] for s in shards}))
             vector = centres[rng.integers(len(centres))] + rng.normal(0, 0.4, 128)
-            begun = time.perf_counter()
             body = {"vector": vector.tolist(), "k": 10, "exact": True}
-            http.post(f"{url}/v1/search", json=body)
-            self.asked.append((time.time(), time.perf_counter() - begun))
+            with suppress(httpx.TimeoutException):
+                shards = http.get(f"{url}/v1/shards").json()["shards"]
+                self.loads.append((time.time(), {s["shard"]: s["load"] for s in shards}))
+                begun = time.perf_counter()
+                http.post(f"{url}/v1/search", json=body)
+                self.asked.append((time.time(), time.perf_counter() - begun))
 
     def told(self, since: float, until: float) -> dict[str, float]:
-        """Of that time."""
+        """Of that time; {} if nothing was answered in it."""
         loads = [max(found.values()) for t, found in self.loads if since <= t < until]
         took = [1000.0 * s for t, s in self.asked if since <= t < until]
+        if not loads or not took:
+            return {}
         return {"max_load": round(float(np.median(loads)), 2), "questions": len(took),
                 "p50_ms": round(float(np.percentile(took, 50)), 1),
                 "p99_ms": round(float(np.percentile(took, 99)), 1)}  # fmt: skip
@@ -122,7 +126,7 @@ class Watch(threading.Thread):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--stays", type=float, default=120.0, help="seconds")
-    parser.add_argument("--window", type=float, default=2.0, help="seconds")
+    parser.add_argument("--window", type=float, default=5.0, help="seconds")
     options = parser.parse_args()
     settings = {"moves.grace_s": 1.0, "drift.window_s": options.window,
                 "shards.rows_per_s": ROOM * RATE}  # fmt: skip
@@ -142,7 +146,10 @@ def main() -> int:
         begun = time.time()
         time.sleep(options.stays)
         plans = [p for p in get("/v1/plans")["plans"] if p["time"] > begun]
-        still = watch.told(begun, time.time()) | {"plans": len(plans)}
+        still: dict[str, Any] = watch.told(begun, time.time()) | {
+            "plans": [plan["reason"] for plan in plans],
+            "moves": sum(len(plan["made"]) for plan in plans),
+        }
         print(json.dumps({"stays": still}), flush=True)
         begun = time.time()
         stream.ramp()

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pctstream import photographs
+from pctstream.demo.drifting import crossing, sparkline
 from pctstream.demo.finale import reach
 from pctstream.demo.growth import News, faults
 from pctstream.demo.scenes import verdict
+from pctstream.demo.stream import Pool
 
 STATES = ("covering", "waiting", "splitting", "sinks", "leaves")
 
@@ -99,3 +102,32 @@ def test_only_a_run_without_fault_ends_with_0(
     said = capsys.readouterr().out
     assert ("all is well" in said) == (wanted == 0)
     assert all(f"WRONG: {fault}" in said for fault in wrong)
+
+
+def test_a_line_is_crossed_only_by_who_stays_above_it() -> None:
+    seen = [(float(t), {0: load, 1: 9.0}) for t, load in enumerate([0.9, 1.2, 1.0, 1.2, 1.3, 1.3])]
+    assert crossing(seen, 0, 1.1, 2.0) == 3.0
+    assert crossing(seen, 0, 1.1, 3.0) is None
+    assert crossing(seen, 0, 1.5, 0.0) is None
+    assert crossing(seen, 2, 0.0, 0.0) is None
+
+
+def test_a_sparkline_is_as_high_as_its_values() -> None:
+    assert sparkline([0.0, 5.0, 10.0]) == "\u2581\u2584\u2588"
+    assert sparkline([0.0]) == "\u2581" and sparkline([]) == ""
+
+
+def test_a_pool_gives_every_patch_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.arange(9 * 10 * 3, dtype=np.uint8).reshape(9, 10, 3)
+    monkeypatch.setattr(photographs, "photograph", lambda name: image)
+    pool = Pool("china", 3)
+    first, second = pool.take(4).to_pylist(), pool.take(4).to_pylist()
+    rows = first + second
+    assert len({row["id"] for row in rows}) == 8
+    assert sorted(row["id"].partition("#")[0] for row in rows[:6]) == sorted(
+        f"china-{x}-{y}" for y in range(2) for x in range(3)
+    )
+    assert [row["id"] for row in rows[6:]] == [f"{row['id']}#1" for row in rows[:2]]
+    for row in rows:
+        patch = image[row["y"] : row["y"] + 8, row["x"] : row["x"] + 8].reshape(-1)
+        assert row["vector"] == pytest.approx(patch / 255, abs=1e-6)

@@ -30,7 +30,7 @@ ASKED = "china-119-268"
 """Id of a patch."""
 MOVES = 3
 """Of which is told why they were."""
-SEARCH_S = 60.0
+SEARCH_S = 120.0
 
 
 class Finale:

@@ -24,15 +24,15 @@ from pctstream.pipes.bounds import bounds
 from pctstream.running import Running, alive, end
 from pctstream.settled import wait_applied
 
-RATE = 3000.0
+RATE = 2000.0
 """Rows a second: slow enough to watch, and to have a middle in which to kill a worker."""
 SEED = 11
 VICTIM = 1
-KILL_AT = 30_000
+KILL_AT = 20_000
 """Rows applied at which it is time for the kill."""
-KILL_BY = 60_000
+KILL_BY = 40_000
 """Rows sent at which it is, however few of them are applied."""
-SOME = 60_000
+SOME = 40_000
 """Rows sent before the drift may begin."""
 LEFT_AT_LEAST = 0.20
 LINE_S = 3.0

@@ -54,6 +54,8 @@ def _round(world: World, ended: set[Source]) -> bool:
 
 def _moves(world: World) -> bool:
     """Every move goes on to its end; whether there was anything to do for one."""
+    for worker in world.workers:
+        world.rules.proved(worker.proofs)
     log = world.workers[0].routing
     for move in log.moves.unfinished:
         if move.paused:

@@ -53,6 +53,7 @@ class Rules:
         self._acked: set[Origin] = set()
         self._acked_dead: set[str] = set()
         self._acked_to: dict[Source, int] = defaultdict(lambda: -1)
+        self._proved: dict[tuple[str, str], Any] = {}
         self._states: dict[int, Any] = {}
         self._hashes: set[str] = set()
 
@@ -116,6 +117,13 @@ class Rules:
         assert sorted(log.authors) == list(range(log.seq + 1)), "R5: the seqs have a hole"
         assert not accepted or record["seq"] == log.seq, "R5: an old record counted"
         assert log.epoch <= log.seq, "R5: the epoch is of no record that counted"
+
+    def proved(self, proofs: dict[tuple[str, int], dict[str, Any]]) -> None:
+        """R0: whoever passes a fence, source or target, before a crash or after, held the same."""
+        for (move, shard), found in proofs.items():
+            for offset, held in found.items():
+                first = self._proved.setdefault((move, offset), held)
+                assert held == first, f"R0: at a fence of {move} shard {shard} holds other rows"
 
     def covered(self, cover: Cover, rows: Any, hasty: bool) -> None:
         """R8, and R0: the cover follows from the sequence of the rows."""

@@ -431,6 +431,7 @@ class World:
 
     def check(self) -> None:
         for worker in self.workers:
+            self.rules.proved(worker.proofs)
             for number, shard in worker.shards.items():
                 if shard.root is not None:
                     self.rules.visible(shard.root, self.ledgers[number])
