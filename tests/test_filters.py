@@ -8,11 +8,14 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pytest
 from fastapi import FastAPI
 from standing import SHARDS, Standing
 from test_search_views import CENTRES, rows_of
 
+from pctstream.core.effects import Apply
+from pctstream.core.keys import hashes64
 from pctstream.core.names import Path
 from pctstream.http import filters, problem, search
 
@@ -158,8 +161,6 @@ def test_a_row_on_its_way_down_is_asked_for_below() -> None:
     row = CENTRES[path[-1]][None]
 
     async def act(get: Callable[[str], Awaitable[httpx.Response]]) -> list[httpx.Response]:
-        from pctstream.core.effects import Apply
-
         root = tree.shards[2].nodes[0,]
         block = tree.block(row, [name], None)
         tree.shards[2].apply(Apply((0,), root.source, root.position, {}, block))
@@ -170,3 +171,14 @@ def test_a_row_on_its_way_down_is_asked_for_below() -> None:
 
     (answer,) = pair.run(act)
     assert answer.status_code == 200 and answer.json()["shard"] == 3
+
+
+@pytest.mark.parametrize("shard", [0, 3])
+def test_a_filter_that_names_a_shard_for_nothing_is_counted_once(shard: int) -> None:
+    pair = Pair()
+    path = next(p for p, s in pair.tree.log.owners.items() if s == shard)
+    bloom = pair.tree.shards[shard].blooms._kept[path].bloom
+    assert bloom is not None
+    bloom.add(hashes64(pa.array(["ghost"])))
+    assert pair.ask("ghost")[0].status_code == 404
+    assert pair.a.lookups.tolist() == [1, 3, 1]

@@ -54,6 +54,14 @@ def short(said: Mapping[str, Any], field: str) -> str:
     return text
 
 
+def taken(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
+    """What the OpenAPI document says of a call's JSON body."""
+    schema = {"type": "object", "additionalProperties": False, "required": list(required),
+              "properties": dict(properties)}  # fmt: skip
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": bool(required), "content": content}}
+
+
 async def body(request: Request) -> bytes:
     """The whole body; TooLarge as soon as it is more than 1 MiB (8 MiB of Arrow)."""
     is_arrow = request.headers.get("content-type", "").partition(";")[0].strip() == ARROW

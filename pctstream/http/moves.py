@@ -20,11 +20,19 @@ from pctstream.core.names import node_name, node_path
 from pctstream.core.orders import Answer, check
 from pctstream.errors import NotReady, PctError, QueryRefused
 from pctstream.http import problem
-from pctstream.http.body import body, json_object, page, short
+from pctstream.http.body import TEXT_MAX, body, json_object, page, short, taken
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
 
+START_BODY = taken(
+    {
+        "portion": {"type": "string", "examples": ["N0,3"]}, "to": {"type": "integer"},
+        "reason": {"type": "string", "maxLength": TEXT_MAX},
+        "until": {"type": "string", "maxLength": TEXT_MAX},
+    },
+    ["portion", "to"],
+)  # fmt: skip
 ANSWER_S = 10.0
 """An order waits so long for its record."""
 POLL_S = 0.05
@@ -105,7 +113,7 @@ def _as_of(worker: Worker) -> dict[str, Any]:
 
 
 def _moves(app: FastAPI, worker: Worker) -> None:
-    @app.post("/v1/moves", status_code=202)
+    @app.post("/v1/moves", status_code=202, openapi_extra=START_BODY)
     async def start(request: Request) -> Any:
         asked = json_object(await body(request), ("portion", "to", "reason", "until"))
         for field, kind in (("portion", str), ("to", int)):

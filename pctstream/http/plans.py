@@ -14,13 +14,15 @@ from pctstream.core.ledger import Planned
 from pctstream.core.plan import plan
 from pctstream.core.situation import Features, cooling
 from pctstream.errors import NotReady, QueryRefused
-from pctstream.http.body import body, json_object, short
+from pctstream.http.body import TEXT_MAX, body, json_object, short, taken
 from pctstream.http.moves import ordered
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
 
 FIELDS = ("dry_run", "reason")
+PLAN_BODY = taken({"dry_run": {"type": "boolean", "default": True},
+                   "reason": {"type": "string", "maxLength": TEXT_MAX}})  # fmt: skip
 LONG = ("decision", "not_moved", "realised")
 """Left out where all plans are listed."""
 
@@ -61,7 +63,7 @@ def add(app: FastAPI, worker: Worker) -> None:
     def as_of() -> dict[str, Any]:
         return {"time": time.time(), "epoch": worker.routing.epoch}
 
-    @app.post("/v1/plans")
+    @app.post("/v1/plans", openapi_extra=PLAN_BODY)
     async def create(request: Request) -> Any:
         asked = json_object(await body(request) or b"{}", FIELDS)
         dry_run, reason = asked.get("dry_run", True), short(asked, "reason")

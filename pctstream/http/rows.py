@@ -65,7 +65,7 @@ async def find(
         asked |= some
         missing |= {s for s in some if not must[s] <= looked.get(s, {""})}
         found += [row for one in told_by for row in one["rows"]]
-    fooled = suspected - missing - {row["shard"] for row in found}
+    fooled = (suspected & asked) - missing - {row["shard"] for row in found}
     return Found(found, asked, missing, len(fooled))
 
 

@@ -24,7 +24,7 @@ HOSTILE = int(os.environ.get("PCT_HOSTILE", "250"))
 
 @pytest.fixture(scope="module")
 def http() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=30.0, limits=httpx.Limits(keepalive_expiry=1.0)) as client:
+    with httpx.Client(timeout=30.0, limits=httpx.Limits(None, keepalive_expiry=1.0)) as client:
         yield client
 
 
@@ -119,7 +119,7 @@ def test_many_at_once_are_answered(grown: Asked) -> None:
         asked: dict[str, Any] = {"recall": 0.9} if i % 2 else {}
         return grown.post(i % 2, "search", vector=rows[i].tolist(), k=5, **asked).status_code
 
-    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+    with concurrent.futures.ThreadPoolExecutor(200) as pool:
         codes = list(pool.map(ask, range(200)))
     assert set(codes) == {200}
 
