@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ import pyarrow as pa
 import pytest
 from standing import SHARDS, Client, Standing
 
+from pctstream.agents.spatial import ShardIndex
 from pctstream.core import kernels
 from pctstream.core.block import Block
 from pctstream.core.changes import Changes
 from pctstream.core.ids import Below
 from pctstream.core.names import ROOT, Path
+from pctstream.core.places import Places
 from pctstream.core.proof import proof
+from pctstream.settings import SpatialSettings
 
 CENTRES = np.random.default_rng(5).normal(0, 6, (8, 4)).astype(np.float32)
 IDS = 300
@@ -73,7 +77,7 @@ def told(found: dict[str, Any]) -> list[tuple[float, str]]:
     return [(one["distance"], one["id"]) for one in found["results"]]
 
 
-def same(client: Client, truth: Told, looks: int = 12) -> None:
+def same(client: Client, truth: Told, looks: int = 6) -> None:
     rng = np.random.default_rng(len(truth.rows))
     for look in range(looks):
         query = rng.normal(0, 6, 4)
@@ -93,7 +97,7 @@ def test_what_has_left_is_not_found_and_its_successor_is(limit: int) -> None:
     tree = Standing(4, limit=limit)
     tree.split(CENTRES)
     client, truth = Client(tree), Told(tree)
-    for round_ in range(6):
+    for round_ in range(4):
         for _ in range(4):
             truth.feed(100)
         same(client, truth)
@@ -119,3 +123,29 @@ def test_at_n0_too_while_it_covers_and_after_a_restart() -> None:
         same(client, truth, 4)
         tree.shards[1].restore(ROOT, tree.log)
     assert [tree.shards[n].root.rows for n in range(SHARDS)] == [0, len(truth.rows), 0, 0]  # type: ignore[union-attr]
+
+
+def test_what_has_left_is_out_of_the_spatial_index_also_when_it_is_read_in_anew() -> None:
+    tree = Standing(4)
+    tree.split(CENTRES)
+    truth = Told(tree)
+    settings = SpatialSettings(enabled=True, x="dim:0", y="dim:1")
+    shards = list(tree.shards.values())
+    first = [ShardIndex(shard, Places("dim:0", "dim:1"), settings) for shard in shards]
+    for _ in range(6):
+        truth.feed(150)
+        later = [ShardIndex(shard, Places("dim:0", "dim:1"), settings) for shard in shards]
+        for indexes in (first, later):
+            found = []
+            for index in indexes:
+                assert index.refresh(sorted(index.shard.nodes), time.monotonic() + 60)
+                with index.look() as one:
+                    found += list(zip(*(a.tolist() for a in _positions(one)), strict=True))
+            assert sorted(found) == sorted(
+                (float(row[0]), float(row[1])) for row in truth.rows.values()
+            )
+
+
+def _positions(index: Any) -> Any:
+    found = index.box((-1e9, -1e9, 1e9, 1e9))
+    return found.x, found.y

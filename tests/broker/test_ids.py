@@ -68,16 +68,18 @@ def test_updates_deletes_and_ids_that_come_back_are_those_of_a_dict(
     table = Table(one)
     table.first(one)
     wait_for("portions", lambda: one.get("/v1/portions")["portions"])
-    done, victim = 0, 1
+    done, kills = 0, 0
     while done < OPERATIONS:
         step = min(KILL_EVERY // 2, OPERATIONS - done)
         table.change(step)
         done += step
-        if done % KILL_EVERY == KILL_EVERY // 2:
-            one.kill(victim)
+        if done >= KILL_EVERY * kills + KILL_EVERY // 2:
+            kills += 1
+            one.wait_ready()
+            one.kill(kills % 2)
             table.change(50)
-            one.start(victim, ready=False)
-            victim = 1 - victim
+            one.start(kills % 2, ready=False)
+    print(f"{done} operations, {kills} workers killed")
     one.wait_ready()
     found = one.verify()
     assert found.sound, found

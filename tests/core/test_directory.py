@@ -54,8 +54,8 @@ def expect(old: np.ndarray, some: np.ndarray, known: dict[int, tuple]) -> None:
             del known[int(entry["key"])]
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(20, 200), st.integers(5, 400))
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(20, 100), st.integers(5, 300))
 def test_it_is_a_dict_that_forgets_what_was_not_done(seed: int, units: int, ids: int) -> None:
     rng = np.random.default_rng(seed)
     drawer, known = Drawer(), {}
@@ -91,7 +91,7 @@ def test_runs_are_merged_and_few_and_the_pages_of_an_unfinished_merge_go() -> No
     drawer, known = Drawer(), {}
     directory = Directory(drawer, full=1000)
     rng = np.random.default_rng(1)
-    for unit in range(400):
+    for unit in range(120):
         keys = [int(k) for k in rng.integers(0, 2**63, 500)]
         some = entries(keys, unit, [False] * 500)
         expect(directory.exchange(unit, some), some, known)
