@@ -104,11 +104,12 @@ secrets/token:
 	@mkdir -p -m 700 secrets
 	@(umask 022; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > $@)
 
-chaos: setup ## the kill tests, more often than in `make test`, and a broker that comes and goes
+chaos: setup ## the kill tests, more often than in `make test`, a broker that comes and goes, 100,000 changes of ids
 	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py --timeout=1200
 	PCT_MOVES=50/5 $(VENV)/bin/pytest tests/broker/test_moves.py -k whoever_dies --timeout=3600
 	PCT_OUTAGES="kill:0 stop:20 kill:20 stop:3 kill:5 stop:20" $(VENV)/bin/pytest tests/broker/test_faults.py \
 	  -k goes_away --timeout=1200
+	PCT_IDS=100000 $(VENV)/bin/pytest tests/broker/test_ids.py --timeout=1800
 
 mutants: setup ## break the product in known ways: the tests must notice
 	@cd tests && PYTHONPATH=. ../$(PYTHON) -m sim.mutants

@@ -17,7 +17,7 @@ from pctstream.config import Config
 from pctstream.core import ingest
 from pctstream.core.block import Source
 from pctstream.core.marks import Marks
-from pctstream.ingested import ROW, UNIT_MESSAGES, Rows, Sources, ends_of, read_all
+from pctstream.ingested import PLACE, ROW, UNIT_MESSAGES, Rows, Sources, ends_of, read_all
 from pctstream.verify import AskShards, compare, digest_of
 
 
@@ -55,10 +55,13 @@ def _by_node(digest: bytes, sources: Sources) -> dict[str, Rows]:
 def _pipe(cfg: Config, source: Source, sources: Sources) -> Rows:
     """The rows of a pipe, each once."""
     _, messages = read_all(cfg, source, ends_of(cfg, source.topic, [source.partition])[0])
-    marks, parts = Marks(), [np.zeros(0, ROW)]
+    marks, parts, gone = Marks(), [np.zeros(0, ROW)], [np.zeros(0, ROW)]
     for start in range(0, len(messages), UNIT_MESSAGES):
         some = messages[start : start + UNIT_MESSAGES]
         rows = ingest.decode_pipe(source, some, -1, some[-1].offset).rows
         if rows is not None:
-            parts.append(sources.rows(rows.keep(marks.advance(rows))))
-    return np.concatenate(parts)
+            fresh = rows.keep(marks.advance(rows))
+            parts.append(sources.rows(fresh.plain))
+            gone.append(sources.gone(fresh))
+    found, left = np.concatenate(parts), np.concatenate(gone)
+    return found[~np.isin(found[PLACE], left[PLACE])]

@@ -32,6 +32,8 @@ ROW = np.dtype(
     [("source", np.int32), ("offset", np.int64), ("index", np.int32), ("hash", np.uint64)]
 )
 Rows = npt.NDArray[np.void]
+PLACE = ["source", "offset", "index"]
+"""Of a row: its origin."""
 
 
 class Sources:
@@ -52,6 +54,17 @@ class Sources:
         out["hash"] = row_digests(block)
         return out
 
+    def gone(self, entries: Block) -> Rows:
+        """The rows that leave because of these entries of a pipe, by origin; their hash is 0."""
+        if entries.changes is None:
+            return np.zeros(0, ROW)
+        leaving = entries.changes.at(entries.changes.leaves)
+        numbers = np.array([self.number(s) for s in entries.sources], np.int32)
+        out = np.zeros(len(leaving.offset), ROW)
+        out["source"] = numbers[leaving.source]
+        out["offset"], out["index"] = leaving.offset, leaving.index
+        return out
+
     def digest(self, batch: pa.RecordBatch) -> Rows:
         """The rows of one batch of a shard's digest."""
         out = np.empty(batch.num_rows, ROW)
@@ -66,14 +79,47 @@ class Sources:
         return out
 
 
+class Newest:
+    """Of the rows of one ingest partition, in their order, those that no later one has replaced."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._count = 0
+        self._gone: list[int] = []
+
+    def take(self, rows: Block) -> None:
+        """The next rows and deletes."""
+        brings = np.ones(len(rows), np.bool_) if rows.changes is None else rows.changes.brings
+        names = [None] * len(rows) if rows.ids is None else rows.ids.to_pylist()
+        for name, row in zip(names, brings.tolist(), strict=True):
+            if name is not None:
+                before = self._places.pop(name, -1)
+                self._gone += [before] if before >= 0 else []
+                if row:
+                    self._places[name] = self._count
+            self._count += row
+
+    @property
+    def left(self) -> npt.NDArray[np.bool_]:
+        """bool[rows]: which are still there."""
+        kept = np.ones(self._count, np.bool_)
+        kept[self._gone] = False
+        return kept
+
+
 class IngestLog:
     """The ingest log from its start to the ends given, and the topics bridged into it, decoded again."""
 
     def __init__(self, cfg: Config, dimension: int, metric: str, sources: Sources) -> None:
         self._cfg, self._dimension, self._metric = cfg, dimension, metric
         self._sources = sources
+        self._replaced: dict[Source, Rows] = {}
+        self._read: dict[Source, tuple[Rows, Marks, Newest]] = {}
+        self._ends: dict[Source, int] = {}
         self._topic = f"{cfg.tree.name}.P0"
         self.rows = np.zeros(0, ROW)
+        self.superseded = 0
+        """Rows that a later row of their id replaced, or a delete."""
         self.dead: dict[str, DeadLetter] = {}
         self.gone = 0
         """Offsets that the log no longer has."""
@@ -81,15 +127,36 @@ class IngestLog:
     def read(self, ends: dict[int, int]) -> None:
         """The ingest partitions up to these ends; a row that a bridge copied twice is one."""
         for partition, end in sorted(ends.items()):
-            source, marks = Source(self._topic, partition), Marks()
+            source, marks, newest = Source(self._topic, partition), Marks(), Newest()
             low, messages = read_all(self._cfg, source, end)
+            self._ends[source] = end
             self.gone += low
-            parts = [self.rows]
+            parts = [np.zeros(0, ROW)]
             for unit in self._units(source, messages):
                 fresh = news(unit, unit.prev, marks)
                 marks = fresh.marks
                 parts.append(self._take(fresh.rows, fresh.dead))
-            self.rows = np.concatenate(parts)
+                if fresh.rows is not None:
+                    newest.take(fresh.rows)
+            rows, left = np.concatenate(parts), newest.left
+            self._replaced[source] = rows[~left]
+            self._read[source] = rows, marks, newest
+            self.superseded += int(np.sum(~left))
+            self.rows = np.concatenate([self.rows, rows[left]])
+
+    def later(self, ends: dict[int, int]) -> Rows:
+        """The rows that what came since, up to these ends, has replaced: by now, or soon."""
+        found = [np.zeros(0, ROW)]
+        for source, (rows, marks, newest) in self._read.items():
+            before = newest.left
+            _, messages = read_all(self._cfg, source, ends[source.partition], self._ends[source])
+            for unit in self._units(source, messages):
+                fresh = news(unit, unit.prev, marks)
+                marks = fresh.marks
+                if fresh.rows is not None:
+                    newest.take(fresh.rows)
+            found.append(rows[before & ~newest.left[: len(rows)]])
+        return np.concatenate(found)
 
     def read_theirs(self, ends: dict[Source, int]) -> None:
         """The bridged partitions up to these ends: what they have and the ingest log has not."""
@@ -105,7 +172,10 @@ class IngestLog:
             fit = [m for m in messages if m.offset not in beyond]
             parts = [self._take(u.rows, u.dead) for u in self._units(source, fit)]
             # first those of the log they come from: the copy must be the same
-            both = np.concatenate([*parts, self.rows])
+            theirs = np.concatenate([*parts, self.rows[:0]])
+            replaced = np.concatenate([self.rows[:0], *self._replaced.values()])
+            theirs = theirs[~np.isin(theirs[PLACE], replaced[PLACE])]
+            both = np.concatenate([theirs, self.rows])
             _, first = np.unique(both[["source", "offset", "index"]], return_index=True)
             self.rows = both[first]
 
@@ -119,7 +189,7 @@ class IngestLog:
 
     def _take(self, rows: Block | None, dead: Iterable[DeadLetter]) -> Rows:
         self.dead |= {str(letter.origin): letter for letter in dead}
-        return np.zeros(0, ROW) if rows is None else self._sources.rows(rows)
+        return np.zeros(0, ROW) if rows is None else self._sources.rows(rows.plain)
 
 
 def partitions_of(cfg: Config, topic: str) -> list[int]:
@@ -150,17 +220,17 @@ def ends_of(cfg: Config, topic: str, partitions: Sequence[int]) -> dict[int, int
         consumer.close()
 
 
-def read_all(cfg: Config, source: Source, end: int) -> tuple[int, list[Message]]:
-    """(log start, the messages below ``end``) of a partition."""
+def read_all(cfg: Config, source: Source, end: int, start: int = 0) -> tuple[int, list[Message]]:
+    """(log start, the messages from ``start`` and below ``end``) of a partition."""
     consumer = Consumer(client.consumer(cfg, "verify"))
     place = TopicPartition(source.topic, source.partition, 0)
     out: list[Message] = []
     try:
         low, _ = consumer.get_watermark_offsets(place, timeout=10.0)
-        place.offset = low
+        place.offset = max(int(low), start)
         consumer.assign([place])
         deadline = time.monotonic() + READ_S
-        at = int(low)
+        at = max(int(low), start)
         while at < end:
             if time.monotonic() > deadline:
                 raise NotReady(f"{source.topic}[{source.partition}] could not be read to {end}")

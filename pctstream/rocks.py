@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from pctstream.errors import NotReady, StoreFailed
-from pctstream.store import Change
+from pctstream.leavings import Change
 
 
 @contextlib.contextmanager

@@ -6,8 +6,11 @@ Layout, keys in order:
     n/<node>             counts, marks and radius of a node, as JSON
     r/<node>/<offset>    a segment: rows of one applied unit, as an Arrow block
     l/<node>/<offset>    the leaf of each of its rows: numbers of nodes, int32
+    w/<node>/<offset>    the first origin of each source in it (not at N0)
+    x/<node>/<offset>    what left when the input was at this offset: (segment, row), int64
     t/<node>/<number>    a node of the portion's subtree: state and counts, as JSON
     c/<node>/<number>    its cover
+    d/<node>/<name>/..   a directory of ids of N0 (`core.directory`)
     b/<node>/            the Bloom filter of its ids as it was some time ago (`agents.blooms`)
     p/, g/               places of rows and regions, where a spatial index is kept (`chart`)
 
@@ -23,7 +26,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,39 +36,24 @@ from pctstream.chart import Chart, place_key, places_prefix
 from pctstream.core.block import Block, Source, decode, encode
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Apply
-from pctstream.core.names import Path, node_name
+from pctstream.core.leaving import firsts
+from pctstream.core.names import ROOT, Path, node_name
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.core.subtree import NodeRecord
+from pctstream.leavings import KV, Change, Leavings, drawer_prefix, first_key, left_key, of_rows
 
 _OFFSET = struct.Struct(">q")
 _NUMBER = struct.Struct(">i")
 
-Change = tuple[bytes, bytes | None]
 FORGET_KEYS = 1000
 """Deleted in one WriteBatch."""
 
 
-class KV(Protocol):
-    """An ordered map of bytes with atomic batches."""
-
-    def get(self, key: bytes) -> bytes | None: ...
-
-    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]: ...
-
-    def keys(self, prefix: bytes, start: bytes = b"") -> Iterator[bytes]: ...
-
-    def frozen(self) -> KV: ...
-
-    def write(self, changes: Sequence[Change]) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Store:
+class Store(Leavings):
     """The rows, node states and positions of one shard."""
 
     def __init__(self, kv: KV) -> None:
-        self._kv = kv
+        super().__init__(kv)
         self.chart = Chart(kv)
         self.versions: dict[Path, tuple[int, int]] = {}
         """(segments appended, purges) of each node since the store was opened: whoever keeps a copy
@@ -85,6 +73,15 @@ class Store:
             changes.append((_row_key(node, position.stored), encode(effect.rows)))
             if self.placing is not None:
                 changes.append((place_key(node, position.stored), self.placing(effect.rows)))
+            if effect.path != ROOT:
+                changes.append(
+                    (first_key(node, position.stored), orjson.dumps(firsts(effect.rows)))
+                )
+        if effect.left is not None:
+            left = effect.left.astype("<i8").tobytes()
+            changes.append((left_key(node, position.taken), left))
+        for name, filed in effect.filed:
+            changes += [(drawer_prefix(node, name) + key, value) for key, value in filed]
         if effect.leaves is not None:
             changes.append((_leaf_key(node, position.stored), _int32(effect.leaves)))
         changes += [(_leaf_key(node, offset), _int32(leaves)) for offset, leaves in effect.labels]
@@ -94,11 +91,12 @@ class Store:
                 whole = b"".join(cover.to_pieces(1 << 30))
                 changes.append((_tree_key(b"c", node, number), whole))
         if effect.purge:
-            gone = (_rows_prefix(node), _leaves_prefix(node), places_prefix(node))
-            changes += [(key, None) for prefix in gone for key, _ in self._kv.scan(prefix)]
+            gone = [*of_rows(node), places_prefix(node), drawer_prefix(node, "here")]
+            changes += [(key, None) for prefix in gone for key in self._kv.keys(prefix)]
         self._kv.write(changes)
-        if effect.rows is not None or effect.purge:
-            self._changed(effect.path, int(effect.rows is not None), int(effect.purge))
+        came = effect.rows is not None or effect.left is not None
+        if came or effect.purge:
+            self._changed(effect.path, int(came), int(effect.purge))
 
     def _changed(self, path: Path, came: int, went: int) -> None:
         appended, purged = self.versions.get(path, (0, 0))
@@ -260,8 +258,8 @@ def _leaves_prefix(node: str) -> bytes:
 def portion_prefixes(path: Path) -> list[bytes]:
     """Of the keys of what a portion holds."""
     node = node_name(path)
-    return [_rows_prefix(node), _leaves_prefix(node), _tree_prefix(b"t", node),
-            _tree_prefix(b"c", node), _bloom_key(node), places_prefix(node)]  # fmt: skip
+    return [*of_rows(node), _tree_prefix(b"t", node), _tree_prefix(b"c", node), _bloom_key(node),
+            places_prefix(node)]  # fmt: skip
 
 
 def whole_keys(path: Path, source: Source) -> tuple[bytes, bytes]:

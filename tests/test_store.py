@@ -17,8 +17,9 @@ from pctstream.core.block import Source
 from pctstream.core.effects import Apply
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.errors import StoreFailed
+from pctstream.leavings import KV
 from pctstream.rocks import RocksKV
-from pctstream.store import KV, Store
+from pctstream.store import Store
 
 N0, PORTION = (0,), (0, 1)
 INPUTS = {N0: Source("t.P0", 3), PORTION: Source("t.P0.1", 0)}

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
-from pctstream.agents.view import View
+from pctstream.agents.view import Mask, View
 from pctstream.core.answers import Hit, Question, Tally, farthest, nearest
 from pctstream.core.block import Block
 from pctstream.core.kernels import Float64, Int64
@@ -61,10 +60,13 @@ class Finder:
         self.expected = 1.0
         self.unknown = question.filter.fields if question.filter else set()
 
-    def look(self, table: Table, owner: Owner, plan: tuple[int, float]) -> None:
-        """One table; ``plan`` is (cells to look at, recall expected), 0 cells for an exact answer."""
+    def look(
+        self, table: Table, owner: Owner, plan: tuple[int, float], alive: Mask | None = None
+    ) -> None:
+        """One table; ``plan`` is (cells to look at, recall expected), 0 cells for an exact answer;
+        ``alive`` bool[slots]: the rows that have not left, None for all."""
         probes, expected = plan
-        mask = self._mask(owner)
+        mask = self._mask(owner, alive)
         if not table.rows:
             return
         if 0 < probes < table.cells:
@@ -77,7 +79,7 @@ class Finder:
             self._look(table, owner, probes, mask, some)
 
     def _look(
-        self, table: Table, owner: Owner, probes: int, mask: npt.NDArray[np.bool_] | None,
+        self, table: Table, owner: Owner, probes: int, mask: Mask | None,
         some: slice,
     ) -> None:  # fmt: skip
         asked, k = self._asked, self._asked.k
@@ -101,11 +103,18 @@ class Finder:
             )
             self.tallies[number].add(tally)
 
-    def _mask(self, owner: Owner) -> npt.NDArray[np.bool_] | None:
+    def _mask(self, owner: Owner, alive: Mask | None) -> Mask | None:
+        """Which rows count: those that have not left, and pass the filter."""
+        passed = self._passed(owner)
+        if passed is None or alive is None:
+            return alive if passed is None else passed
+        return passed & alive
+
+    def _passed(self, owner: Owner) -> Mask | None:
         wanted = self._asked.filter
         if wanted is None:
             return None
-        masks: list[npt.NDArray[np.bool_]] = [np.zeros(0, np.bool_)]
+        masks: list[Mask] = [np.zeros(0, np.bool_)]
         for view in dict.fromkeys(view for view, _ in owner):
             runs = [run for one, run in owner if one is view]
             try:

@@ -52,7 +52,7 @@ class Inputs:
     ) -> None:  # fmt: skip
         self.broken: dict[Source, InputBroken] = {}
         self.topic_ids: dict[str, str] = {}
-        self._bases: dict[Source, tuple[Position, Marks]] = {}
+        self._bases: dict[Source, Callable[[], None]] = {}
         self._unread: list[tuple[Shard, Path]] = []
         self._gone: set[str] = set()
         self._cfg = cfg
@@ -113,12 +113,14 @@ class Inputs:
 
     def _begin(self, shard: Shard, path: Path, low: int, told: Commit | None) -> None:
         """Without a store: behind what was committed, else the log's start."""
-        base = Position(low - 1, low - 1), Marks()
+        position, marks, ids = Position(low - 1, low - 1), Marks(), False
         if told is not None:
             position = Position(told.offset, told.offset, int(told.note.get("epoch", 0)))
-            base = position, Marks.from_json(told.note.get("marks", ()))
-        self._bases[shard.source(path)] = base
-        shard.begin(base[0], path, base[1])
+            marks = Marks.from_json(told.note.get("marks", ()))
+            ids = bool(told.note.get("ids"))
+        begin = partial(shard.begin, position, path, marks, low, ids)
+        self._bases[shard.source(path)] = begin
+        begin()
 
     def _broken(
         self, shard: Shard, path: Path, log: tuple[int, int], was: LogIdentity
@@ -144,8 +146,7 @@ class Inputs:
         """The node was restored: read on behind what its store has (R6)."""
         source = shard.source(path)
         if shard.store.position(source) is None:
-            base, marks = self._bases.get(source, (Position(), Marks()))
-            shard.begin(base, path, marks)
+            self._bases.get(source, lambda: None)()
         self.reader.reread((shard.number, source), shard.nodes[path].position.taken + 1)
 
     def remove(self, shard: Shard) -> None:
@@ -197,7 +198,7 @@ class Inputs:
                 if isinstance(node, Root):
                     if node.done is None:
                         continue
-                    done, marks = node.done
+                    done, marks, note["ids"] = node.done
                     note["marks"] = marks.to_json()
                 text = orjson.dumps(note).decode()
                 if done >= 0 and len(text) <= NOTE_BYTES:

@@ -177,7 +177,7 @@ class Carrier:
         if move is None or move.stage != moves.VERIFYING or move.portion != effect.path:
             self._worker.metrics.ended_moves.inc()
             return
-        found = proof(rows for _, rows in store.segments(effect.path))
+        found = proof(rows for _, rows in store.live(effect.path))
         progress = self._progress.setdefault((move.id, shard.number), Progress())
         progress.proofs = {**progress.proofs, str(fence.offset): found.to_json()}
 

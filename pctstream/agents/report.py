@@ -159,6 +159,7 @@ class Reporter:
         assert root is not None
         portions = shard.portions
         rows = root.rows + sum(p.held_rows for p in portions)
+        came = rows + root.gone + sum(p.gone for p in portions)
         inputs = self._inputs(shard, ends)
         return {
             "kind": "shard",
@@ -172,7 +173,7 @@ class Reporter:
             "time": now,
             "rows": rows,
             "bytes": sum(p.bytes for p in portions),
-            "rate": self._rate(f"shard:{shard.number}", rows, now),
+            "rate": self._rate(f"shard:{shard.number}", came, now),
             "portions": [node_name(p.path) for p in portions],
             "shadows": sorted(map(node_name, shard.shadows)),
             "bloom": shard.blooms.told(),

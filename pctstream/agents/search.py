@@ -17,12 +17,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 
 from pctstream.agents.finding import Finder
 from pctstream.agents.shard import Shard
+from pctstream.agents.sight import Sight
 from pctstream.agents.view import View
 from pctstream.core import life
 from pctstream.core.answers import Answer, Question, Tally
@@ -32,7 +32,7 @@ from pctstream.core.names import ROOT, Path, level, node_name
 from pctstream.core.recall import Learnt, learn
 from pctstream.core.root import Root
 from pctstream.core.routing import Routing
-from pctstream.core.runs import Run, merge
+from pctstream.core.runs import merge
 from pctstream.core.table import Table
 from pctstream.errors import Late, NotReady, QueryRefused
 
@@ -45,14 +45,6 @@ IDLE_S = 10.0
 """A view that was asked for more recently does not make room for another."""
 ROW_BYTES = 64
 """What a row takes beside its vector."""
-
-
-class Sight(NamedTuple):
-    """The rows of some views at one moment, as a table."""
-
-    table: Table
-    owner: tuple[tuple[View, Run], ...]
-    """Of each run of the table."""
 
 
 class Search:
@@ -114,7 +106,8 @@ class Search:
         finder = Finder(number, question, deadline)
         try:
             for sight in self._parts(shard, paths, question.depth, deadline):
-                finder.look(sight.table, sight.owner, self._probes(number, sight, question))
+                plan = self._probes(number, sight, question)
+                finder.look(sight.table, sight.owner, plan, sight.alive)
         except LookupError:
             raise NotReady(f"shard {number} let go of rows meanwhile: ask again") from None
         m = len(question.queries)
@@ -154,9 +147,9 @@ class Search:
             node = shard.nodes.get(path)
             if node is None or path in shard.lost:
                 raise NotReady(f"{node_name(path)} is not restored yet: ask again")
-            if node.position.taken < self.reported(shard.number, path):
-                raise NotReady(f"{node_name(path)} is being made again from its log: ask again")
             done = isinstance(node, HandsDown) and not node.stored_rows and _splitting(node)
+            if not done and node.position.taken < self.reported(shard.number, path):
+                raise NotReady(f"{node_name(path)} is being made again from its log: ask again")
             (let_go if done else paths).append(path)
         return paths, let_go
 
@@ -202,7 +195,7 @@ class Search:
             if time.monotonic() > deadline:
                 raise Late(f"{node_name(path)} is larger than limits.search_bytes and takes longer")
             whole = view.refresh(-np.inf)
-            yield self._seen([view])
+            yield Sight.of([view], self._routing.dimension)
             view = View(shard, path, self._routing.dimension, view.last)
 
     def _fits(self, shard: Shard, path: Path) -> bool:
@@ -222,16 +215,10 @@ class Search:
         return total + size <= self._limit
 
     def _sight(self, key: tuple[int, int], views: list[View]) -> Sight:
-        runs = [run for view in views for run in view.runs.all()]
         known = self._sights.get(key)
-        if known is not None and [id(r) for _, r in known.owner] == [id(r) for r in runs]:
-            return known
-        self._sights[key] = found = self._seen(views)
+        found = known.again(views) if known is not None else None
+        self._sights[key] = found = found or Sight.of(views, self._routing.dimension)
         return found
-
-    def _seen(self, views: list[View]) -> Sight:
-        owner = tuple((view, run) for view in views for run in view.runs.all())
-        return Sight(Table([run.cells for _, run in owner], self._routing.dimension), owner)
 
     # behind
 

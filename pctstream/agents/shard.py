@@ -16,14 +16,16 @@ from pctstream.agents.blooms import Blooms
 from pctstream.core import life, moves
 from pctstream.core.block import Source
 from pctstream.core.effects import Apply, Effect
+from pctstream.core.known import Known
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path, level, node_name, node_path, pipe_topic
 from pctstream.core.portion import Portion
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
-from pctstream.core.root import Root
+from pctstream.core.root import BELOW, HERE, Root
 from pctstream.core.routing import Routing
 from pctstream.core.trunk import Trunk
 from pctstream.core.unit import Unit
+from pctstream.leavings import Kept
 from pctstream.pipes.room import Load
 from pctstream.store import Store
 
@@ -168,7 +170,8 @@ class Shard:
         position = found[0] if found else None
         saved = self.store.state(path)
         if path == ROOT:
-            self.nodes[path] = Root(source, self.sink_rows, position, saved)
+            drawers = {name: self.store.drawer(path, name) for name in (HERE, BELOW)}
+            self.nodes[path] = Root(source, self.sink_rows, position, saved, drawers)
         else:
             cover = log.covers[path[:-1]]
             epoch = log.splits[path[:-1]]
@@ -178,6 +181,7 @@ class Shard:
             self.nodes[path] = kind(
                 path, source, centroid, epoch, log.shape, log.budget(path), born_s,
                 position=position, saved=saved, nodes=self.store.subtree(path),
+                kept=Kept(self.store, path),
             )  # fmt: skip
         self.lost.discard(path)
         self.blooms.open(path, -1 if position is None else position.taken)
@@ -188,10 +192,16 @@ class Shard:
         topic = pipe_topic(self.tree, path)
         return Source(topic, self.number if path == ROOT else 0)
 
-    def begin(self, base: Position, path: Path, marks: Marks) -> None:
+    def begin(
+        self, base: Position, path: Path, marks: Marks, low: int = 0, ids: bool = False
+    ) -> None:
         """A log that was never read here begins behind ``base`` (and, of bridged rows, ``marks``):
-        nothing before it is to be had."""
+        nothing before it is to be had. If rows had ``ids``, N0 reads from the log's start ``low`` again,
+        to know where each id is (R11)."""
         node = self.nodes[path]
+        if ids and isinstance(node, Root) and node.position == Position(epoch=node.position.epoch):
+            node.know(Known(base.taken, marks))
+            base, marks = Position(low - 1, low - 1, base.epoch), Marks()
         if node.position == Position(epoch=node.position.epoch) and base.taken >= 0:
             node.position = base
             node.taken = base.taken

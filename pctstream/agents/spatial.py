@@ -62,6 +62,8 @@ class Part:
 
     purged: int
     last: int = -1
+    left: int = -1
+    """The last offset at which rows left."""
     rows: int = 0
     seen: tuple[int, int] | None = None
     whole: bool = False
@@ -154,8 +156,21 @@ class ShardIndex:
                 if time.monotonic() > deadline:
                     return False
         self._put(path, part, some)
+        self._follow_left(path, part)
         part.seen, part.whole = version, True
         return True
+
+    def _follow_left(self, path: Path, part: Part) -> None:
+        """Rows that left are out, as far as the segments were read that they were in."""
+        firsts: dict[int, int] = {}
+        for offset, left in self.shard.store.left(path, part.left):
+            firsts = firsts or {s.last: s.first for s in self._segments if s.path == path}
+            if any(last not in firsts for last in left[:, 0].tolist()):
+                return  # they came meanwhile: next time
+            keys = np.array([firsts[last] for last in left[:, 0].tolist()], np.int64) + left[:, 1]
+            with self._lock:
+                self.index.delete(keys)
+            part.left, part.rows = offset, part.rows - len(keys)
 
     def _read(self, path: Path, last: int) -> Float64 | None:
         """The places of a segment; made from its rows, and kept, where there are none to be read."""

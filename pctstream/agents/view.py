@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pctstream.agents.shard import Node, Shard
+from pctstream.core.alive import Alive
 from pctstream.core.block import Block
 from pctstream.core.columns import Columns
 from pctstream.core.filters import Filter
@@ -48,6 +49,14 @@ class View:
         self._purged = self._version[1]
         self.last = after
         """The last offset of the last segment read."""
+        self._left_at = -1
+        self._numbers: dict[int, int] = {}
+        """Last offset of each segment -> its number."""
+        self._gone: dict[int, Int64] = {}
+        """Last offset of a segment -> its rows that have left; some may not be read yet."""
+        self._alive: dict[int, Alive] = {}
+        self.left = 0
+        """How often rows have left."""
 
     @property
     def _version(self) -> tuple[int, int]:
@@ -71,7 +80,7 @@ class View:
         if version == self._seen:
             return True
         parts: list[Part] = []
-        size = 0
+        size, taken = 0, self.node.position.taken
         for last, rows in self.shard.store.segments(self.path, self.last):
             leaf = self.shard.store.leaves(self.path, last)
             parts.append(self._part(last, rows, leaf))
@@ -80,14 +89,49 @@ class View:
                 self.runs.take(parts)
                 parts, size = [], 0
                 if time.monotonic() > deadline:
+                    self._leave(max(taken, self.last))
                     return False
         self.runs.take(parts)
+        self._leave(max(taken, self.last))
         self._seen = version
         return True
+
+    def _leave(self, upto: int) -> None:
+        """Read what left, up to the offset to which what came was read: so both are of one moment."""
+        found: dict[int, list[int]] = {}
+        for offset, left in self.shard.store.left(self.path, self._left_at):
+            if offset > upto:
+                break
+            self._left_at = offset
+            for last, row in left.tolist():
+                found.setdefault(last, []).append(row)
+        for last, rows in found.items():
+            fresh = np.array(rows, np.int64)
+            self._gone[last] = np.union1d(self._gone.get(last, fresh[:0]), fresh)
+            for alive in self._alive.values() if last in self._numbers else ():
+                alive.leave(self._numbers[last], fresh)
+        known = {id(run) for run in self.runs.all()}
+        self._alive = {key: alive for key, alive in self._alive.items() if key in known}
+        self.left += len(found)
+
+    def alive(self, run: Run) -> Alive | None:
+        """Which rows of a run count; None: all of them."""
+        known = self._alive.get(id(run))
+        if known is not None and known.run is run:
+            return known
+        numbers = {last: self._numbers[last] for last in self._gone if last in self._numbers}
+        mine = {last: n for last, n in numbers.items() if Alive.holds(run, n)}
+        if not mine:
+            return None
+        self._alive[id(run)] = alive = Alive(run)
+        for last, number in mine.items():
+            alive.leave(number, self._gone[last])
+        return alive
 
     def _part(self, last: int, rows: Block, leaf: Int32) -> Part:
         place = np.empty((len(rows), 2), np.int64)
         place[:, 0], place[:, 1] = len(self.segments), np.arange(len(rows))
+        self._numbers[last] = len(self.segments)
         self.segments.append(Identity.of(last, rows))
         self.last = last
         fits = len(leaf) == len(rows)
@@ -117,7 +161,8 @@ class View:
             rows = segment.find(name, hash_).tolist()
             if origin is not None:
                 rows += segment.at(origin).tolist()
-            found += [(number, row) for row in rows]
+            gone = set(self._gone.get(segment.last, np.zeros(0, np.int64)).tolist())
+            found += [(number, row) for row in rows if row not in gone]
         return found
 
     def columns(self, number: int) -> Columns:

@@ -10,8 +10,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pctstream.core.fields import ID_BYTES
 from pctstream.core.given import Row
-from pctstream.core.ingest import ID_BYTES
 from pctstream.core.piles import ROW_BYTES
 from pctstream.errors import RowRefused
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from pctstream.core import fields, given
 from pctstream.core.block import Block, Longs, Source, Vectors, matrix
+from pctstream.core.changes import Changes
 from pctstream.core.fields import Bad
 from pctstream.core.frames import EXPANDED_BYTES, walk
 from pctstream.core.unit import Message
@@ -112,19 +113,26 @@ def _block(
         raise RowRefused("schema", "two columns of the block have the same name")
     name, count = _name(batch), batch.num_rows
     others = [n for n in names if n != name and n not in given.COLUMNS]
+    ids = fields.ids(batch["id"]) if "id" in names else None
+    gone = np.zeros(count, np.bool_)
+    missing: Bad = {}
+    vectors = _vectors(_vector(batch), dimension, missing)
     if "deleted" in names:
-        fields.deleted(batch["deleted"], bad)
+        gone = fields.deleted(batch["deleted"], ids, bad)
+        vectors = np.where(gone[:, None], np.float32(0.0), vectors)
+    bad |= {row: why for row, why in missing.items() if not gone[row]}
     return Block(
         (source,),
         np.zeros(count, np.int32),
         np.full(count, message.offset, np.int64),
         np.arange(count, dtype=np.int32),
-        _vectors(_vector(batch), dimension, bad),
-        fields.ids(batch["id"]) if "id" in names else None,
+        vectors,
+        ids,
         fields.times(batch["time"], bad)
         if "time" in names
         else pa.array(np.full(count, message.time_ms / 1000.0)),
         fields.payloads(batch, others),
+        Changes.deletes(gone),
     )
 
 

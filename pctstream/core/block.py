@@ -12,7 +12,7 @@ each row points into that list.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pctstream.core import changes as changed
 from pctstream.core import stream
+from pctstream.core.changes import Changes
 from pctstream.errors import RowRefused
 
 Vectors = npt.NDArray[np.float32]
@@ -29,6 +31,7 @@ Longs = npt.NDArray[np.int64]
 Ints = npt.NDArray[np.int32]
 
 ARROW = "application/vnd.apache.arrow.stream"
+_OPTIONAL = ("id", "time", "payload")
 
 
 class Source(NamedTuple):
@@ -57,7 +60,8 @@ class Block:
     Shapes: ``vectors`` float32 [n, d]; ``source`` int32 [n] indexes ``sources``; ``offset`` int64 [n]
     and ``index`` int32 [n] complete the origin. ``ids`` (UTF-8 strings, null: the origin names the
     row), ``times`` (seconds since the epoch, null: unknown) and ``payloads`` (JSON objects as bytes,
-    null: none) are Arrow arrays of length n, or None where every row lacks them.
+    null: none) are Arrow arrays of length n, or None where every row lacks them. ``changes`` is None
+    where every entry brings a row and does nothing else (`changes`).
     """
 
     sources: tuple[Source, ...]
@@ -68,6 +72,7 @@ class Block:
     ids: pa.Array | None = None
     times: pa.Array | None = None
     payloads: pa.Array | None = None
+    changes: Changes | None = None
 
     def __len__(self) -> int:
         return int(self.vectors.shape[0])
@@ -94,29 +99,47 @@ class Block:
     def take(self, rows: npt.NDArray[np.int64]) -> Block:
         """The rows at these positions, in the order given."""
         picked = pa.array(rows)
+        ids, times, payloads = (None if a is None else a.take(picked) for a in self._optional())
         return Block(
             self.sources,
             self.source[rows],
             self.offset[rows],
             self.index[rows],
             self.vectors[rows],
-            *(None if a is None else a.take(picked) for a in self._optional()),
+            ids,
+            times,
+            payloads,
+            self.changes and self.changes.at(rows),
         )
 
     def slice(self, start: int, stop: int) -> Block:
         """Rows start to stop without copying."""
+        count = stop - start
+        ids, times, payloads = (
+            None if a is None else a.slice(start, count) for a in self._optional()
+        )
         return Block(
             self.sources,
             self.source[start:stop],
             self.offset[start:stop],
             self.index[start:stop],
             self.vectors[start:stop],
-            *(None if a is None else a.slice(start, stop - start) for a in self._optional()),
+            ids,
+            times,
+            payloads,
+            self.changes and self.changes.at(slice(start, stop)),
         )
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> Block:
         """The rows where the mask is true; the block itself if that is all of them."""
         return self if bool(mask.all()) else self.take(np.flatnonzero(mask))
+
+    @property
+    def plain(self) -> Block:
+        """The rows alone: entries that bring none are left out, and what the others do besides."""
+        return (
+            self if self.changes is None else replace(self.keep(self.changes.brings), changes=None)
+        )
 
     def pieces(self, rows: int, content_bytes: int) -> list[Block]:
         """The block cut so that no piece has more rows or (on average) more bytes than that."""
@@ -157,10 +180,11 @@ def concat(blocks: Sequence[Block]) -> Block:
     if len(blocks) == 1:
         return blocks[0]
     known: dict[Source, int] = {}
-    sources = []
-    for block in blocks:
-        place = np.array([known.setdefault(s, len(known)) for s in block.sources], np.int32)
-        sources.append(place[block.source])
+    places = [
+        np.array([known.setdefault(s, len(known)) for s in block.sources], np.int32)
+        for block in blocks
+    ]
+    sources = [place[block.source] for place, block in zip(places, blocks, strict=True)]
     lengths = [len(b) for b in blocks]
     return Block(
         tuple(known),
@@ -171,6 +195,7 @@ def concat(blocks: Sequence[Block]) -> Block:
         _concat([b.ids for b in blocks], lengths, pa.string()),
         _concat([b.times for b in blocks], lengths, pa.float64()),
         _concat([b.payloads for b in blocks], lengths, pa.binary()),
+        changed.joined([b.changes for b in blocks], places, lengths),
     )
 
 
@@ -188,9 +213,11 @@ def encode(block: Block) -> bytes:
     columns: dict[str, Any] = {"offset": block.offset, "index": block.index}
     if len(block.sources) > 1:
         columns["source"] = block.source
-    for name, array in zip(("id", "time", "payload"), block._optional(), strict=True):
+    for name, array in zip(_OPTIONAL, block._optional(), strict=True):
         if array is not None:
             columns[name] = array
+    if block.changes is not None:
+        columns |= block.changes.columns()
     kind = stream.Kind(block.sources, block.dimension, tuple(columns))
     return stream.encode(kind, block.vectors, list(columns.values()))
 
@@ -236,10 +263,12 @@ def decode(data: bytes) -> Block:
         kinds = [str(a.dtype) for a in (source, offset, index, vectors)]
         if kinds != ["int32", "int64", "int32", "float32"]:
             raise RowRefused("schema", f"columns of the types {kinds}")
-        optional = (batch[n] if n in names else None for n in ("id", "time", "payload"))
+        ids, times, payloads = (batch[n] if n in names else None for n in _OPTIONAL)
         rest = tuple(n for n in batch.schema.names if n != "vector")
+        both = {n: batch[n] for n in rest}
+        changes = Changes.of_columns(both, len(sources))
         stream.learn(data, stream.Kind(sources, int(vectors.shape[1]), rest))
-        return Block(sources, source, offset, index, vectors, *optional)
+        return Block(sources, source, offset, index, vectors, ids, times, payloads, changes)
     except (KeyError, TypeError, AttributeError, ValueError, pa.ArrowException) as error:
         raise RowRefused("schema", f"not a block of ours: {error!r}") from None
 
@@ -259,5 +288,12 @@ def _decoded(data: bytes) -> Block | None:
         source = np.zeros(len(vectors), np.int32)
     elif source.min() < 0 or source.max() >= len(kind.sources):
         raise RowRefused("schema", "a row points at a source that the block does not list")
-    optional = (columns.get(n) for n in ("id", "time", "payload"))
-    return Block(kind.sources, source, columns["offset"], columns["index"], vectors, *optional)
+    ids, times, payloads = (columns.get(n) for n in _OPTIONAL)
+    try:
+        changes = Changes.of_columns(columns, len(kind.sources))
+    except ValueError as error:
+        raise RowRefused("schema", f"not a block of ours: {error}") from None
+    return Block(
+        kind.sources, source, columns["offset"], columns["index"], vectors, ids, times, payloads,
+        changes,
+    )  # fmt: skip

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pctstream.core.block import Block, Source
+from pctstream.core.kernels import Int64
 from pctstream.core.names import Path
 from pctstream.core.position import Position
+from pctstream.core.sorted_ids import Change
 from pctstream.core.subtree import NodeRecord
 from pctstream.core.unit import DeadLetter, Fence
 from pctstream.core.walk import Int32
@@ -19,6 +21,9 @@ class Apply:
 
     Of a portion also: the leaf of each new row, the nodes that changed, and the leaves of stored rows
     that moved, as (offset of the segment, number of each row's leaf).
+
+    ``left``: (segment, row) i64[m, 2] of stored rows that leave; they keep their place (R0). ``filed``:
+    (name of a directory of ids, what changes in it).
     """
 
     path: Path
@@ -30,6 +35,8 @@ class Apply:
     leaves: Int32 | None = None
     nodes: tuple[NodeRecord, ...] = ()
     labels: tuple[tuple[int, Int32], ...] = ()
+    left: Int64 | None = None
+    filed: tuple[tuple[str, tuple[Change, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pctstream.core import given
+from pctstream.core.block import Block
 from pctstream.core.frames import EXPANDED_BYTES
 from pctstream.errors import RowRefused
 
 Bad = dict[int, tuple[str, str]]
 """Rows of a batch that cannot be taken: code and reason."""
 
+ID_BYTES = 4096
+"""A longer id is refused: it is asked for in an address."""
 _PIECE = 256
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
@@ -110,13 +114,25 @@ def _iso(column: pa.Array, bad: Bad) -> pa.Array:
     return pa.array(seconds, pa.float64())
 
 
-def deleted(column: pa.Array, bad: Bad) -> None:
-    """Rows that ask for a delete go to ``bad``."""
+def deleted(column: pa.Array, ids: pa.Array | None, bad: Bad) -> npt.NDArray[np.bool_]:
+    """bool[n]: which rows delete their id; those without one go to ``bad``."""
     column = _plain(column, "deleted")
     if not (pa.types.is_boolean(column.type) or pa.types.is_null(column.type)):
         raise RowRefused("schema", f'"deleted" must be bool, not {column.type}')
-    for row in np.flatnonzero(np.asarray(column.cast(pa.bool_()).fill_null(False))):
-        bad[int(row)] = ("schema", "deletes are not taken yet")
+    gone: npt.NDArray[np.bool_] = np.array(column.cast(pa.bool_()).fill_null(False), np.bool_)
+    named = np.zeros(len(gone), np.bool_) if ids is None else np.asarray(ids.is_valid())
+    for row in np.flatnonzero(gone & ~named):
+        bad[int(row)] = ("id", "a delete names no id")
+    return gone
+
+
+def bad_ids(rows: Block) -> npt.NDArray[np.bool_]:
+    """bool[n]: ids that are empty or too long."""
+    if rows.ids is None:
+        return np.zeros(len(rows), np.bool_)
+    lengths = np.asarray(pc.fill_null(pc.binary_length(rows.ids), 1))
+    found: npt.NDArray[np.bool_] = (lengths == 0) | (lengths > ID_BYTES)
+    return found
 
 
 def payloads(batch: pa.RecordBatch, names: Sequence[str]) -> pa.Array | None:

@@ -18,6 +18,7 @@ import numpy as np
 from pctstream.core import life
 from pctstream.core.cover import refine
 from pctstream.core.find import auto_epsilon
+from pctstream.core.kernels import Int64
 from pctstream.core.lanes import Float32
 from pctstream.core.node import Entry, Node
 from pctstream.core.subtree import FIRST_ROWS, Subtree
@@ -58,8 +59,9 @@ class Growth:
         _, offset, time, epoch = self._now
         return (mode, offset, self._tree.gates.splits_at(node.level, time), epoch)
 
-    def take(self, offset: int, rows: Float32, leaf: Int32) -> None:
-        """The next segment: its rows f32[n, d] and the number int32[n] of each one's leaf."""
+    def take(self, offset: int, rows: Float32, leaf: Int32, gone: Int64 | None = None) -> None:
+        """The next segment: its rows f32[n, d], the number int32[n] of each one's leaf, and which rows
+        i64[m] have left: they are scanned and go down like the others (R0)."""
         for number, kept in self._kept.items():
             if self._wanted[number] > 0:
                 mine = rows[leaf == number][: self._wanted[number]]
@@ -71,6 +73,9 @@ class Growth:
             now = self._tree.move(rows, leaf)
             if (now != leaf).any():
                 self.labels.append((offset, now))
+                if gone is not None:
+                    moved = gone[now[gone] != leaf[gone]]
+                    self._tree.leave(now[moved], leaf[moved])
 
     def finish(self) -> None:
         """All segments were taken."""

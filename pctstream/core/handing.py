@@ -23,6 +23,9 @@ from pctstream.core.names import Path
 from pctstream.core.pending import Pending
 from pctstream.core.position import Position
 from pctstream.core.router import Router
+from pctstream.core.walk import Int32
+
+Parcels = tuple[tuple[Path, Block], ...]
 
 
 class HandsDown(ABC):
@@ -56,6 +59,14 @@ class HandsDown(ABC):
         """What waits for the acks of a segment: it ends at this offset and has so many rows."""
 
     @abstractmethod
+    def _parcels(self, last: int, rows: Block, child: Int32) -> Parcels:
+        """What goes to the children for these entries of the unit that ends at ``last``."""
+
+    def _new(self, rows: Block) -> int:
+        """How many rows these entries bring, to be counted as routed."""
+        return len(rows.plain)
+
+    @abstractmethod
     def _opened(self) -> list[Effect]:
         """From here on rows are routed as they come."""
 
@@ -75,8 +86,9 @@ class HandsDown(ABC):
         self._held.add(rows, child)
         if last <= self.position.routed:
             return []
-        self._pending.add(last, self._handed(last, len(rows), uncovered))
-        return [Send(last, self._router.parcels(rows, child))]
+        parcels = self._parcels(last, rows, child)
+        self._pending.add(last, self._handed(last, self._new(rows), uncovered))
+        return [Send(last, parcels)] if parcels else self.delivered(last)
 
     def rerouted(self) -> list[Effect]:
         """All stored segments are on their way; from here on rows are routed as they come."""

@@ -32,7 +32,8 @@ class Held:
         self._k = k
 
     def add(self, rows: Block, child: Int32) -> None:
-        """A stored segment and the child int32[n] of each row."""
+        """A stored segment and the child int32[n] of each row, -1 for a bare entry."""
+        rows, child = rows.plain, child[child >= 0]
         numbers = np.array([self._number(s) for s in rows.sources], np.int64)
         places = np.empty((4, len(rows)), np.int64)
         places[:] = child, numbers[rows.source], rows.offset, rows.index

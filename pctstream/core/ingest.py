@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import orjson
-import pyarrow.compute as pc
 
-from pctstream.core import batches, formats, kernels, objects
+from pctstream.core import batches, fields, formats, kernels, objects
 from pctstream.core.batches import Refusal
 from pctstream.core.block import ARROW, Block, Origin, Source, concat
 from pctstream.core.block import decode as decode_block
@@ -25,8 +25,6 @@ from pctstream.errors import RowRefused
 
 ROW_BYTES = 900_000
 FENCE = "fence"
-ID_BYTES = 4096
-"""A longer id is refused: it is asked for in an address."""
 
 
 def decode(
@@ -127,11 +125,12 @@ class _Found:
         if message.origin is not None:
             raise RowRefused("schema", f"{message.origin!r} is no place in another topic")
         if message.value is None:
-            raise RowRefused("schema", "a null value deletes an id; deletes are not taken yet")
+            self._one(message, objects.delete(message.name, message, self._dimension))
+            return
         if message.content_type == FLOAT32:  # the shortest way for what comes most often
-            kind, fields = formats.SAID_FLOAT32
+            kind, said = formats.SAID_FLOAT32
         else:
-            kind, fields = formats.recognise(message, self._dimension, assumed)
+            kind, said = formats.recognise(message, self._dimension, assumed)
         if kind == FLOAT32:
             if len(message.value) != self._size:
                 raise formats.wrong_length(message, self._dimension)
@@ -139,21 +138,23 @@ class _Found:
             if self._objects:
                 self.flush()
             self.floats.append(named)
-        elif fields is not None:
-            row = objects.read(fields, message, self._dimension)
-            if self.floats:
-                self.flush()
-            self._objects.append((message, row))
+        elif said is not None:
+            self._one(message, objects.read(said, message, self._dimension))
         else:
-            found = batches.read(self._source, message, self._dimension)
-            letters = [
-                _letter(self._source, message, refusal, found.original(refusal.row))
-                for refusal in found.refused
-            ]
+            self._many(message)
+
+    def _one(self, message: Message, row: objects.ObjectRow) -> None:
+        if self.floats:
             self.flush()
-            self.blocks += found.blocks
-            self.originals[message.offset] = found.original
-            self.dead += letters
+        self._objects.append((message, row))
+
+    def _many(self, message: Message) -> None:
+        found = batches.read(self._source, message, self._dimension)
+        letters = [_letter(self._source, message, r, found.original(r.row)) for r in found.refused]
+        self.flush()
+        self.blocks += found.blocks
+        self.originals[message.offset] = found.original
+        self.dead += letters
 
     def flush(self) -> None:
         """End the run: its rows as one block."""
@@ -176,12 +177,13 @@ def validate(block: Block, metric: str, row_bytes: int = ROW_BYTES) -> tuple[Blo
     checks: list[tuple[str, str, Any]] = [
         ("too-large", f"the row has more than {row_bytes} bytes (blocks.row_bytes)",
          block.row_sizes() > row_bytes),
-        ("id", f"the id is empty or longer than {ID_BYTES} bytes", _bad_ids(block)),
+        ("id", f"the id is empty or longer than {fields.ID_BYTES} bytes", fields.bad_ids(block)),
         ("not-finite", "the vector has a NaN or an infinity", ~finite),
         ("norm", "the squared norm overflows float32: scale the vectors down", ~fits),
     ]  # fmt: skip
     if metric == "cosine":
-        checks.append(("zero-vector", "a zero vector has no direction", norms == 0.0))
+        none = norms == 0.0 if block.changes is None else (norms == 0.0) & block.changes.brings
+        checks.append(("zero-vector", "a zero vector has no direction", none))
     bad = np.zeros(len(block), np.bool_)
     refused: list[Refusal] = []
     for code, why, mask in checks:
@@ -189,18 +191,10 @@ def validate(block: Block, metric: str, row_bytes: int = ROW_BYTES) -> tuple[Blo
         bad |= mask
     good = block.keep(~bad)
     if metric == "cosine" and len(good):
-        good = Block(
-            good.sources, good.source, good.offset, good.index, kernels.normalise(good.vectors),
-            good.ids, good.times, good.payloads,
-        )  # fmt: skip
+        unit = kernels.normalise(good.vectors)
+        unit[norms[~bad] == 0.0] = 0.0  # deletes
+        good = replace(good, vectors=unit)
     return good, refused
-
-
-def _bad_ids(block: Block) -> Any:
-    if block.ids is None:
-        return np.zeros(len(block), np.bool_)
-    lengths = np.asarray(pc.fill_null(pc.binary_length(block.ids), 1))
-    return (lengths == 0) | (lengths > ID_BYTES)
 
 
 def _letter(source: Source, message: Message, refusal: Refusal, value: bytes | None) -> DeadLetter:
@@ -273,11 +267,11 @@ def widths(message: Message, row_bytes: int = ROW_BYTES) -> list[int]:
     if message.value is None or message.pct_type is not None:
         return []
     try:
-        kind, fields = formats.recognise(message, 0)
+        kind, said = formats.recognise(message, 0)
         if kind == ARROW:
             shown = batches.widths(message.value)
-        elif fields is not None:
-            shown = [len(objects.vector_of(fields) or ())]
+        elif said is not None:
+            shown = [len(objects.vector_of(said) or ())]
         else:
             shown = [len(message.value) // 4]
     except MemoryError:

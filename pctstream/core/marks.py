@@ -19,11 +19,12 @@ from pctstream.core.block import Block, Source
 
 Mark = tuple[int, int]
 NOTHING: Mark = (-1, -1)
+_NO_BARE = np.zeros(0, np.int8)
 
 
 @numba.njit(cache=True, nogil=True)
 def _fresh(
-    source: Any, offset: Any, index: Any, mark_offset: Any, mark_index: Any, count: Any
+    source: Any, offset: Any, index: Any, bare: Any, mark_offset: Any, mark_index: Any, count: Any
 ) -> Any:  # pragma: no cover - compiled
     fresh = np.zeros(source.shape[0], np.bool_)
     for i in range(source.shape[0]):
@@ -32,7 +33,7 @@ def _fresh(
             fresh[i] = True
             mark_offset[s] = offset[i]
             mark_index[s] = index[i]
-            count[s] += 1
+            count[s] += not bare.shape[0] or not bare[i]
     return fresh
 
 
@@ -63,13 +64,14 @@ class Marks:
         return self._counts.get(source, 0)
 
     def advance(self, block: Block) -> npt.NDArray[np.bool_]:
-        """Which rows are new, taken one after the other; the marks move past them."""
+        """Which entries are new, taken one after the other; the marks move past them."""
         marks = [self.of(s) for s in block.sources]
         offsets = np.array([m[0] for m in marks], np.int64)
         indexes = np.array([m[1] for m in marks], np.int64)
         counts = np.array([self.count(s) for s in block.sources], np.int64)
+        bare = _NO_BARE if block.changes is None else block.changes.bare
         fresh: npt.NDArray[np.bool_] = _fresh(
-            block.source, block.offset, block.index, offsets, indexes, counts
+            block.source, block.offset, block.index, bare, offsets, indexes, counts
         )
         for source, offset, index, count in zip(
             block.sources, offsets, indexes, counts, strict=True

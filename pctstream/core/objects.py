@@ -17,6 +17,7 @@ import pyarrow as pa
 from pctstream.core import given
 from pctstream.core.batches import VECTORS
 from pctstream.core.block import Block, Source
+from pctstream.core.changes import Changes
 from pctstream.core.unit import Message
 from pctstream.errors import RowRefused
 
@@ -31,6 +32,8 @@ class ObjectRow(NamedTuple):
     id: str | None
     time: float
     payload: bytes | None
+    deleted: bool = False
+    """It deletes the id; its vector is zeros."""
 
 
 def parse(value: bytes) -> dict[str, Any]:
@@ -63,9 +66,11 @@ def _broken(value: bytes, error: orjson.JSONDecodeError) -> RowRefused:
 def read(fields: dict[str, Any], message: Message, dimension: int) -> ObjectRow:
     """The row that an object says; the message's key is its id where it names none itself."""
     deleted = fields.get("deleted")
+    if deleted not in (None, True, False):
+        raise RowRefused("schema", '"deleted" must be true or false')
     if deleted:
-        why = "deletes are not taken yet" if deleted is True else '"deleted" must be true or false'
-        raise RowRefused("schema", why)
+        name = fields.get("id")
+        return delete(message.name if name is None else _id(name), message, dimension)
     vector = vector_of(fields)
     if vector is None:
         raise RowRefused("schema", 'the object has no list under "vector"')
@@ -80,6 +85,13 @@ def read(fields: dict[str, Any], message: Message, dimension: int) -> ObjectRow:
         message.time_ms / 1000.0 if time is None else _seconds(time),
         None if payload is None else _payload(payload),
     )
+
+
+def delete(name: str | None, message: Message, dimension: int) -> ObjectRow:
+    """What deletes an id; without one it is refused."""
+    if name is None:
+        raise RowRefused("id", "a delete names no id: it has none, and the message has no key")
+    return ObjectRow([0.0] * dimension, name, message.time_ms / 1000.0, None, True)
 
 
 def vector_of(fields: dict[str, Any]) -> list[Any] | None:
@@ -132,4 +144,5 @@ def block(source: Source, rows: Sequence[tuple[Message, ObjectRow]]) -> Block:
         None if names.count(None) == count else pa.array(names, pa.string()),
         pa.array([row.time for row in said], pa.float64()),
         None if payloads.count(None) == count else pa.array(payloads, pa.binary()),
+        Changes.deletes(np.array([row.deleted for row in said], np.bool_)),
     )

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 from pctstream.core.block import Block, Source, Vectors
 from pctstream.core.effects import Apply, Dropped, Effect, Prove, Regrow, Reread, Send, Stop
 from pctstream.core.growth import Growth
+from pctstream.core.kernels import Int64
+from pctstream.core.leaving import Kept, Leaving
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
 from pctstream.core.node import Entry, Gates, Shape
@@ -47,6 +49,7 @@ class Portion:
         position: Position | None = None,
         saved: Mapping[str, Any] | None = None,
         nodes: Iterable[NodeRecord] = (),
+        kept: Kept | None = None,
     ) -> None:
         self.path = path
         self.source = source
@@ -57,10 +60,13 @@ class Portion:
         self.marks = self._ahead = Marks.from_json(counts.get("marks", []))
         self.rows = int(counts.get("rows", 0))
         self.bytes = int(counts.get("bytes", 0))
+        self.gone = int(counts.get("gone", 0))
+        """Of ``rows``, those that have left since."""
         self.dead_rows = int(counts.get("dead_rows", 0))
         self._time = float(counts.get("time", born_s))
         self.subtree = Subtree(path, centroid, shape, budget, self._entry(0), nodes)
         self._pending = Pending()
+        self._leaving = Leaving(kept)
         self._growth: Growth | None = None
         self._since_pass = 0
         self.waits = False
@@ -73,6 +79,7 @@ class Portion:
         """Absolute, true for ``position``: what the store keeps and `.state` tells."""
         return {
             "rows": self.rows,
+            "gone": self.gone,
             "bytes": self.bytes,
             "dead_rows": self.dead_rows,
             "time": self._time,
@@ -91,8 +98,8 @@ class Portion:
 
     @property
     def held_rows(self) -> int:
-        """Rows that lie in this node's store."""
-        return self.rows
+        """Rows that lie in this node's store and have not left."""
+        return self.rows - self.gone
 
     def _entry(self, mode: int) -> Entry:
         return (mode, self.position.stored, self._time, self._epoch)
@@ -104,6 +111,7 @@ class Portion:
         if unit.last <= self.taken:
             return [Dropped(len(unit), "watermark")] if len(unit) else []
         effects: list[Effect] = []
+        self._leaving.turn()
         for part in unit.parts():
             if part.last > self.taken:
                 effects += self._take(part)
@@ -111,19 +119,17 @@ class Portion:
 
     def _take(self, unit: Unit) -> list[Effect]:
         effects: list[Effect] = []
-        rows, marks = unit.rows, self._ahead.copy()
-        leaves: Int32 | None = None
-        if rows is not None:
-            fresh = rows.keep(marks.advance(rows))
-            if len(fresh) < len(rows):
-                effects.append(Dropped(len(rows) - len(fresh), "mark"))
-            rows = fresh
-            leaves = self.subtree.place(rows.vectors) if len(rows) else None
+        marks, came = self._ahead.copy(), Came()
+        if unit.rows is not None:
+            fresh = unit.rows.keep(marks.advance(unit.rows))
+            if len(fresh) < len(unit.rows):
+                effects.append(Dropped(len(unit.rows) - len(fresh), "mark"))
+            came = self._come(unit.last, fresh)
         dead = undone(unit, self.taken)
         self.taken, self._ahead = unit.last, marks
         arrived = Arrived(
-            unit.last, unit.time_ms / 1000.0, rows if leaves is not None else None, leaves, marks,
-            self.subtree.take_records(), len(dead), unit.fences,
+            unit.last, unit.time_ms / 1000.0, came, marks, self.subtree.take_records(), len(dead),
+            unit.fences,
         )  # fmt: skip
         self._pending.add(unit.last, arrived)
         if dead:
@@ -131,9 +137,27 @@ class Portion:
         self._pending.finish(unit.last)
         return effects
 
+    def _come(self, last: int, entries: Block) -> Came:
+        """Rows to their leaves; those that leave because of them are counted out (R11)."""
+        rows = entries.plain
+        if not len(rows):
+            return Came(left=self._leave(entries))
+        leaves = self.subtree.place(rows.vectors)
+        self._leaving.came(last, rows, leaves)
+        return Came(rows, leaves, self._leave(entries))
+
+    def _leave(self, entries: Block) -> Int64 | None:
+        if entries.changes is None:
+            return None
+        left, leaf = self._leaving.left(entries)
+        if not len(left):
+            return None
+        self.subtree.leave(leaf)
+        return left
+
     def examine(self, rows: Block) -> None:
         """Compute for each row alone what feeding it will; raises where it would."""
-        self.subtree.examine(rows.vectors)
+        self.subtree.examine(rows.plain.vectors)
 
     def delivered(self, ticket: int) -> list[Effect]:
         """The dead letters of this ticket are acked."""
@@ -152,11 +176,15 @@ class Portion:
         self.dead_rows += arrived.dead
         self._time = max(self._time, arrived.time)
         self.position = self._done(arrived.last)
-        if arrived.rows is not None:
-            self.rows += len(arrived.rows)
-            self._since_pass += len(arrived.rows)
-            self.bytes += arrived.rows.content_bytes
-        return self._apply(arrived.nodes, arrived.rows, arrived.leaves)
+        rows, leaves, left = arrived.came
+        self._leaving.done(arrived.last)
+        if rows is not None:
+            plain = rows.plain
+            self.rows += len(plain)
+            self._since_pass += len(plain)
+            self.bytes += plain.content_bytes
+        self.gone += arrived.came.gone
+        return self._apply(arrived.nodes, rows, leaves, left=left)
 
     def _done(self, last: int) -> Position:
         return Position(last, last, self._epoch)
@@ -164,12 +192,12 @@ class Portion:
     def _apply(
         self, nodes: tuple[NodeRecord, ...], rows: Block | None = None,
         leaves: Int32 | None = None, labels: tuple[tuple[int, Int32], ...] = (),
-        purge: bool = False,
+        purge: bool = False, left: Int64 | None = None,
     ) -> Apply:  # fmt: skip
         self.version += 1
         return Apply(
             self.path, self.source, self.position, self.state, rows, purge,
-            leaves=leaves, nodes=nodes, labels=labels,
+            leaves=leaves, nodes=nodes, labels=labels, left=left,
         )  # fmt: skip
 
     def failed(self, reason: str) -> list[Effect]:
@@ -207,10 +235,12 @@ class Portion:
         self._since_pass, self.waits = 0, False
         self._growth = Growth(self.subtree, self._entry(2))
 
-    def revisit(self, offset: int, rows: Block, leaves: Int32) -> None:
-        """One stored segment and the leaf of each of its rows."""
+    def revisit(self, offset: int, rows: Block, leaves: Int32, gone: Int64 | None = None) -> None:
+        """One stored segment, the leaf of each of its rows, and which of them have left."""
         assert self._growth is not None
-        self._growth.take(offset, rows.vectors, leaves)
+        if rows.changes is not None:  # at a trunk node, where nothing but its first node is
+            leaves, gone, rows = leaves[rows.changes.brings], None, rows.plain
+        self._growth.take(offset, rows.vectors, leaves, gone)
 
     def end_pass(self) -> list[Effect]:
         """All were seen: what it brought is written at once; it may make the next pass due."""
@@ -224,13 +254,26 @@ class Portion:
         return effects + self._grow(now=True)
 
 
+class Came(NamedTuple):
+    """Rows to be stored, the leaf of each, and (segment, row) of those that leave."""
+
+    rows: Block | None = None
+    leaves: Int32 | None = None
+    left: Int64 | None = None
+
+    @property
+    def gone(self) -> int:
+        """How many of those that leave were rows; the others are entries that never brought one."""
+        bare = 0 if self.rows is None or self.rows.changes is None else self.rows.changes.bare.sum()
+        return 0 if self.left is None else len(self.left) - int(bare)
+
+
 class Arrived(NamedTuple):
     """What a unit brought, until its dead letters are acked."""
 
     last: int
     time: float
-    rows: Block | None
-    leaves: Int32 | None
+    came: Came
     marks: Marks
     nodes: tuple[NodeRecord, ...]
     dead: int

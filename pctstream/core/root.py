@@ -15,11 +15,14 @@ portion reports a mark at or past them: a row is visible at every moment, and co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from pctstream.core import life
 from pctstream.core.block import Block, Source
 from pctstream.core.cover import Cover
+from pctstream.core.directory import Drawer
 from pctstream.core.effects import (
     Apply,
     Dropped,
@@ -31,13 +34,29 @@ from pctstream.core.effects import (
     Send,
     Stop,
 )
-from pctstream.core.handing import HandsDown
+from pctstream.core.handing import HandsDown, Parcels
+from pctstream.core.ids import Below, Here
+from pctstream.core.kernels import Int64
+from pctstream.core.known import Known
 from pctstream.core.marks import Marks
-from pctstream.core.names import ROOT, Path
+from pctstream.core.names import ROOT
 from pctstream.core.news import News, news
 from pctstream.core.pending import Pending
 from pctstream.core.position import Position
 from pctstream.core.unit import Unit
+from pctstream.core.walk import Int32
+
+HERE, BELOW = "here", "below"
+"""The directories of ids: of the rows stored at N0, and of those that went down."""
+Drawers = Mapping[str, Drawer]
+
+
+class Done(NamedTuple):
+    """What N0 has routed: up to this offset, of bridged rows up to these marks, some of them with ids."""
+
+    routed: int
+    marks: Marks
+    ids: bool
 
 
 class Root(HandsDown):
@@ -49,6 +68,7 @@ class Root(HandsDown):
         sink_rows: int,
         position: Position | None = None,
         saved: Mapping[str, Any] | None = None,
+        drawers: Drawers | None = None,
     ) -> None:
         super().__init__()
         self.path = ROOT
@@ -65,6 +85,12 @@ class Root(HandsDown):
         self.marks = Marks.from_json(counts.get("marks", ()))
         """Of bridged rows: what the position says of the others."""
         self._marked = self.marks
+        self.gone = int(counts.get("gone", 0))
+        """Of the rows stored, those that have left."""
+        drawer = drawers or {}
+        self._here = Here(drawer.get(HERE))
+        self._below = Below(drawer.get(BELOW), (Source(*s) for s in counts.get("sources", ())))
+        self._known = Known.from_json(counts.get("known"))
         self._pending = Pending()
         self._epoch = self.position.epoch
         self._adopting = False
@@ -73,7 +99,7 @@ class Root(HandsDown):
     @property
     def rows(self) -> int:
         """Rows that are counted at N0 and not yet in a portion."""
-        return self._held.rows if self.mode == life.SPLITTING else self.stored_rows
+        return self._held.rows if self.mode == life.SPLITTING else self.stored_rows - self.gone
 
     @property
     def held(self) -> list[int]:
@@ -88,23 +114,33 @@ class Root(HandsDown):
             "routed_rows": self.routed_rows,
             "dead_rows": self.dead_rows,
             "uncovered": self.uncovered,
+            "gone": self.gone,
         }
 
     @property
     def state(self) -> dict[str, Any]:
         """What the store keeps beside the position."""
-        return self.counts | {"marks": self.marks.to_json()}
+        return self.counts | {
+            "marks": self.marks.to_json(), "sources": [list(s) for s in self._below.sources],
+            "known": self._known and self._known.to_json(),
+        }  # fmt: skip
 
     def mark(self, marks: Marks) -> None:
         """Without a store: the bridged rows that were routed (R1)."""
         self.marks = self._marked = marks
 
+    def know(self, known: Known) -> None:
+        """Without a store, where rows had ids: what was routed is read again, and not sent again."""
+        self._known = known
+
     @property
-    def done(self) -> tuple[int, Marks] | None:
+    def done(self) -> Done | None:
         """What may be committed: below it all is routed, and of bridged rows up to these marks. None
-        while it stores rows, whose marks are ahead of what is routed."""
+        while it stores rows, whose marks are ahead of what is routed, and while it reads again."""
         at = self.position
-        return (at.routed, self.marks) if at.routed >= max(at.stored, 0) else None
+        if at.routed < max(at.stored, 0) or (self._known and at.routed < self._known.routed):
+            return None
+        return Done(at.routed, self.marks, len(self._below) > 0)
 
     def feed(self, unit: Unit) -> list[Effect]:
         """The next rows of the input."""
@@ -116,6 +152,8 @@ class Root(HandsDown):
             # what was on its way when the input paused is read again when it resumes (R12)
             return [Pause(self.source), Reread(self.source, self.taken + 1)]
         fresh = news(unit, self.taken, self._marked)
+        if self._known is not None:
+            fresh = fresh._replace(dead=self._known.unsaid(self.source, fresh.dead))
         take = self._route if self.mode == life.SPLITTING else self._store
         effects = take(fresh, unit.last)
         self.taken, self._marked = unit.last, fresh.marks
@@ -123,7 +161,8 @@ class Root(HandsDown):
 
     def _store(self, fresh: News, last: int) -> list[Effect]:
         rows, dead = fresh.rows, fresh.dead
-        self._pending.add(last, ("stored", last, rows, 0, len(dead), fresh.marks))
+        left = None if rows is None else self._here.left(last, rows, stays=True)
+        self._pending.add(last, ("stored", last, rows, 0, len(dead), fresh.marks, left))
         self._coming += 0 if rows is None else len(rows)
         if dead:
             return [Send(last, (), dead)]
@@ -131,16 +170,30 @@ class Root(HandsDown):
 
     def _route(self, fresh: News, last: int) -> list[Effect]:
         rows, dead = fresh.rows, fresh.dead
-        parcels: tuple[tuple[Path, Block], ...] = ()
+        parcels: Parcels = ()
         uncovered = count = 0
+        left = self._here.left(last, rows, stays=False) if rows and self.stored_rows else None
         if rows is not None and len(rows):
             assert self._router is not None
             child, uncovered = self._router.nearest(rows)
-            parcels, count = self._router.parcels(rows, child), len(rows)
-        self._pending.add(last, ("routed", last, count, uncovered, len(dead), fresh.marks))
+            parcels, count = self._parcels(last, rows, child), self._new(rows)
+        self._pending.add(last, ("routed", last, count, uncovered, len(dead), fresh.marks, left))
         if parcels or dead:
             return [Send(last, parcels, dead)]
         return self.delivered(last)
+
+    def _parcels(self, last: int, rows: Block, child: Int32) -> Parcels:
+        assert self._router is not None
+        entries, to = self._below.turned(last, rows, child)
+        if self._known is not None:
+            new = self._known.beyond(self.source, entries)
+            entries, to = entries.keep(new), to[new]
+        return self._router.parcels(entries, to) if len(entries) else ()
+
+    def _new(self, rows: Block) -> int:
+        if self._known is not None:
+            rows = rows.keep(self._known.beyond(self.source, rows))
+        return len(rows.plain)
 
     def examine(self, rows: Block) -> None:
         """Compute for each row alone what routing will; raises where it would."""
@@ -152,18 +205,22 @@ class Root(HandsDown):
         self._pending.finish(ticket)
         effects: list[Effect] = []
         routed = self.position.routed
-        for kind, last, rows, uncovered, dead, marks in self._pending.drain():
+        gone: list[Int64] = []
+        for kind, last, rows, uncovered, dead, marks, left in self._pending.drain():
             self.dead_rows += dead
             self.marks = marks or self.marks
             if kind == "stored":
-                effects.append(self._stored(last, rows))
+                effects.append(self._stored(last, rows, left))
             else:
                 routed = last
                 self.routed_rows += rows
                 self.uncovered += uncovered
+                gone += [] if left is None or not self.stored_rows else [left]
         if routed != self.position.routed:
             self.position = Position(self.position.stored, routed, self._epoch)
-            effects.append(self._apply())
+            if self._known is not None and routed >= self._known.routed:
+                self._known = None
+            effects.append(self._apply(left=np.concatenate(gone) if gone else None))
         if self._adopting and not self._pending:
             self._adopting = False
             effects.append(RouteHeld())
@@ -177,15 +234,25 @@ class Root(HandsDown):
         taken = self.stored_rows + self._coming
         return self.mode == life.COVERING and taken >= self._sink_rows
 
-    def _stored(self, last: int, rows: Block | None) -> Apply:
+    def _stored(self, last: int, rows: Block | None, left: Int64 | None) -> Apply:
         self.position = Position(last, self.position.routed, self._epoch)
-        count = 0 if rows is None else len(rows)
-        self._coming -= count
-        self.stored_rows += count
-        return self._apply(rows if count else None)
+        if rows is None or not len(rows):
+            return self._apply()
+        self._coming -= len(rows)
+        came = len(rows.plain)
+        self.stored_rows += came
+        self.gone += 0 if left is None else len(left) - (len(rows) - came)
+        return self._apply(rows, left=left)
 
-    def _apply(self, rows: Block | None = None, purge: bool = False) -> Apply:
-        return Apply(ROOT, self.source, self.position, self.state, rows, purge)
+    def _apply(
+        self, rows: Block | None = None, purge: bool = False, left: Int64 | None = None
+    ) -> Apply:
+        at = self.position
+        filed = ((HERE, self._here.done(at.taken)), (BELOW, self._below.done(at.routed)))
+        return Apply(
+            ROOT, self.source, at, self.state, rows, purge, left=left,
+            filed=tuple((name, changes) for name, changes in filed if changes),
+        )  # fmt: skip
 
     def failed(self, reason: str) -> list[Effect]:
         """The broker refused a message: nothing after it may count as done (R2)."""
@@ -216,11 +283,13 @@ class Root(HandsDown):
         return self.mode == life.SPLITTING
 
     def _handed(self, last: int, rows: int, uncovered: int) -> tuple[Any, ...]:
-        return ("routed", last, rows, uncovered, 0, None)
+        return ("routed", last, rows, uncovered, 0, None, None)
 
     def _opened(self) -> list[Effect]:
         self.mode = life.step(life.step(life.COVERING, life.COVER_FOUND), life.LEVEL_OPENED)
         return [Resume(self.source)]
 
     def _let_go(self) -> Apply:
+        self.gone = 0
+        self._here = Here()
         return self._apply(purge=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pctstream.core import kernels
 from pctstream.core.block import Block
 from pctstream.core.cover import Cover
@@ -19,7 +21,11 @@ class Router:
         self._table = kernels.transpose(cover.centroids)
 
     def nearest(self, rows: Block) -> tuple[Int32, int]:
-        """The child int32[n] of each row, and how many rows lie beyond epsilon."""
+        """The child int32[n] of each row, -1 for a bare entry; and how many rows lie beyond epsilon."""
+        if rows.changes is not None:
+            child = np.full(len(rows), -1, np.int32)
+            child[rows.changes.brings], beyond = self.nearest(rows.plain)
+            return child, beyond
         child = kernels.nearest(rows.vectors, self._table, self.k)
         cover = self.cover
         return child, kernels.beyond(rows.vectors, child, cover.prototypes, cover.epsilon)

@@ -30,7 +30,9 @@ LAYOUTS, LENGTHS = 512, 64
 """What is remembered: schemas, and for each of them so many lengths; a kilobyte each."""
 
 Vectors = npt.NDArray[np.float32]
-_WIDTHS = {"offset": 8, "index": 4, "source": 4, "time": 8}
+_WIDTHS = {"offset": 8, "index": 4, "source": 4, "time": 8,
+           "bare": 1, "old_source": 4, "old_offset": 8, "old_index": 4}  # fmt: skip
+_INTEGERS = {1: pa.int8(), 4: pa.int32(), 8: pa.int64()}
 _TEXTS = {"id": pa.string(), "payload": pa.binary()}
 _NO_PAD = bytes(8)
 
@@ -121,7 +123,7 @@ def _texts(columns: Sequence[str]) -> list[int]:
 
 
 def _sample(columns: Sequence[str]) -> list[pa.Array]:
-    kinds = {"offset": pa.int64(), "index": pa.int32(), "source": pa.int32(), "time": pa.float64()}
+    kinds = {name: _INTEGERS[width] for name, width in _WIDTHS.items()} | {"time": pa.float64()}
     return [
         pa.array(["x"], _TEXTS[name]) if name in _TEXTS else pa.array([0], kinds[name])
         for name in columns

@@ -128,6 +128,17 @@ class Subtree:
             self._touch(now[moved])
         return now
 
+    def leave(self, leaf: Int32, above: Int32 | None = None) -> None:
+        """Rows at these leaves int32[n] have left; counted on the way up, as far as ``above`` where
+        they were counted before."""
+        stops = np.full(len(leaf), -1, np.int32) if above is None else above
+        pairs, times = np.unique(np.stack([leaf, stops]), axis=1, return_counts=True)
+        for (number, stop), count in zip(pairs.T.tolist(), times.tolist(), strict=True):
+            while number not in (-1, stop):
+                self.counts.gone[number] += count
+                number = self._above[number]
+        self._touch(leaf)
+
     def _touch(self, leaf: Int32) -> None:
         touched: set[int] = set()
         for number in set(leaf.tolist()):

@@ -51,7 +51,7 @@ class Turns:
         fresh = news(unit, unit.prev, self._marks[unit.source.partition])
         self._marks[unit.source.partition] = fresh.marks
         if fresh.rows is not None:
-            self.put(unit.source.partition, fresh.rows.vectors)
+            self.put(unit.source.partition, fresh.rows.plain.vectors)
 
     def take(self, at_end: set[int]) -> Vectors:
         """All rows whose turn has come; a partition without rows holds the rest unless at its end."""

@@ -17,18 +17,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pctstream.core import life
 from pctstream.core.block import Block
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Apply, Dropped, Effect, Reread, RouteHeld, Send
-from pctstream.core.handing import HandsDown
+from pctstream.core.handing import HandsDown, Parcels
+from pctstream.core.ids import told_to_all
+from pctstream.core.kernels import Int64
 from pctstream.core.marks import Marks
-from pctstream.core.names import Path
 from pctstream.core.node import Gates
-from pctstream.core.portion import Arrived, Portion
+from pctstream.core.portion import Arrived, Came, Portion
 from pctstream.core.position import Position
 from pctstream.core.subtree import NodeRecord
 from pctstream.core.unit import Unit, undone
+from pctstream.core.walk import Int32
 
 
 class Routed(NamedTuple):
@@ -40,6 +44,7 @@ class Routed(NamedTuple):
     time: float = 0.0
     marks: Marks | None = None
     nodes: tuple[NodeRecord, ...] = ()
+    left: Int64 | None = None
 
 
 class Trunk(HandsDown, Portion):
@@ -69,7 +74,7 @@ class Trunk(HandsDown, Portion):
     @property
     def held_rows(self) -> int:
         """Rows that lie here: none once all are in portions."""
-        return self.stored_rows
+        return max(0, self.stored_rows - self.gone)
 
     def adopt(self, gates: Gates) -> list[Effect]:
         """Levels, as far as they concern a node that never splits in this process."""
@@ -133,21 +138,26 @@ class Trunk(HandsDown, Portion):
         assert self._router is not None
         effects: list[Effect] = []
         rows, marks = unit.rows, self._ahead.copy()
-        parcels: tuple[tuple[Path, Block], ...] = ()
-        count = 0
+        parcels: Parcels = ()
+        count, left = 0, None
+        self._leaving.turn()
         if rows is not None:
             fresh = rows.keep(marks.advance(rows))
             if len(fresh) < len(rows):
                 effects.append(Dropped(len(rows) - len(fresh), "mark"))
-            if count := len(fresh):
+            if len(fresh):
                 child, uncovered = self._router.nearest(fresh)
-                parcels = self._router.parcels(fresh, child)
-                self.subtree.pass_on(fresh.vectors, uncovered)
+                parcels = self._parcels(unit.last, fresh, child)
+                plain = fresh.plain
+                count = len(plain)
+                self.subtree.pass_on(plain.vectors, uncovered)
+                left = self._leave(fresh) if self.stored_rows else None
         dead = undone(unit, self.taken)
         self.taken, self._ahead = unit.last, marks
         routed = Routed(
-            unit.last, count, len(dead), unit.time_ms / 1000.0, marks, self.subtree.take_records()
-        )
+            unit.last, count, len(dead), unit.time_ms / 1000.0, marks,
+            self.subtree.take_records(), left,
+        )  # fmt: skip
         self._pending.add(unit.last, routed)
         if parcels or dead:
             return [*effects, Send(unit.last, parcels, dead)]
@@ -163,6 +173,20 @@ class Trunk(HandsDown, Portion):
         """Everything of this ticket is acked by the broker."""
         return Portion.delivered(self, ticket)
 
+    def _come(self, last: int, entries: Block) -> Came:
+        """Entries are stored as they came: what leaves is told to the children in its place."""
+        if entries.changes is None:
+            return super()._come(last, entries)
+        if len(entries.plain):
+            self.subtree.place(entries.plain.vectors)
+        leaves = np.zeros(len(entries), np.int32)
+        self._leaving.came(last, entries, leaves)
+        bare = np.flatnonzero(entries.changes.bare)
+        left = np.stack([np.full(len(bare), last, np.int64), bare], axis=1)
+        if (others := self._leave(entries)) is not None:
+            left = np.concatenate([left, others])
+        return Came(entries, leaves, left)
+
     def _finished(self) -> list[Effect]:
         effects: list[Effect] = []
         for item in self._pending.drain():
@@ -170,7 +194,8 @@ class Trunk(HandsDown, Portion):
         return effects + self._grow() + self._begin_routing() + self._purge()
 
     def _applied(self, arrived: Arrived) -> Effect:
-        self.stored_rows += 0 if arrived.rows is None else len(arrived.rows)
+        rows = arrived.came.rows
+        self.stored_rows += 0 if rows is None else len(rows.plain)
         return super()._applied(arrived)
 
     def _done(self, last: int) -> Position:
@@ -183,7 +208,8 @@ class Trunk(HandsDown, Portion):
         self.dead_rows += routed.dead
         self._time = max(self._time, routed.time)
         self.position = Position(self.position.stored, routed.last, self._epoch)
-        return self._apply(routed.nodes)
+        self.gone += 0 if routed.left is None else len(routed.left)
+        return self._apply(routed.nodes, left=routed.left)
 
     # what `HandsDown` asks
 
@@ -196,10 +222,16 @@ class Trunk(HandsDown, Portion):
         self.subtree.changed.add(0)
         return Routed(last, rows, 0, nodes=self.subtree.take_records())
 
+    def _parcels(self, last: int, rows: Block, child: Int32) -> Parcels:
+        assert self._router is not None
+        return self._router.parcels(*told_to_all(rows, child, self._router.k))
+
     def _opened(self) -> list[Effect]:
         self._routing = True
         return []
 
     def _let_go(self) -> Apply:
-        self.bytes = 0
+        self.bytes = self.gone = 0
+        self.subtree.counts.gone[0] = 0
+        self._leaving.forget()
         return self._apply((), purge=True)

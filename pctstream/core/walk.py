@@ -93,6 +93,8 @@ class Counts:
     """The greatest of them, as computed."""
     uncovered: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     """Rows that passed down and lay farther than epsilon from every prototype of the node."""
+    gone: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of ``rows``, those that have left since: superseded, deleted."""
 
     def extend(self, nodes: int) -> None:
         """Zeros for so many more nodes."""

@@ -6,6 +6,8 @@ a turn that does not come back, and the monitor ends workers for that.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
@@ -14,6 +16,7 @@ from pctstream.core.bloom import Bloom
 from pctstream.core.cover import refine
 from pctstream.core.effects import Apply
 from pctstream.core.find import FindCover
+from pctstream.core.ids import Below
 from pctstream.core.ingest import validate
 from pctstream.core.keys import hashes64
 from pctstream.core.names import ROOT
@@ -56,6 +59,9 @@ def warm(spatial: bool = False) -> int:
             portion.end_pass()
     portion.feed(Unit(pipe, ROWS - 1, 2 * ROWS - 1, rows))
     proof([rows])
+    below, named = Below(), replace(rows, ids=pa.array(["a"] * ROWS))
+    for unit in range(2):
+        below.turned(unit, named, np.zeros(ROWS, np.int32))
     Bloom(0.01).has(int(hashes64(pa.array(["a"]))[0]))
     Bloom(0.01).add(hashes64(pa.array(["a"])))
     if spatial:

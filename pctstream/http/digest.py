@@ -31,14 +31,14 @@ def row_digests(block: Block) -> npt.NDArray[np.uint64]:
 
 
 def digest(shard: Shard, log: Routing) -> bytes:
-    """An Arrow stream of every row in the shard's store; its metadata says for which portions the
-    shard answers, and in which epoch: a portion that moves lies on two shards."""
+    """An Arrow stream of every row in the shard's store that has not left; its metadata says for
+    which portions the shard answers, and in which epoch: a portion that moves lies on two shards."""
     sink = pa.BufferOutputStream()
     owned = [node_name(path) for path in log.owned(shard.number)]
     told = {"epoch": str(log.epoch), "owned": orjson.dumps(owned).decode()}
     with pa.ipc.new_stream(sink, SCHEMA.with_metadata(told)) as writer:
         for name in shard.store.nodes():
-            for _, rows in shard.store.segments(node_path(name)):
+            for _, rows in shard.store.live(node_path(name)):
                 writer.write_batch(_batch(node_name(node_path(name)), rows))
     return bytes(sink.getvalue())
 

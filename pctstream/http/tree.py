@@ -101,7 +101,13 @@ class TreeView:
         if path == ROOT:
             return self._total
         node = self._nodes.get(path)
-        return int(node["rows"]) if node else 0
+        return max(0, int(node["rows"]) - self.gone(path)) if node else 0
+
+    def gone(self, path: Path) -> int:
+        """Rows that came to a node and have left since; below a trunk node its children tell."""
+        if path in self._log.splits:
+            return sum(self.gone(child) for child in self._log.children(path))
+        return int(self._nodes.get(path, {}).get("gone", 0))
 
     def held(self, path: Path) -> int:
         """Rows that lie at the node itself."""
@@ -228,7 +234,7 @@ class TreeView:
             "mean_distance": seen.get("mean_distance"),
             "children": [node_name(c) for c in self.children(path)],
             "uncovered": self.uncovered(path),
-            "miss_bound": _bound(cover),
+            "miss_bound": cover and dict(zip(("p", "confidence"), cover.miss_bound, strict=True)),
             "entropy": (
                 {"before": cover.entropy_before, "after": cover.entropy_after} if cover else None
             ),
@@ -277,7 +283,7 @@ class TreeView:
         """GET /v1/portions/NAME."""
         record = self._portions.get(node_name(path))
         total = self.rows(ROOT)
-        rows = int(record["rows"]) if record else 0
+        rows = self.rows(path)
         move = self._log.moves.current(path)
         return {
             "portion": node_name(path),
@@ -290,10 +296,3 @@ class TreeView:
             "share": rows / total if total else 0.0,
             "drift_score": self._drift.get(node_name(path), {}).get("score"),
         }
-
-
-def _bound(cover: Any) -> dict[str, float] | None:
-    if cover is None:
-        return None
-    p, confidence = cover.miss_bound
-    return {"p": p, "confidence": confidence}

@@ -122,8 +122,9 @@ JSON_KINDS = [
          Sent(b'{"vector":[1,2,3,4],"payload":{"a":' + b"[" * 500 + b"]" * 500 + b"}}")),
     Kind("time a list", "schema", Sent(said(time=[1]))),
     Kind("time no ISO", "schema", Sent(said(time="y" * 5000))),
-    Kind("a delete", "schema", Sent(said(id="x", deleted=True))),
-    Kind("a null value", "schema", Sent(None, None, b"x")),
+    Kind("a delete of nothing", "id", Sent(said(deleted=True))),
+    Kind("deleted a text", "schema", Sent(said(id="x", deleted="yes"))),
+    Kind("a null value without a key", "id", Sent(None, None)),
     Kind("id a list", "id", Sent(said(id=["i" * 5000]))),
     Kind("id a real", "id", Sent(said(id=1.5))),
     Kind("id empty", "id", Sent(said(id=""))),
@@ -149,7 +150,7 @@ FLOAT32_KINDS = [
     Kind("huge", "norm", Sent(floats(*HUGE))),
     Kind("key no text", "id", Sent(floats(*X), None, b"a\xff")),
     Kind("key too long", "id", Sent(floats(*X), FLOAT32, b"k" * 5000)),
-    Kind("a null value", "schema", Sent(None, FLOAT32, b"x")),
+    Kind("a null value without a key", "id", Sent(None, FLOAT32)),
 ]
 
 ARROW_KINDS = [
@@ -172,7 +173,7 @@ ARROW_KINDS = [
     Kind("too large inside", "too-large", Sent(bomb())),
     Kind("too large without its dictionary", "too-large", Sent(words_bomb())),
     Kind("another type", "decode", Sent(GOOD_BLOCK, "application/parquet")),
-    Kind("a null value", "schema", Sent(None, ARROW, b"x")),
+    Kind("a null value without a key", "id", Sent(None, ARROW)),
 ]
 
 
@@ -188,6 +189,11 @@ def _texts_of_time(columns: dict[str, list[Any]], row: int) -> None:
     columns["time"][row] = "yesterday"
 
 
+def _delete_of_nothing(columns: dict[str, list[Any]], row: int) -> None:
+    _put("deleted", True)(columns, row)
+    _put("id", None)(columns, row)
+
+
 ROW_KINDS = [
     RowKind("a NaN", "not-finite", _put("vector", [1, float("nan"), 3, 4])),
     RowKind("an infinity", "not-finite", _put("vector", [1, float("inf"), 3, 4])),
@@ -200,6 +206,6 @@ ROW_KINDS = [
     RowKind("id too long", "id", _put("id", "i" * 5000)),
     RowKind("an infinite time", "schema", _put("time", float("-inf"))),
     RowKind("time no ISO", "schema", _texts_of_time),
-    RowKind("a delete", "schema", _put("deleted", True)),
+    RowKind("a delete of nothing", "id", _delete_of_nothing),
     RowKind("too large", "too-large", _put("note", "n" * ROW_BYTES)),
 ]

@@ -115,8 +115,9 @@ BAD: list[tuple[str, Any, str]] = [
     ("payload a list", json_message(vector=[1, 2], payload=[1]), "schema"),
     ("time a list", json_message(vector=[1, 2], time=[1]), "schema"),
     ("time no ISO", json_message(vector=[1, 2], time="yesterday"), "schema"),
-    ("deleted", json_message(id="x", vector=[1, 2], deleted=True), "schema"),
-    ("null value", {"key": b"x", "value": None}, "schema"),
+    ("deleted, which", json_message(vector=[1, 2], deleted=True), "id"),
+    ("deleted a number", json_message(id="x", vector=[1, 2], deleted=2), "schema"),
+    ("null value", {"key": None, "value": None}, "id"),
     ("id a list", json_message(vector=[1, 2], id=[]), "id"),
     ("id empty", json_message(vector=[1, 2], id=""), "id"),
     ("key no text", {"key": b"\xff", "value": GOOD}, "id"),
@@ -130,10 +131,43 @@ BAD: list[tuple[str, Any, str]] = [
     ("arrow null number", arrow(vector=pa.array([[1, None]], pa.list_(pa.float32(), 2))), "schema"),
     ("arrow id real", arrow(vector=[[1, 2]], id=[1.5]), "id"),
     ("arrow time text", arrow(vector=[[1, 2]], time=["x"]), "schema"),
-    ("arrow deleted", arrow(vector=[[1, 2]], deleted=[True]), "schema"),
+    ("arrow deleted", arrow(vector=[[1, 2]], deleted=[True]), "id"),
     ("arrow deleted text", arrow(vector=[[1, 2]], deleted=["x"]), "schema"),
     ("arrow payload bytes", arrow(vector=[[1, 2]], blob=[b"\x00"]), "schema"),
 ]  # fmt: skip
+
+
+DELETES: list[Any] = [
+    {"key": b"x", "value": None},
+    json_message(id="x", deleted=True),
+    {"key": b"x", "value": json_message(deleted=True)},
+    arrow(vector=[[1, 2]], id=["x"], deleted=[True]),
+    arrow(vector=pa.array([None], pa.list_(pa.float32(), 2)), id=["x"], deleted=[True]),
+]
+
+
+@pytest.mark.parametrize("value", DELETES)
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_a_delete_is_an_entry_without_a_row_in_its_place(value: Any, metric: str) -> None:
+    unit = unit_of(GOOD, value, json_message(id="y", vector=[3, 4]), metric=metric)
+    assert unit.dead == ()
+    assert unit.rows is not None
+    assert unit.rows.changes is not None
+    assert unit.rows.changes.brings.tolist() == [True, False, True]
+    assert not unit.rows.changes.leaves.any()
+    assert unit.rows.ids is not None
+    assert unit.rows.ids.to_pylist() == [None, "x", "y"]
+    assert unit.rows.vectors[1].tolist() == [0, 0]
+    assert [str(o) for o in unit.rows.plain.origins()] == ["t/0/0/0", "t/0/2/0"]
+
+
+def test_rows_and_deletes_in_one_block_and_false_is_none() -> None:
+    block = arrow(vector=[[1, 2], [3, 4], [5, 6]], id=["a", "b", "c"], deleted=[False, True, None])
+    unit = unit_of(block)
+    assert unit.rows is not None
+    assert unit.rows.changes is not None
+    assert unit.rows.changes.bare.tolist() == [0, 1, 0]
+    assert unit_of(json_message(vector=[1, 2], deleted=False)).rows is not None
 
 
 BAD_BYTES = [value for _, value, _ in BAD if isinstance(value, bytes)]

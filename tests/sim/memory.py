@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from pctstream.store import Change
+from pctstream.leavings import Change
 
 Watch = Callable[[Sequence[Change]], None]
 

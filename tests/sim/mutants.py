@@ -140,6 +140,37 @@ MUTANTS = (
         "        self._kv.write([(_input_key(source), None)])\n        for",
         "        for",
     ),
+    Mutant(
+        "what has left a child stays there",
+        "core/ids.py",
+        '        away = np.flatnonzero((was["child"] >= 0) & ~same)',
+        '        away = np.flatnonzero((was["child"] >= 0) & ~same & (child < 0))',
+    ),
+    Mutant(
+        "the directory is written before its rows are acked",
+        "core/root.py",
+        "(BELOW, self._below.done(at.routed))",
+        "(BELOW, self._below.done(1 << 62))",
+    ),
+    Mutant(
+        "a cover is refined without the rows that have left",
+        "core/growth.py",
+        "                mine = rows[leaf == number][",
+        "                there = ~np.isin(np.arange(len(leaf)), [] if gone is None else gone)\n"
+        "                mine = rows[(leaf == number) & there][",
+    ),
+    Mutant(
+        "rows that left are not counted where they go when a node splits",
+        "core/growth.py",
+        "                    self._tree.leave(now[moved], leaf[moved])",
+        "                    pass",
+    ),
+    Mutant(
+        "a copy forgets what left",
+        "leavings.py",
+        'for kind in (b"r", b"l", b"w", b"x")]',
+        'for kind in (b"r", b"l", b"w")]',
+    ),
 )
 
 

@@ -64,7 +64,10 @@ def recursion(
 
 def as_stored(store: Store, root: Path) -> Tree:
     """The same of a portion, as its store has it."""
-    placed = [(rows.vectors, leaves) for _, rows, leaves in store.placed(root)]
+    placed = []
+    for _, rows, leaves in store.placed(root):
+        brings = np.ones(len(rows), np.bool_) if rows.changes is None else rows.changes.brings
+        placed.append((rows.plain.vectors, leaves[brings]))
     vectors = [v for v, _ in placed]
     leaf = np.concatenate([np.zeros(0, np.int32), *(at for _, at in placed)])
     out = {}
@@ -79,3 +82,14 @@ def as_stored(store: Store, root: Path) -> Tree:
             "held": np.concatenate(vectors)[mine].tolist() if vectors else [],
         }
     return out
+
+
+def gone_of(store: Store, root: Path) -> dict[Path, int]:
+    """How many rows have left each node of a portion, counted from where they lie."""
+    gone = store.gone(root)
+    leaf = np.concatenate(
+        [np.zeros(0, np.int32), *(at[gone.get(o, [])] for o, _, at in store.placed(root))]
+    )
+    paths = {number: tuple(record["path"]) for number, record, _ in store.subtree(root)}
+    below = [paths[number] for number in leaf.tolist()]
+    return {path: sum(p[: len(path)] == path for p in below) for path in paths.values()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,13 +24,41 @@ class Truth:
 
     good: dict[Origin, bytes] = field(default_factory=dict)
     bad: set[Origin] = field(default_factory=set)
+    deletes: set[Origin] = field(default_factory=set)
+    names: dict[Origin, str] = field(default_factory=dict)
     by_offset: dict[Source, list[list[Origin]]] = field(default_factory=lambda: defaultdict(list))
+
+    def live(self, sources: Iterable[Source]) -> dict[Origin, bytes]:
+        """The rows that are left when all of these ingest partitions was taken: of each id the newest,
+        unless it was deleted; a row that came twice came once."""
+        left: dict[Origin, bytes] = {}
+        for source in sources:
+            newest: dict[str, Origin] = {}
+            seen: set[Origin] = set()
+            for origin in (o for origins in self.by_offset[source] for o in origins):
+                if origin in self.bad or origin in seen:
+                    continue
+                seen.add(origin)
+                name = self.names.get(origin)
+                if name is not None and (old := newest.pop(name, None)) is not None:
+                    del left[old]
+                if origin in self.deletes:
+                    continue
+                left[origin] = self.good[origin]
+                if name is not None:
+                    newest[name] = origin
+        return left
 
 
 class Maker:
     """Makes messages for one tree: rows around a few centres, some of them bad."""
 
-    def __init__(self, chance: random.Random, truth: Truth, hard: bool) -> None:
+    def __init__(
+        self, chance: random.Random, truth: Truth, hard: bool, names: random.Random
+    ) -> None:
+        self._names = names
+        self._pool = names.choice([0, 5, 5, 12, 60])
+        """Ids of a partition; 0: its rows have none."""
         self._chance = chance
         self._truth = truth
         self._centres = [
@@ -53,22 +82,51 @@ class Maker:
         if kind == "bad":
             self._say(source, offset, 0, None)
             return Parcel(*source, b"bad", self._bad(), [])
+        names = self._names
+        if self._pool and names.random() < 0.1:
+            return self._delete(source, offset)
         rows = [self._vector() for _ in range(chance.randint(1, 4) if kind == "arrow" else 1)]
         broken = chance.randrange(len(rows)) if kind == "arrow" and chance.random() < 0.2 else -1
         for index, row in enumerate(rows):
             if index == broken:
                 row[0] = np.float32(np.nan)
-            self._say(source, offset, index, None if index == broken else row)
-        return Parcel(*source, f"k{offset}".encode(), self._value(kind, rows), [])
+        ids = [self._name(source) for _ in rows]
+        gone = [n is not None and kind == "arrow" and names.random() < 0.1 for n in ids]
+        for index, row in enumerate(rows):
+            refused = index == broken and not gone[index]
+            self._say(
+                source, offset, index, None if refused else row, ids[index], deleted=gone[index]
+            )
+        key = ids[0].encode() if ids[0] and kind == "float32" else None
+        return Parcel(*source, key, self._value(kind, rows, ids, gone), [])
 
-    def _say(self, source: Source, offset: int, index: int, row: np.ndarray | None) -> None:
+    def _name(self, source: Source) -> str | None:
+        if not self._pool or self._names.random() < 0.2:
+            return None
+        return f"{self._names.randrange(self._pool)}"
+
+    def _delete(self, source: Source, offset: int) -> Parcel:
+        name = f"{self._names.randrange(self._pool)}"
+        self._say(source, offset, 0, np.zeros(DIMENSION), name, deleted=True)
+        if self._names.random() < 0.5:
+            return Parcel(*source, name.encode(), None, [])
+        return Parcel(*source, None, orjson.dumps({"id": name, "deleted": True}), [])
+
+    def _say(
+        self, source: Source, offset: int, index: int, row: np.ndarray | None,
+        name: str | None = None, deleted: bool = False,
+    ) -> None:  # fmt: skip
         origin = Origin(*source, offset, index)
         said = self._truth.by_offset[source]
         if index == 0:
             said.append([])
         said[offset].append(origin)
+        if name is not None:
+            self._truth.names[origin] = name
         if row is None:
             self._truth.bad.add(origin)
+        elif deleted:
+            self._truth.deletes.add(origin)
         else:
             self._truth.good[origin] = row.tobytes()
 
@@ -77,13 +135,20 @@ class Maker:
         centre = chance.choice(self._centres)
         return np.array([c + chance.uniform(-1, 1) * self._spread for c in centre], np.float32)
 
-    def _value(self, kind: str, rows: list[np.ndarray]) -> bytes:
+    def _value(
+        self, kind: str, rows: list[np.ndarray], ids: list[str | None], gone: list[bool]
+    ) -> bytes:
         if kind == "float32":
             return rows[0].tobytes()
         if kind == "json":
-            return orjson.dumps({"vector": rows[0].tolist(), "payload": {"n": 1}})
+            return orjson.dumps({"vector": rows[0].tolist(), "payload": {"n": 1}, "id": ids[0]})
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(rows)), DIMENSION)
-        batch = pa.RecordBatch.from_arrays([vectors], ["vector"])
+        columns = {"vector": vectors}
+        if any(ids):
+            columns["id"] = pa.array(ids, pa.string())
+        if any(gone):
+            columns["deleted"] = pa.array(gone)
+        batch = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)

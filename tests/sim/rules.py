@@ -22,7 +22,8 @@ from pctstream.core.names import ROOT, Path, level, node_path, topic_path
 from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Message
-from pctstream.store import Change, Store
+from pctstream.leavings import Change
+from pctstream.store import Store
 
 INGEST = "pct.P0"
 Rows = dict[Origin, bytes]
@@ -31,6 +32,7 @@ Rows = dict[Origin, bytes]
 def rows_of(block: Block | None) -> list[tuple[Origin, bytes]]:
     if block is None:
         return []
+    block = block.plain
     return list(zip(block.origins(), (v.tobytes() for v in block.vectors), strict=True))
 
 
@@ -48,6 +50,7 @@ class Rules:
         self.distinct: dict[Source, list[int]] = defaultdict(list)
         self.dead: list[str] = []
         self.covering = True
+        self._rows_in: dict[Source, set[Origin]] = defaultdict(set)
         self._in_pipe: dict[Source, set[Origin]] = defaultdict(set)
         self._last: dict[tuple[Source, Source], Origin] = {}
         self._acked: set[Origin] = set()
@@ -66,9 +69,11 @@ class Rules:
             return
         kinds = [value.decode() for name, value in parcel.headers if name == "pct-type"]
         message = Message(offset, None, parcel.value, pct_type=kinds[0] if kinds else None)
-        rows = rows_of(ingest.decode_pipe(source, [message], offset - 1, offset).rows)
+        block = ingest.decode_pipe(source, [message], offset - 1, offset).rows
+        rows = rows_of(block)
         for origin, vector in rows:
             assert self.truth.good.get(origin) == vector, f"R7: {origin} is not the row it was"
+        for origin in [] if block is None else block.origins():
             if origin not in self._in_pipe[source]:
                 lane = (source, Source(origin.topic, origin.partition))
                 before = self._last.get(lane)
@@ -78,7 +83,8 @@ class Rules:
         assert len(self.pipes[source]) == offset
         self.pipes[source].append([origin for origin, _ in rows])
         self.beyond[len(path) - 2].update(origin for origin, _ in rows)
-        self.distinct[source].append(len(self._in_pipe[source]))
+        self._rows_in[source].update(origin for origin, _ in rows)
+        self.distinct[source].append(len(self._rows_in[source]))
 
     def acked(self, source: Source, offset: int) -> None:
         """A live producer has heard that this message is in the log."""
@@ -92,7 +98,9 @@ class Rules:
         messages = self.truth.by_offset[source]
         at = self._acked_to[source] + 1
         while at < len(messages) and all(
-            str(o) in self._acked_dead if o in self.truth.bad else o in self._acked
+            str(o) in self._acked_dead
+            if o in self.truth.bad
+            else o in self._acked or o in self.truth.deletes
             for o in messages[at]
         ):
             at += 1
@@ -158,6 +166,8 @@ class Ledger:
         self._rules = rules
         self._base = base
         self._segments: dict[bytes, Rows] = {}
+        self.gone: dict[str, set[Origin]] = defaultdict(set)
+        """Rows that have left, of each node."""
         self._positions: dict[Source, tuple[int, int]] = {}
         kv.watch = self._watch
 
@@ -165,12 +175,31 @@ class Ledger:
         for key, value in changes:
             if key.startswith(b"r/"):
                 self._rows(key, value)
+        for key, value in changes:
+            if key.startswith(b"x/") and value is not None:
+                self._left(key, value)
         for key, _ in changes:
             if key.startswith(b"i/"):
                 topic, _, partition = key[2:].decode().rpartition("/")
                 self._position(Source(topic, int(partition)))
             elif key.startswith(b"n/"):
                 self._counts(key[2:].decode())
+
+    def live(self, node: str) -> Rows:
+        """The rows of a node that have not left."""
+        return {o: v for o, v in self.held[node].items() if o not in self.gone[node]}
+
+    def _left(self, key: bytes, value: bytes) -> None:
+        node = key[2 : key.index(b"/", 2)].decode()
+        for segment, row in np.frombuffer(value, "<i8").reshape(-1, 2).tolist():
+            block = self.store.segment(node_path(node), segment)
+            if block is None:
+                assert node == "N0", f"R11: {node} has no segment {segment}"
+                continue  # on its way when N0 let go
+            if block.changes is None or not block.changes.bare[row]:
+                origin = block.slice(row, row + 1).origins()[0]
+                assert origin not in self.gone[node], f"R11: {origin} left {node} twice"
+                self.gone[node].add(origin)
 
     def _rows(self, key: bytes, value: bytes | None) -> None:
         node = key[2 : key.index(b"/", 2)].decode()
@@ -183,6 +212,7 @@ class Ledger:
                     f"R2: {origin} left {node} before the node below had it"
                 )
                 del held[origin]
+                self.gone[node].discard(origin)
             return
         rows = dict(rows_of(decode(value)))
         assert key not in self._segments, f"R2: segment {key!r} written twice"
@@ -225,7 +255,10 @@ class Ledger:
         for origins in log[first + 1 : stored + 1]:
             for origin in origins:
                 again = origin.topic == "theirs" and origin in self._rules.beyond[1]
-                assert origin in held or origin in bad or again, f"R6: {origin} was lost on its way"
+                passed = again or origin in self._rules.truth.deletes
+                assert origin in held or origin in bad or passed, (
+                    f"R6: {origin} was lost on its way"
+                )
 
     def _counts(self, node: str) -> None:
         state = self.store.state(node_path(node))
@@ -235,5 +268,9 @@ class Ledger:
         trunk = level(node_path(node)) < self._rules.cut
         count = state["stored_rows" if trunk else "rows"]
         assert count == len(self.held[node]), f"R7: {node} counts {count}"
-        if node == "N0" and self._rules.covering:
+        root = node == "N0"
+        if not root or state["stored_rows"] == 0:
+            gone = len(self.gone[node])
+            assert state["gone"] == gone, f"R11: {node} counts {state['gone']} gone, not {gone}"
+        if root and self._rules.covering:
             assert count < self._rules.most_stored, "R12: a covering root stored too much"

@@ -6,7 +6,7 @@ import sys
 from typing import NamedTuple
 
 import numpy as np
-from sim.recursion import as_stored, recursion
+from sim.recursion import as_stored, gone_of, recursion
 from sim.rest import drain
 from sim.rows import DIMENSION
 from sim.worker import ROUTING
@@ -61,7 +61,10 @@ def at_rest(world: World) -> None:
         for origin, vector in rows.items():
             assert world.truth.good[origin] == vector
     assert set(world.rules.dead) == {str(o) for o in world.truth.bad}, "dead letters are missing"
+    live = {o: v for rows in world.nodes(live=True).values() for o, v in rows.items()}
+    assert live == world.truth.live(world.sources), "R11: other rows are left than should be"
     counted = world.root_rows()
+    left = world.root_rows()
     assert not log.moves.unfinished, "a move does not end"
     for number, ledger in world.ledgers.items():
         here = {node_name(path) for path in [ROOT, *log.owned(number)]}
@@ -70,8 +73,11 @@ def at_rest(world: World) -> None:
             state = ledger.store.state(path)
             if state is not None:
                 counted += state["stored_rows" if level(path) < log.cut else "rows"]
+                left += state["stored_rows" if level(path) < log.cut else "rows"] - state["gone"]
             rebuilt(world, log, number, path)
-    assert counted == len(world.truth.good), "R7: the counts are not the rows"
+    if log.states.get(ROOT) == life.SPLITTING:
+        assert counted == len(world.truth.good), "R7: the counts are not the rows"
+    assert left == len(world.truth.live(world.sources)), "R11: the live counts are not the rows"
     if log.states.get(ROOT) == life.SPLITTING:
         assert world.root_rows() == 0
         assert not nodes.get("N0")
@@ -79,7 +85,7 @@ def at_rest(world: World) -> None:
         root = next(w.shards[number].root for w in world.workers if number in w.shards)
         if root is not None and log.states[ROOT] != life.COVERING:
             assert root.position.taken == world.log.end(root.source) - 1
-            offset, marks = world.bases[number]
+            offset, marks, _ = world.bases[number]
             bad, good = (
                 sum(
                     o.offset > offset
@@ -113,7 +119,7 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
     rows = (
         np.zeros((0, DIMENSION), np.float32)
         if unit.rows is None
-        else unit.rows.keep(Marks().advance(unit.rows)).vectors
+        else unit.rows.keep(Marks().advance(unit.rows)).plain.vectors
     )
     tree = recursion(path, rows, centroid, shape, budget, log.gates.epsilons)
     if level(path) < log.cut:
@@ -125,6 +131,8 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
         if path in log.splits:
             assert as_stored(shard.store, path) == {path: tree[path]}, f"R0: the trunk node {path}"
         return
+    said = {tuple(r["path"]): r["counts"]["gone"] for _, r, _ in shard.store.subtree(path)}
+    assert said == gone_of(shard.store, path), f"R11: the nodes of {path} count other rows as gone"
     assert as_stored(shard.store, path) == tree, f"R0: the tree of {path} is not that of its rows"
 
 
@@ -132,6 +140,7 @@ def same_as_without_faults(world: World, seed: int) -> None:
     """The same input, no fault: the same cover, and the same rows in the same portions."""
     calm = World(seed, faults=False)
     calm.truth.good, calm.truth.bad = world.truth.good, world.truth.bad
+    calm.truth.deletes, calm.truth.names = world.truth.deletes, world.truth.names
     calm.truth.by_offset.update(world.truth.by_offset)
     for source in world.sources:
         calm.log.partitions[source] = world.log.partitions[source]

@@ -28,6 +28,7 @@ from pctstream.core.moves import UNDER_WAY, VERIFYING, Move
 from pctstream.core.names import ROOT, Path
 from pctstream.core.position import Position
 from pctstream.core.proof import proof
+from pctstream.core.root import Done
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Unit
 from pctstream.errors import NotReady
@@ -94,7 +95,7 @@ class Worker:
         self.copies: dict[Key, tuple[str, Store]] = {}
         self.asked: deque[tuple[Shard, Prove, Store]] = deque()
         self.proofs: dict[tuple[str, int], dict[str, Any]] = {}
-        self._bases: dict[int, tuple[int, Marks]] = {}
+        self._bases: dict[int, Done] = {}
         self._followed = 0
         self._sink_rows = sink_rows
         self._folded = folded
@@ -118,7 +119,7 @@ class Worker:
 
     # shards come and go
 
-    def open(self, number: int, kv: MemoryKV, base: tuple[int, Marks]) -> None:
+    def open(self, number: int, kv: MemoryKV, base: Done) -> None:
         """Host a shard; where its store is new, N0 begins behind the committed ``base``."""
         self.shards[number] = Shard(number, TREE, Store(kv), self._sink_rows)
         self._bases[number] = base
@@ -162,8 +163,8 @@ class Worker:
             self._adopt(shard)
 
     def _begin(self, shard: Shard) -> None:
-        offset, marks = self._bases[shard.number]
-        shard.begin(Position(offset, offset), ROOT, marks)
+        offset, marks, ids = self._bases[shard.number]
+        shard.begin(Position(offset, offset), ROOT, marks, 0, ids)
 
     def _adopt(self, shard: Shard) -> None:
         for path, node in sorted(shard.nodes.items()):
@@ -285,7 +286,7 @@ class Worker:
         shard, effect, moment = self.asked.popleft()
         move = self.routing.moves.get(effect.fence.move)
         if move and move.stage == VERIFYING and self.shards.get(shard.number) is shard:
-            found = proof(rows for _, rows in moment.segments(effect.path))
+            found = proof(rows for _, rows in moment.live(effect.path))
             key = move.id, shard.number
             self.proofs.setdefault(key, {})[str(effect.fence.offset)] = found.to_json()
         return True

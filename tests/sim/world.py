@@ -28,6 +28,7 @@ from pctstream.core.marks import Marks
 from pctstream.core.moves import UNDER_WAY, Move
 from pctstream.core.names import Path, node_name
 from pctstream.core.portion import Portion
+from pctstream.core.root import Done
 from pctstream.core.unit import Message
 from pctstream.errors import StoreFailed
 from pctstream.tables import newer
@@ -64,13 +65,14 @@ class World:
         if self.settings["max_level"] > 1 and chance.random() < 0.4:
             self.settings["cut"] = chance.randint(2, self.settings["max_level"])
         self.truth = Truth()
-        self.maker = Maker(chance, self.truth, hard=chance.random() < 0.1)
+        names = random.Random(f"ids {seed}")
+        self.maker = Maker(chance, self.truth, chance.random() < 0.1, names)
         self.rules = Rules(self.truth, self.settings["sink_rows"], UNIT * 4, self.settings["cut"])
         self.log = Log(landed=self.rules.landed)
         self.kvs: dict[int, MemoryKV] = {}
         self.ledgers: dict[int, Ledger] = {}
-        self.bases: dict[int, tuple[int, Marks]] = {}
-        self.commits: dict[int, tuple[int, Marks]] = {}
+        self.bases: dict[int, Done] = {}
+        self.commits: dict[int, Done] = {}
         self.hosts: dict[int, int] = {}
         self.outlets: list[Outlet] = []
         self.zombies: list[Worker] = []
@@ -91,7 +93,7 @@ class World:
 
     def _new_store(self, number: int) -> None:
         self.kvs[number] = kv = MemoryKV()
-        self.bases[number] = self.commits.get(number, (-1, Marks()))
+        self.bases[number] = self.commits.get(number, Done(-1, Marks(), False))
         self.ledgers[number] = Ledger(self.rules, kv, self.bases[number][0])
 
     def _start(self, slot: int) -> Worker:
@@ -447,12 +449,13 @@ class World:
         roots = [worker.shards[n].root for worker in self.workers for n in worker.shards]
         return sum(root.rows for root in roots if root is not None)
 
-    def nodes(self) -> dict[str, dict[Origin, bytes]]:
-        """Name of each node -> the rows that lie there, over all shards in use."""
+    def nodes(self, live: bool = False) -> dict[str, dict[Origin, bytes]]:
+        """Name of each node -> the rows that lie there (and have not left), over all shards in use."""
         found: dict[str, dict[Origin, bytes]] = {}
         for worker in self.workers:
             for number, shard in worker.shards.items():
                 for node in shard.topics().values():
-                    if rows := self.ledgers[number].held.get(node):
+                    ledger = self.ledgers[number]
+                    if rows := ledger.live(node) if live else ledger.held.get(node):
                         found.setdefault(node, {}).update(rows)
         return found
