@@ -50,6 +50,15 @@ class Node:
         self.blooms = Blooms(self.store, self.fpr)
         self.blooms.open(PATH, self.at)
 
+    def leave(self, segment: int, *rows: int) -> None:
+        """These rows of a segment leave."""
+        self.at += 1
+        left = np.array([(segment, row) for row in rows], np.int64).reshape(-1, 2)
+        position = Position(self.at, self.at)
+        effect = Apply(PATH, Source("t.P0.3", 0), position, {"rows": 1}, left=left)
+        with self.blooms.applying(effect):
+            self.store.apply(effect)
+
     def apply(self, rows: int, purge: bool = False, path: Path = PATH) -> None:
         self.at += 1
         source, position = Source("t.P0.3", 0), Position(self.at, self.at)
@@ -178,12 +187,11 @@ def test_rows_that_come_while_it_is_made_are_in_it() -> None:
     again: Callable[[], bool] = lambda: bool(node.apply(20)) if node.at < 8 else False  # noqa: E731
     node.blooms.make(PATH, again)
     assert node.at == 5 and node.denied() == 0
-    node.blooms.removed(PATH, int(1 + DELETED * node.blooms.told()["keys"]))
     stopped = threading.Event()
     feeder = threading.Thread(target=lambda: [node.apply(7) for _ in range(200)] and stopped.set())
     feeder.start()
     while not stopped.is_set():
-        node.blooms.removed(PATH, 1000)
+        node.blooms._kept[PATH].removed += 1000
         node.make()
     feeder.join()
     assert node.denied() == 0
@@ -205,11 +213,22 @@ def test_it_is_made_anew_when_it_is_full_or_too_coarse_or_much_was_removed() -> 
     assert node.denied() == 0
     assert node.rate() + node.rate(OTHER) < 1.5 * 0.05
     assert told["fpr"] < 1.2 * 0.05 and told["keys"] > 0.98 * rows
-    node.make()
-    node.blooms.removed(PATH, int(0.29 * node.blooms.told()["keys"]))
+
+
+def test_what_left_is_forgotten_once_it_is_much() -> None:
+    node = Node()
+    node.apply(100)
+    names = [int(h) for h in names64(block(0, 100))]
+    node.leave(0, *range(int(100 * DELETED)))
     assert node.blooms.due() == []
-    node.blooms.removed(PATH, int(0.02 * node.blooms.told()["keys"]))
+    node.leave(0, 60, 61)
     assert node.blooms.due() == [PATH]
+    node.make()
+    there = [node.blooms.might(PATH, name) for name in names]
+    gone = {*range(30), 60, 61}
+    assert there == [i not in gone for i in range(100)]
+    node.apply(1)
+    assert node.blooms.due() == []
 
 
 def test_what_was_let_go_is_suspected_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

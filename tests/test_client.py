@@ -23,7 +23,7 @@ from pctstream.client import AsyncClient, Client, Hits
 from pctstream.client.attempts import KINDS, Refusal
 from pctstream.client.checks import check_ids, checked
 from pctstream.core.encodings import to_npz
-from pctstream.core.ingest import ID_BYTES
+from pctstream.core.fields import ID_BYTES
 from pctstream.core.solver import LevelCover
 
 ROWS, N = rows_of(800), 800

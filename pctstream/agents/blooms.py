@@ -108,13 +108,10 @@ class Blooms:
             yield
             if kept is not None:
                 kept.offset = max(kept.offset, effect.position.taken)
+                if effect.left is not None:
+                    kept.removed += len(effect.left)
                 if effect.purge:
                     kept.purged = time.monotonic()
-
-    def removed(self, path: Path, rows: int) -> None:
-        """So many rows of a node are gone, and their ids may be too."""
-        if kept := self._kept.get(path):
-            kept.removed += rows
 
     def _add(self, kept: Kept, hashes: Hashes) -> None:
         with self._adding:
@@ -203,11 +200,11 @@ class Blooms:
                 return
             fresh, after = self._begun(path, kept)
             kept.coming, kept.purged = fresh, math.inf
-            segments = self._store.segments(path, after)
-        for _, rows in segments:
+        gone, nobody = self._store.gone(path), np.zeros(0, np.int64)
+        for last, rows in self._store.segments(path, after):
             if stop():
                 return
-            hashes = names64(rows)
+            hashes = np.delete(names64(rows), gone.get(last, nobody))
             with self._adding:
                 fresh.add(hashes)
         with self._adding:

@@ -29,11 +29,11 @@ from pctstream.core.keys import hashes64
 from pctstream.core.published import unpack
 from pctstream.rocks import RocksKV
 
-ROWS, MOVES, ABSENT = (int(n) for n in os.environ.get("PCT_BLOOM", "2500/1/400").split("/"))
-FRESH = int(os.environ.get("PCT_FRESH", "10"))
+ROWS, MOVES, ABSENT = (int(n) for n in os.environ.get("PCT_BLOOM", "2500/1/250").split("/"))
+FRESH = int(os.environ.get("PCT_FRESH", "5"))
 FPR, SHARDS = 0.01, 4
 LONG = ROWS > 10_000
-SOME = 2000 if LONG else 150
+SOME = 2000 if LONG else 80
 
 
 class Ids:

@@ -24,7 +24,9 @@ HOSTILE = int(os.environ.get("PCT_HOSTILE", "250"))
 
 @pytest.fixture(scope="module")
 def http() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=30.0, limits=httpx.Limits(None, keepalive_expiry=1.0)) as client:
+    with httpx.Client(
+        timeout=30.0, limits=httpx.Limits(max_connections=None, keepalive_expiry=1.0)
+    ) as client:
         yield client
 
 
