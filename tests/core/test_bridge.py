@@ -209,7 +209,7 @@ def test_a_root_without_a_store_goes_on_from_what_was_committed() -> None:
     marks = Marks()
     marks.past(THEIRS, (3, 0))
     root.mark(marks)
-    assert root.done == (8, marks)
+    assert root.done == (8, marks, False)
     effects = root.feed(_unit(8, _theirs(2, 4)))
     assert Dropped(2, "mark") in effects
 
