@@ -9,14 +9,15 @@ is missed no more, and the model speaks again.
 
 A halt is the other end of it. A model that has learnt the ramp expects it to go on long after it is over.
 If the last value falls `SHORT` of its noise short of what was said of it, and more than half of the way
-that was to be gone, the series is expected to stay where it is.
+that was to be gone, the series is expected to stay where it is. So is one that has risen and that its
+model wants back, as long as it does not go.
 
 >>> surge = Surge(lead=3)
 >>> steps = []
 >>> for y in [50.0, 50.0, 50.0, 50.0, 60.0, 70.0, 80.0, 90.0, 90.0, 90.0]:
 ...     steps.append(surge.push(y, following=50.0, expected=50.0, noise=2.0))
 >>> steps
-[None, None, None, None, None, 10.0, 10.0, 10.0, None, None]
+[None, None, None, None, None, 10.0, 10.0, 10.0, 0.0, 0.0]
 >>> ramp = Surge(lead=3)
 >>> [ramp.push(y, following=y + 10.0, expected=y + 30.0, noise=2.0) for y in [0, 10, 20, 30, 30, 40]]
 [None, None, None, None, 0.0, None]
