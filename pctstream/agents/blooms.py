@@ -44,6 +44,9 @@ RECENT = 16_384
 COARSE = 1.25
 """A filter may let through so many times its share of the shard's rate, then it is made anew."""
 DELETED = 0.3
+AHEAD = 2
+"""A filter is made for so many times the keys there are. What makes it anew reads every row again: at twice
+the design that is once for every row in the long run, so a third of it; 7 bytes a key at most."""
 SAVE_ROWS, SAVE_SHARE, SAVE_S = 4096, 0.25, 30.0
 """A filter is saved when so many rows came, and that share of its keys; or after so long."""
 _AT = struct.Struct("<q")
@@ -214,7 +217,7 @@ class Blooms:
     def _begun(self, path: Path, kept: Kept) -> tuple[Bloom, int]:
         """(filter, the offset up to which it has everything)"""
         if kept.bloom is not None:
-            return Bloom(self._wanted(path), kept.bloom.keys - kept.removed), -1
+            return Bloom(self._wanted(path), AHEAD * (kept.bloom.keys - kept.removed)), -1
         raw = self._store.bloom(path)
         if raw is not None:
             try:
@@ -227,7 +230,7 @@ class Blooms:
             except Unreadable:
                 self.unreadable += 1
         rows = (self._store.state(path) or {}).get("rows", 0)
-        return Bloom(self._wanted(path), int(rows)), -1
+        return Bloom(self._wanted(path), AHEAD * int(rows)), -1
 
     def save(self, every: bool = False) -> None:
         """Write the filters that changed much; ``every`` that changed at all."""
