@@ -28,8 +28,6 @@ HEAVIEST = 3
 NEAREST = 4
 ASKED = "china-119-268"
 """Id of a patch."""
-MOVES = 3
-"""Of which is told why they were."""
 SEARCH_S = 120.0
 
 
@@ -73,15 +71,17 @@ class Finale:
     def moved(self, moves: list[dict[str, Any]]) -> list[str]:
         """Why the portions moved, and that both shards held the same; what is wrong with that."""
         title("a portion changed its shard: copied, shadowed, proven equal, and only then asked")
-        for move in moves[:MOVES]:
+        for move in moves[:1]:
             told = self._shell("moves", "explain", move["id"]).splitlines()
             say("\n".join(line for line in told if not line.startswith("  stays")))
+        for move in moves:
             steps = [f"{h['stage']} +{h['time'] - move['history'][0]['time']:.1f} s"
                      for h in move["history"]]  # fmt: skip
-            say(f"{move['id']}: {', '.join(steps)}")
+            say(f"{move['id']} {move['portion']} from shard {move['from']} to {move['to']}: "
+                f"{', '.join(steps)}")  # fmt: skip
             if proof := move["proof"]:
-                say(f"shard {move['from']} and shard {move['to']} held the same {proof['count']:,} "
-                    f"rows at offset {proof['offset']} of its pipe: {proof['hash_from']}")  # fmt: skip
+                say(f"  both held the same {proof['count']:,} rows at offset {proof['offset']} of its "
+                    f"pipe: {proof['hash_from']}")  # fmt: skip
         return [] if moves else ["nothing has moved"]
 
     def search(self) -> list[str]:
