@@ -22,20 +22,22 @@ from pctstream.running import Running
 SEED = 7
 EPSILON = 4.26
 STAY_S = 45.0
+CARRIED = 3.1
+"""Rates of the stream that all shards together can take."""
 
 SETTINGS = {
     "PCT_TREE__EPSILON": str(EPSILON),
     # Levels 0 to 2: with the default of 6 the tree grows on for minutes after the last row, into
     # nodes of a few hundred patches each. The epsilons below N0 and when a level closes are defaults.
     "PCT_TREE__MAX_LEVEL": "2",
-    "PCT_SHARDS__COUNT": "4",
-    # One shard has room: its machine is twice as large. What all carry together is chosen so that the
-    # first photograph fits and the second one would not.
-    "PCT_SHARDS__CAPACITY": '{"1" = 2.0}',
-    "PCT_SHARDS__ROWS_PER_S": str(2.6 * RATE),
+    "PCT_SHARDS__COUNT": "5",
+    # One machine is three times as large as the others. What all carry together is chosen so that the
+    # first photograph fits and the second one would not: halfway through, a shard is over its line.
+    "PCT_SHARDS__CAPACITY": '{"4" = 3.0}',
+    "PCT_SHARDS__ROWS_PER_S": str(CARRIED * RATE),
     # Forecasts of seconds instead of minutes.
-    "PCT_DRIFT__WINDOW_S": "2",
-    "PCT_DRIFT__HORIZON": "8",
+    "PCT_DRIFT__WINDOW_S": "3",
+    "PCT_DRIFT__HORIZON": "6",
     # So short a history is noisy, the more so on a machine that has other things to do.
     "PCT_DRIFT__THRESHOLD": "2",
     "PCT_MOVES__GRACE_S": "1",
@@ -73,9 +75,9 @@ def demo() -> int:
         pools = Pool("china", SEED), Pool("flower", SEED)
         for name in photographs.NAMES:
             say(f"patches of 8 x 8 x 3 = 192 numbers: {photographs.CREDITS[name]}")
-        say("chosen so that two minutes show it, against the defaults: windows of 2 s (5 s), a "
-            "horizon of 8 of them (6), a threshold of 2 (3), a grace of 1 s (10 s), shards that carry "
-            f"{2.6 * RATE:,.0f} rows/s together, one of them twice as much as each other")  # fmt: skip
+        say("chosen so that two minutes show it, against the defaults: windows of 3 s (5 s), a "
+            "threshold of 2 (3), a grace of 1 s (10 s), shards that carry "
+            f"{CARRIED * RATE:,.0f} rows/s together, one of them three times the others")  # fmt: skip
         system.wait_ready(say)
         say(f"ready; look at {system.urls[0]}/docs and {system.urls[0]}/v1/tree meanwhile")
         code = Scenes(system, pools, EPSILON).play()
