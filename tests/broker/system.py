@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import signal
@@ -32,6 +33,7 @@ from pctstream.verify import Verdict, verify
 
 SESSION_TIMEOUT_S = 6.0
 READY_S = 60.0
+_NUMBERS = itertools.count()
 
 
 def free_port() -> int:
@@ -152,10 +154,11 @@ class System:
         return answer.json() if answer.status_code == 200 else None
 
     def feed(self, rows: np.ndarray, ids: Sequence[str] | None = None) -> None:
-        self.fed += len(rows)
+        """Rows that have ``ids``, else the next numbers: an id that came before would replace a row."""
+        first, self.fed = self.fed, self.fed + len(rows)
         with Producer(self.broker, self.tree) as producer:
             for i, row in enumerate(rows):
-                producer.add(row, id=str(i) if ids is None else ids[i])
+                producer.add(row, id=str(first + i) if ids is None else ids[i])
 
     def settle(self) -> None:
         """Until every row fed so far is applied and, if N0 has split, none is held there."""
@@ -195,11 +198,12 @@ def records(one: System, kind: str) -> list[Message]:
 
 
 def produce(one: System, rows: np.ndarray, partition: np.ndarray) -> None:
-    """float32 rows to the ingest partitions given, one message a row."""
+    """float32 rows to the ingest partitions given, one message a row, each with an id of its own."""
     producer = KafkaProducer({"bootstrap.servers": one.broker, "linger.ms": 20})
     headers = [("content-type", b"application/octet-stream")]
     for i, (row, place) in enumerate(zip(rows, partition, strict=True)):
-        producer.produce(f"{one.tree}.P0", value=row.astype("<f4").tobytes(), key=str(i).encode(),
+        key = f"m{next(_NUMBERS)}".encode()
+        producer.produce(f"{one.tree}.P0", value=row.astype("<f4").tobytes(), key=key,
                          partition=int(place), headers=headers)  # fmt: skip
         if i % 1000 == 0:
             producer.poll(0)

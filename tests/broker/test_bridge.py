@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,17 @@ def make(one: System, name: str, partitions: int) -> None:
 def to(one: System, topic: str, rows: np.ndarray, partitions: int) -> None:
     """Rows as another producer would have them: float32 and JSON, its own headers, its own keys."""
     producer = Producer({"bootstrap.servers": one.broker, "linger.ms": 20})
+    call = uuid.uuid4().hex[:8]  # an id that came before would replace a row
     for i, row in enumerate(rows):
         value = row.astype("<f4").tobytes()
         if i % 3 == 0:
-            value = orjson.dumps({"id": i, "embedding": row.tolist(), "payload": {"n": i}})
-        producer.produce(topic, value, str(i).encode(), i % partitions, timestamp=1_600_000_000_000,
-                         headers=[("pct-type", b"theirs"), ("trace", b"1")])  # fmt: skip
+            value = orjson.dumps(
+                {"id": f"{call}-{i}", "embedding": row.tolist(), "payload": {"n": i}}
+            )
+        producer.produce(
+            topic, value, f"{call}-{i}".encode(), i % partitions, timestamp=1_600_000_000_000,
+            headers=[("pct-type", b"theirs"), ("trace", b"1")],
+        )  # fmt: skip
         if i % 1000 == 0:
             producer.poll(0)
     producer.produce(topic, b"no row", b"bad", 0)

@@ -75,10 +75,12 @@ def test_from_up_to_verify(shell: Shell) -> None:
         wait_for("another worker-1", lambda: known(shell)["pids"][1] not in (None, victim))
         again = known(shell)["pids"][1]
         code, said = shell.run("verify", "--json", "--deep")
-        assert (code, json.loads(said)["applied"]) == (0, 3 * ROWS)
+        verdict = json.loads(said)
+        # the first pass of the loop has the ids of the file fed before: its rows replace those
+        assert (code, verdict["applied"], verdict["superseded"]) == (0, 2 * ROWS, ROWS)
         code, said = shell.run("status", "--json")
         wait_for("all rows in the status", lambda: json.loads(
-            shell.run("status", "--json")[1])["tree"]["rows"] == 3 * ROWS)  # fmt: skip
+            shell.run("status", "--json")[1])["tree"]["rows"] == 2 * ROWS)  # fmt: skip
         agents = shell.run("-A", "pctstream.app", "agents", module="faust")[1]
         assert {"@N0", "@N0.0", "@tree", "@state"} <= set(agents.split())
         tables = shell.run("-A", "pctstream.app", "tables", module="faust")[1]
