@@ -2,8 +2,9 @@
 
 A record on `.state` is absolute: it says how things are, true at its ``offset``, and is keyed by its
 entity (`shard:3`, `portion:N0,3`). A record that is older than the one already held is ignored
-(`newer`). A portion's record has all its nodes, so that their counts are of one moment; a cover, which
-never changes, is told once, in pieces (`cover:N0,3,1:0`). Densities are told in chunks
+(`newer`). A shard that lost its store starts below where it was: what its next host tells counts, by
+the group's generation. A portion's record has all its nodes, so that their counts are of one moment; a
+cover, which never changes, is told once, in pieces (`cover:N0,3,1:0`). Densities are told in chunks
 (`density:N0,3:7`; of a leaf by its slot, `density:12:1`), scores whole (`drift:N0,3`): the `offset` of
 both is the window behind their last. A shard tells of its regions, the coarsest so many, and of its
 density map in one record (`regions:3`).
@@ -33,6 +34,11 @@ from pctstream.errors import DataLoss
 Record = Mapping[str, Any]
 NAMES = ("nodes", "portions", "density", "regions", "drift", "metrics")
 
+WHEN = ("offset", "epoch", "generation", "time")
+GROUP_KEPT_S = 86_400.0
+"""How much later a record counts whatever it says: the broker forgets a group that was empty for a
+week (`offsets.retention.minutes`) and counts its generations anew."""
+
 
 def key_of(record: Record) -> str:
     """The record's key on `.state`."""
@@ -50,23 +56,27 @@ def key_of(record: Record) -> str:
 
 
 def newer(record: Record, held: Record | None) -> bool:
-    """Whether the record replaces the held one: a later owner, else a later place in the logs, else
-    as far grown there. (An old owner that wakes tells of the same place before its level opened.)
+    """Whether the record replaces the held one: a later owner, else a later host of it, else a later
+    place in the logs, else as far grown there. (An old host that wakes tells of the same place before
+    its level opened.)
 
     >>> newer({"epoch": 3, "offset": 9}, {"epoch": 3, "offset": 8})
     True
     >>> newer({"epoch": 2, "offset": 99}, {"epoch": 3, "offset": 8})
     False
+    >>> newer({"epoch": 3, "generation": 5, "offset": 1}, {"epoch": 3, "generation": 4, "offset": 8})
+    True
     """
-    if held is None:
+    if held is None or record.get("time", 0.0) - held.get("time", 0.0) > GROUP_KEPT_S:
         return True
     return _place(record) >= _place(held)
 
 
-def _place(record: Record) -> tuple[int, int, int]:
+def _place(record: Record) -> tuple[int, int, int, int]:
     if "author" in record:
-        return record["author"], record["offset"], 0
-    return record["epoch"], record["offset"], _steps(record.get("nodes", record))
+        return record["author"], 0, record["offset"], 0
+    steps = _steps(record.get("nodes", record))
+    return record["epoch"], record.get("generation", -1), record["offset"], steps
 
 
 def _steps(nodes: Mapping[str, Any]) -> int:
@@ -83,7 +93,7 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
         name = record["portion"]
         if not record.get("trunk"):
             yield "portions", name, dict(record)
-        where = {k: record[k] for k in ("offset", "epoch", "time")} | {"shard": record["owner"]}
+        where = {k: record[k] for k in WHEN if k in record} | {"shard": record["owner"]}
         for node in nodes_of(record):
             yield "nodes", node.pop("name"), node | where
         return
@@ -97,9 +107,9 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
     if record.get("kind") != "shard":
         return
     shard = record["shard"]
-    root = record["root"] | {k: record[k] for k in ("offset", "epoch", "time")}
+    root = record["root"] | {k: record[k] for k in WHEN if k in record}
     yield "nodes", f"N0@{shard}", root | {"shard": shard}
-    metrics = record["metrics"] | {k: record[k] for k in ("offset", "epoch", "time")}
+    metrics = record["metrics"] | {k: record[k] for k in WHEN if k in record}
     yield "metrics", f"shard:{shard}", metrics
 
 

@@ -76,3 +76,22 @@ def test_densities_are_shown_as_numbers_by_node_and_chunk() -> None:
         "number": 60, "rows": 50.0, "bytes": 3200.0, "mean_distance": 0.5,
         "uncovered": pytest.approx(0.1), "spread": 1,
     }  # fmt: skip
+
+
+def test_the_next_host_counts_though_its_store_was_lost_and_it_begins_anew() -> None:
+    """Until its ingest partition gets new rows it stays below the place its predecessor told of:
+    the position's two numbers need not come to the same sum again."""
+    model = ReadModel()
+    before = portion("splitting", [], generation=4, offset=2, time=100.0)
+    after = portion("splitting", [], generation=5, offset=0, time=109.0, worker="b")
+    assert model.fold(before) is before
+    assert model.fold(after) is after
+    assert model.fold(before | {"time": 110.0}) is None, "its predecessor wakes"
+
+
+def test_generations_count_anew_once_the_broker_has_forgotten_the_group() -> None:
+    model = ReadModel()
+    before = portion("splitting", [], generation=40, time=100.0)
+    after = portion("splitting", [], generation=1, time=100.0 + 7 * 86_400)
+    assert model.fold(before) is before
+    assert model.fold(after) is after

@@ -82,7 +82,8 @@ class Reporter:
                 continue
             for portion in shard.portions:
                 key = f"portion:{node_name(portion.path)}"
-                state = (portion, portion.version, worker.routing.since[portion.path])
+                since = worker.routing.since[portion.path], worker.generation()
+                state = (portion, portion.version, since)
                 if self._sent.get(key) == state:
                     self._hurry(shard, portion)
                     continue
@@ -137,8 +138,8 @@ class Reporter:
     def _portion(self, shard: Shard, portion: Portion, now: float) -> Record | None:
         name = node_name(portion.path)
         rate = self._rate(name, portion.rows, now)
-        epoch = self._worker.routing.since[portion.path]
-        return portion_record(shard, portion, self._worker.name, epoch, now, rate)
+        since = self._worker.routing.since[portion.path], self._worker.generation()
+        return portion_record(shard, portion, self._worker.name, since, now, rate)
 
     def all_shards(self) -> dict[int, Record]:
         """Every shard's record: as it was told, and as of now for those hosted here."""

@@ -193,7 +193,8 @@ class Surveyor:
             rows, leaves = len(index), int((nodes.axis == LEAF).sum())
         return {
             "kind": "regions", "shard": shard.number, "worker": worker.name,
-            "epoch": worker.routing.epoch, "offset": at, "time": time.time(), "rows": rows,
+            "epoch": worker.routing.epoch, "generation": worker.generation(), "offset": at,
+            "time": time.time(), "rows": rows,
             "unplaced": dict(survey.index.unplaced()), "number": leaves, "regions": columns,
             "map": density,
         }  # fmt: skip

@@ -127,6 +127,15 @@ def rests(one: System) -> Any:
     return tree["rows"] == PART and decided and tree
 
 
+def as_hosted(one: System) -> bool:
+    """Whether each worker tells of every shard what its host tells."""
+    told = [one.get("/v1/shards", n)["shards"] for n in (0, 1)]
+    places = [[(i["node"], i["stored"], i["routed"]) for i in s["inputs"]] for t in told for s in t]
+    half = len(told[0])
+    hosts = [{s["shard"]: s["worker"] for s in t} for t in told]
+    return half == 4 and hosts[0] == hosts[1] and places[:half] == places[half:]
+
+
 def test_restart_of_everything_and_a_lost_data_directory(system: Make) -> None:
     one = grown(system)
     tree = wait_for("a tree that rests", lambda: rests(one))
@@ -141,6 +150,7 @@ def test_restart_of_everything_and_a_lost_data_directory(system: Make) -> None:
     shutil.rmtree(one.folder / "shards")
     shutil.rmtree(one.folder / "workers")
     one.start(0, 1)
+    wait_for("views of the shards as they are now", lambda: as_hosted(one))
     verdict = one.verify()
     assert verdict.sound
     assert verdict.applied == PART
