@@ -1,58 +1,38 @@
-"""What a shard's database keeps for its spatial index, beside the rows.
-
-    p/<node>/<offset>    the places of a segment's rows (`core.places`), written with them
-    g/<serial>           a node of the tree of regions (`core.regions`)
-
-All of it can be made again from the rows.
+"""What a shard's database keeps for its spatial index, beside the rows: the places of each segment's
+rows, written with them, and the nodes of the tree of regions. All of it can be made again from the
+rows.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping
 
-_OFFSET = struct.Struct(">q")
+from pctstream.core.names import Path
+from pctstream.kv import KV
+from pctstream.layout import PLACES, REGIONS, at_offset
 
-
-class Pairs(Protocol):
-    """What is needed of a database (`store.KV`)."""
-
-    def get(self, key: bytes) -> bytes | None: ...
-
-    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]: ...
-
-    def write(self, changes: Sequence[tuple[bytes, bytes | None]]) -> None: ...
+_REGIONS = REGIONS + b"/"
 
 
 class Chart:
     """Places and regions of one shard."""
 
-    def __init__(self, kv: Pairs) -> None:
+    def __init__(self, kv: KV) -> None:
         self._kv = kv
 
-    def places(self, node: str, offset: int) -> bytes | None:
+    def places(self, path: Path, offset: int) -> bytes | None:
         """The places of a segment's rows, where they were written."""
-        return self._kv.get(place_key(node, offset))
+        return self._kv.get(at_offset(PLACES, path, offset))
 
-    def place(self, node: str, offset: int, places: bytes) -> None:
+    def place(self, path: Path, offset: int, places: bytes) -> None:
         """Places of rows that were stored without."""
-        self._kv.write([(place_key(node, offset), places)])
+        self._kv.write([(at_offset(PLACES, path, offset), places)])
 
     def regions(self) -> dict[bytes, bytes]:
         """The nodes of the tree of regions, as `Regions.changes` names them."""
-        return {b"r" + key[2:]: value for key, value in self._kv.scan(b"g/")}
+        found = self._kv.scan(_REGIONS)
+        return {b"r" + key[len(_REGIONS) :]: value for key, value in found}
 
     def set_regions(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Nodes of that tree, in one WriteBatch; None: it is gone."""
-        self._kv.write([(b"g/" + key[1:], value) for key, value in changes.items()])
-
-
-def places_prefix(node: str) -> bytes:
-    """Of the keys of a node's places."""
-    return f"p/{node}/".encode()
-
-
-def place_key(node: str, offset: int) -> bytes:
-    """Of the places of the segment that ends at this offset."""
-    return places_prefix(node) + _OFFSET.pack(offset)
+        self._kv.write([(_REGIONS + key[1:], value) for key, value in changes.items()])

@@ -7,8 +7,7 @@ one offset, has what is live at it.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -16,28 +15,13 @@ import numpy.typing as npt
 import orjson
 
 from pctstream.core.block import Block
+from pctstream.core.drawer import Drawer
 from pctstream.core.leaving import First, Piece
-from pctstream.core.names import Path, node_name
+from pctstream.core.names import Path
+from pctstream.kv import KV, Part
+from pctstream.layout import FIRSTS, LEFT, at_offset, of_directory, of_node, offset_of
 
-_OFFSET = struct.Struct(">q")
-Change = tuple[bytes, bytes | None]
 Places = npt.NDArray[np.int64]
-
-
-class KV(Protocol):
-    """An ordered map of bytes with atomic batches."""
-
-    def get(self, key: bytes) -> bytes | None: ...
-
-    def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]: ...
-
-    def keys(self, prefix: bytes, start: bytes = b"") -> Iterator[bytes]: ...
-
-    def frozen(self) -> KV: ...
-
-    def write(self, changes: Sequence[Change]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Leavings:
@@ -53,9 +37,8 @@ class Leavings:
     def left(self, path: Path, after: int = -1) -> Iterator[tuple[int, Places]]:
         """(offset, (segment, row) int64[m, 2]) of the rows that left ``after`` an offset, beside those
         that came (`segments`)."""
-        prefix = _prefix(b"x", node_name(path))
-        for key, value in self._kv.scan(prefix, prefix + _OFFSET.pack(after + 1)):
-            yield _OFFSET.unpack(key[len(prefix) :])[0], np.frombuffer(value, "<i8").reshape(-1, 2)
+        for key, value in self._kv.scan(of_node(LEFT, path), at_offset(LEFT, path, after + 1)):
+            yield offset_of(key), np.frombuffer(value, "<i8").reshape(-1, 2)
 
     def gone(self, path: Path) -> dict[int, Places]:
         """Segment -> the numbers of its rows that have left, in order."""
@@ -77,31 +60,12 @@ class Leavings:
 
     def firsts(self, path: Path) -> Iterator[tuple[int, list[First]]]:
         """The first origin of each source in each segment."""
-        prefix = _prefix(b"w", node_name(path))
-        for key, value in self._kv.scan(prefix):
-            yield _OFFSET.unpack(key[len(prefix) :])[0], orjson.loads(value)
+        for key, value in self._kv.scan(of_node(FIRSTS, path)):
+            yield offset_of(key), orjson.loads(value)
 
     def drawer(self, path: Path, name: str) -> Drawer:
         """Where the pages of a directory of ids lie."""
-        return Drawer(self._kv, drawer_prefix(node_name(path), name))
-
-
-class Drawer:
-    """A part of a store under keys of its own."""
-
-    def __init__(self, kv: KV, prefix: bytes) -> None:
-        self._kv, self._prefix = kv, prefix
-
-    def get(self, key: bytes) -> bytes | None:
-        return self._kv.get(self._prefix + key)
-
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self._kv.scan(self._prefix + prefix):
-            yield key[len(self._prefix) :], value
-
-    def keys(self, prefix: bytes) -> Iterator[bytes]:
-        for key in self._kv.keys(self._prefix + prefix):
-            yield key[len(self._prefix) :]
+        return Part(self._kv, of_directory(path, name))
 
 
 class Rows(Protocol):
@@ -126,27 +90,3 @@ class Kept:
     def piece(self, segment: int) -> Piece | None:
         rows = self._store.segment(self._path, segment)
         return None if rows is None else (rows, self._store.leaves(self._path, segment))
-
-
-def of_rows(node: str) -> list[bytes]:
-    """Prefixes of the keys of a node's rows and of what is said of them."""
-    return [_prefix(kind, node) for kind in (b"r", b"l", b"w", b"x")]
-
-
-def drawer_prefix(node: str, name: str) -> bytes:
-    """Of the keys of a directory."""
-    return _prefix(b"d", node) + name.encode() + b"/"
-
-
-def first_key(node: str, offset: int) -> bytes:
-    """Of the first origins of a segment."""
-    return _prefix(b"w", node) + _OFFSET.pack(offset)
-
-
-def left_key(node: str, offset: int) -> bytes:
-    """Of what left at an offset."""
-    return _prefix(b"x", node) + _OFFSET.pack(offset)
-
-
-def _prefix(kind: bytes, node: str) -> bytes:
-    return kind + f"/{node}/".encode()

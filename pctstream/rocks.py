@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
+from pctstream.core.drawer import Change
 from pctstream.errors import NotReady, StoreFailed
-from pctstream.leavings import Change
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from pctstream.config import Config
 from pctstream.core.block import Source
 from pctstream.errors import BrokerUnreachable, InputBroken, NotFound, NotReady
 from pctstream.pipes import client
-from pctstream.pipes.bounds import TIMEOUT_S, bounds
+from pctstream.pipes.bounds import TIMEOUT_S, ends
 from pctstream.token import headers
 from pctstream.topics import described
 
@@ -39,10 +39,10 @@ def wait_applied(
         raise NotFound(f"there is no topic {cfg.tree.name}.P0: start `pctstream up`")
     waiting = _Waiting(urls, out, stall_s, headers(cfg))
     waiting.until(foreign_ends(admin, cfg))
-    waiting.until(_ends(admin, ingest))
+    waiting.until(ends(admin, ingest))
     for depth in range(1, cfg.tree.cut + 1):
         pipes = [s for s in _inputs(admin, cfg) if s.topic.count(".") == depth + 1]
-        waiting.until(_ends(admin, pipes))
+        waiting.until(ends(admin, pipes))
 
 
 def wait_bridged(
@@ -59,19 +59,7 @@ def foreign_ends(admin: AdminClient, cfg: Config) -> dict[Source, int]:
     """The log end of each partition of the topics that are bridged."""
     found = described(admin, cfg.ingest.topics)
     sources = [Source(name, p) for name, there in found.items() for p in range(there.partitions)]
-    return _ends(admin, sources)
-
-
-def _ends(admin: AdminClient, sources: Sequence[Source]) -> dict[Source, int]:
-    """The log ends; asked again while a partition that was made a moment ago has no leader yet."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while True:
-        try:
-            return {source: end for source, (_, end) in bounds(admin, sources).items()}
-        except BrokerUnreachable:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(POLL_S)
+    return ends(admin, sources)
 
 
 def _inputs(admin: AdminClient, cfg: Config) -> list[Source]:

@@ -17,7 +17,7 @@ from pctstream.core.block import Source
 from pctstream.core.effects import Apply
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.errors import StoreFailed
-from pctstream.leavings import KV
+from pctstream.kv import KV
 from pctstream.rocks import RocksKV
 from pctstream.store import Store
 

@@ -199,7 +199,7 @@ class Performer:
         if effect.rows is not None:
             stage = "stored" if trunk else "applied"
             stage = "shadowed" if node.path in shard.shadows else stage
-            self._counters.stage(stage, len(effect.rows.plain))
+            self._counters.stage(stage, effect.rows.brought)
 
     def _send(self, shard: Shard, node: Node, effect: Send) -> None:
         parcels: list[Parcel] = []
@@ -207,7 +207,7 @@ class Performer:
             topic = pipe_topic(shard.tree, path)
             for piece in block.pieces(self._limits.rows, self._limits.bytes):
                 parcels += self._encoded(topic, piece)
-            self._counters.stage("routed", len(block.plain))
+            self._counters.stage("routed", block.brought)
         for letter in effect.dead:
             parcels.append(dead_letter(f"{shard.tree}.dlq", letter, self._limits.message_bytes))
             self._counters.dead(letter.code)

@@ -35,7 +35,7 @@ from pctstream.core.geography import is_globe
 from pctstream.core.granularity import Granularity
 from pctstream.core.identity import Identity
 from pctstream.core.kernels import Float64, Int64
-from pctstream.core.names import Path, node_name
+from pctstream.core.names import Path
 from pctstream.core.pace import Pace
 from pctstream.core.places import Places
 from pctstream.core.spatial import SpatialIndex
@@ -174,8 +174,8 @@ class ShardIndex:
 
     def _read(self, path: Path, last: int) -> Float64 | None:
         """The places of a segment; made from its rows, and kept, where there are none to be read."""
-        store, node = self.shard.store, node_name(path)
-        found = self._places.from_bytes(store.chart.places(node, last))
+        store = self.shard.store
+        found = self._places.from_bytes(store.chart.places(path, last))
         if found is not None:
             return found
         rows = store.segment(path, last)
@@ -184,7 +184,7 @@ class ShardIndex:
         found = self._places.of(rows)
         with self.shard.lock:  # not while a turn lets go of the rows
             if next(store.offsets(path, last - 1), None) == last:
-                store.chart.place(node, last, self._places.to_bytes(found))
+                store.chart.place(path, last, self._places.to_bytes(found))
         return found
 
     def _put(self, path: Path, part: Part, some: list[tuple[int, Float64]]) -> None:

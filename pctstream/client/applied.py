@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from pctstream.client.asking import Client
 from pctstream.core.block import Source
 from pctstream.errors import InputBroken, NotReady
-from pctstream.pipes.bounds import TIMEOUT_S, bounds
+from pctstream.pipes.bounds import TIMEOUT_S, ends
 
 POLL_S = 0.1
 
@@ -42,8 +42,7 @@ def wait_applied(
         ]
         if not pipes:
             return
-        ends = bounds(admin, pipes)
-        _reach(tree, {pipe: end - 1 for pipe, (_, end) in ends.items()}, until)
+        _reach(tree, {pipe: end - 1 for pipe, end in ends(admin, pipes).items()}, until)
         depth += 1
 
 

@@ -22,7 +22,7 @@ from pctstream.client.answers import (
     Shard,
     Tree,
 )
-from pctstream.client.attempts import Attempts, addresses, headers
+from pctstream.client.attempts import Attempts, addresses, connecting
 from pctstream.client.calls import Call, Include, Pages
 from pctstream.errors import PctError
 
@@ -48,9 +48,7 @@ class Client:
         self._urls = addresses(urls)
         self._at = 0
         self._timeout_s = timeout_s
-        # uvicorn closes a connection that was idle for 5 s: ours must not be used then
-        limits = httpx.Limits(keepalive_expiry=2.0)
-        self._http = httpx.Client(headers=headers(token), limits=limits, transport=transport)
+        self._http = httpx.Client(**connecting(token), transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -70,11 +68,7 @@ class Client:
         while True:
             wanted = None
             try:
-                answer = self._http.request(
-                    call.method, attempts.url + call.path, content=call.content,
-                    params=dict(call.params), timeout=attempts.left,
-                    headers={"Accept": call.accept, "Content-Type": calls.JSON},
-                )  # fmt: skip
+                answer = self._http.request(**attempts.request(call))
                 wanted = answer.headers.get("retry-after")
                 return attempts.read(call, answer)
             except httpx.HTTPError as silence:

@@ -14,12 +14,14 @@ import httpx
 import orjson
 
 from pctstream import errors
-from pctstream.client.calls import Call
+from pctstream.client.calls import JSON, Call
 from pctstream.errors import NotReady, PctError
 
 T = TypeVar("T")
 PAUSE_S = 0.05
 PAUSE_MOST_S = 1.0
+IDLE_S = 2.0
+"""uvicorn closes a connection that was idle for 5 s: ours must not be used then."""
 
 
 class Refusal(PctError):
@@ -80,6 +82,14 @@ class Attempts:
         """The worker to ask now."""
         return self._urls[self.at % len(self._urls)]
 
+    def request(self, call: Call[Any]) -> dict[str, Any]:
+        """What httpx is to send for this attempt."""
+        return {
+            "method": call.method, "url": self.url + call.path, "content": call.content,
+            "params": dict(call.params), "timeout": self.left,
+            "headers": {"Accept": call.accept, "Content-Type": JSON},
+        }  # fmt: skip
+
     def pause(self, call: Call[Any], error: PctError, wanted: str | None) -> float:
         """Seconds to wait before the next attempt; raises the error if there is to be none."""
         seconds = self._pause
@@ -118,6 +128,7 @@ def addresses(urls: str | Sequence[str]) -> list[str]:
     return [(one if "://" in one else f"http://{one}").rstrip("/") for one in some]
 
 
-def headers(token: str | None) -> dict[str, str]:
-    """What goes with every request."""
-    return {} if token is None else {"Authorization": f"Bearer {token}"}
+def connecting(token: str | None) -> dict[str, Any]:
+    """How an httpx client is made."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return {"headers": headers, "limits": httpx.Limits(keepalive_expiry=IDLE_S)}

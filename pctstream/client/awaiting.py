@@ -22,7 +22,7 @@ from pctstream.client.answers import (
     Shard,
     Tree,
 )
-from pctstream.client.attempts import Attempts, addresses, headers
+from pctstream.client.attempts import Attempts, addresses, connecting
 from pctstream.client.calls import Call, Include, Pages
 from pctstream.errors import PctError
 
@@ -30,12 +30,7 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """Asks a tree, many questions at a time; for one event loop.
-
-    ``urls``: of one worker or several, any of which answers for the whole tree. ``timeout_s`` bounds
-    a call with all its attempts. Raises the errors of `pctstream.errors` by what went wrong: NotFound,
-    QueryRefused (a field is named), Refused (the token), and once attempts are over NotReady, Busy, Late.
-    """
+    """Asks a tree, many questions at a time; for one event loop. Arguments and errors: `Client`."""
 
     def __init__(
         self,
@@ -48,9 +43,7 @@ class AsyncClient:
         self._urls = addresses(urls)
         self._at = 0
         self._timeout_s = timeout_s
-        # uvicorn closes a connection that was idle for 5 s: ours must not be used then
-        limits = httpx.Limits(keepalive_expiry=2.0)
-        self._http = httpx.AsyncClient(headers=headers(token), limits=limits, transport=transport)
+        self._http = httpx.AsyncClient(**connecting(token), transport=transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,11 +63,7 @@ class AsyncClient:
         while True:
             wanted = None
             try:
-                answer = await self._http.request(
-                    call.method, attempts.url + call.path, content=call.content,
-                    params=dict(call.params), timeout=attempts.left,
-                    headers={"Accept": call.accept, "Content-Type": calls.JSON},
-                )  # fmt: skip
+                answer = await self._http.request(**attempts.request(call))
                 wanted = answer.headers.get("retry-after")
                 return attempts.read(call, answer)
             except httpx.HTTPError as silence:

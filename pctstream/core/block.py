@@ -99,36 +99,18 @@ class Block:
     def take(self, rows: npt.NDArray[np.int64]) -> Block:
         """The rows at these positions, in the order given."""
         picked = pa.array(rows)
-        ids, times, payloads = (None if a is None else a.take(picked) for a in self._optional())
-        return Block(
-            self.sources,
-            self.source[rows],
-            self.offset[rows],
-            self.index[rows],
-            self.vectors[rows],
-            ids,
-            times,
-            payloads,
-            self.changes and self.changes.at(rows),
-        )
+        return self._at(rows, [None if a is None else a.take(picked) for a in self._optional()])
 
     def slice(self, start: int, stop: int) -> Block:
         """Rows start to stop without copying."""
-        count = stop - start
-        ids, times, payloads = (
-            None if a is None else a.slice(start, count) for a in self._optional()
-        )
+        some = [None if a is None else a.slice(start, stop - start) for a in self._optional()]
+        return self._at(slice(start, stop), some)
+
+    def _at(self, rows: npt.NDArray[np.int64] | slice, optional: list[pa.Array | None]) -> Block:
         return Block(
-            self.sources,
-            self.source[start:stop],
-            self.offset[start:stop],
-            self.index[start:stop],
-            self.vectors[start:stop],
-            ids,
-            times,
-            payloads,
-            self.changes and self.changes.at(slice(start, stop)),
-        )
+            self.sources, self.source[rows], self.offset[rows], self.index[rows], self.vectors[rows],
+            *optional, self.changes and self.changes.at(rows),
+        )  # fmt: skip
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> Block:
         """The rows where the mask is true; the block itself if that is all of them."""
@@ -140,6 +122,11 @@ class Block:
         return (
             self if self.changes is None else replace(self.keep(self.changes.brings), changes=None)
         )
+
+    @property
+    def brought(self) -> int:
+        """How many entries bring a row."""
+        return len(self) if self.changes is None else int(self.changes.brings.sum())
 
     def pieces(self, rows: int, content_bytes: int) -> list[Block]:
         """The block cut so that no piece has more rows or (on average) more bytes than that."""

@@ -23,26 +23,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 import numpy as np
 
-from pctstream.core.sorted_ids import Change, Merge, Run
+from pctstream.core.drawer import Change, Drawer
+from pctstream.core.sorted_ids import Merge, Run
 from pctstream.core.young import ENTRY, UNKNOWN, Entries, Young
 
 FULL = 131_072
 """Entries of a table in memory, seven megabytes: then it becomes a run."""
 RATIO = 8
-
-
-class Drawer(Protocol):
-    """Where the pages lie."""
-
-    def get(self, key: bytes) -> bytes | None: ...
-
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]: ...
-
-    def keys(self, prefix: bytes) -> Iterator[bytes]: ...
 
 
 class Directory:

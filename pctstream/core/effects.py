@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pctstream.core.block import Block, Source
+from pctstream.core.drawer import Change
 from pctstream.core.kernels import Int64
 from pctstream.core.names import Path
 from pctstream.core.position import Position
-from pctstream.core.sorted_ids import Change
 from pctstream.core.subtree import NodeRecord
 from pctstream.core.unit import DeadLetter, Fence
 from pctstream.core.walk import Int32

@@ -64,7 +64,7 @@ class HandsDown(ABC):
 
     def _new(self, rows: Block) -> int:
         """How many rows these entries bring, to be counted as routed."""
-        return len(rows.plain)
+        return rows.brought
 
     @abstractmethod
     def _opened(self) -> list[Effect]:

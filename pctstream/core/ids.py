@@ -22,10 +22,10 @@ import pyarrow as pa
 
 from pctstream.core.block import Block, Source
 from pctstream.core.changes import NONE, Changes
-from pctstream.core.directory import Directory, Drawer
+from pctstream.core.directory import Directory
+from pctstream.core.drawer import Change, Drawer
 from pctstream.core.kernels import Int64
 from pctstream.core.keys import hashes64
-from pctstream.core.sorted_ids import Change
 from pctstream.core.walk import Int32
 from pctstream.core.young import ENTRY, NOWHERE, Entries
 

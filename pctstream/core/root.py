@@ -22,7 +22,7 @@ import numpy as np
 from pctstream.core import life
 from pctstream.core.block import Block, Source
 from pctstream.core.cover import Cover
-from pctstream.core.directory import Drawer
+from pctstream.core.drawer import Drawer
 from pctstream.core.effects import (
     Apply,
     Dropped,
@@ -193,7 +193,7 @@ class Root(HandsDown):
     def _new(self, rows: Block) -> int:
         if self._known is not None:
             rows = rows.keep(self._known.beyond(self.source, rows))
-        return len(rows.plain)
+        return rows.brought
 
     def examine(self, rows: Block) -> None:
         """Compute for each row alone what routing will; raises where it would."""
@@ -239,7 +239,7 @@ class Root(HandsDown):
         if rows is None or not len(rows):
             return self._apply()
         self._coming -= len(rows)
-        came = len(rows.plain)
+        came = rows.brought
         self.stored_rows += came
         self.gone += 0 if left is None else len(left) - (len(rows) - came)
         return self._apply(rows, left=left)

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 import orjson
 
 from pctstream.core.bloom import Bloom
+from pctstream.core.drawer import Change, Drawer
 from pctstream.core.kernels import Int64
 from pctstream.core.keys import Hashes
 from pctstream.core.young import ENTRY, NOWHERE, UNKNOWN, Entries
 from pctstream.errors import Unreadable
 
-Change = tuple[bytes, bytes | None]
 PAGE = 2048
 """Entries: 56 KiB."""
 SLICE = 8
 """Pages of each run that a step of a merge takes at most."""
 FPR = 0.0005
 """A page read for nothing takes as long as asking the filters for a hundred ids."""
-
-
-class Drawer(Protocol):
-    """Where the pages lie."""
-
-    def get(self, key: bytes) -> bytes | None: ...
-
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]: ...
 
 
 class Run:

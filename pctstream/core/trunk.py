@@ -177,7 +177,7 @@ class Trunk(HandsDown, Portion):
         """Entries are stored as they came: what leaves is told to the children in its place."""
         if entries.changes is None:
             return super()._come(last, entries)
-        if len(entries.plain):
+        if entries.brought:
             self.subtree.place(entries.plain.vectors)
         leaves = np.zeros(len(entries), np.int32)
         self._leaving.came(last, entries, leaves)
@@ -195,7 +195,7 @@ class Trunk(HandsDown, Portion):
 
     def _applied(self, arrived: Arrived) -> Effect:
         rows = arrived.came.rows
-        self.stored_rows += 0 if rows is None else len(rows.plain)
+        self.stored_rows += 0 if rows is None else rows.brought
         return super()._applied(arrived)
 
     def _done(self, last: int) -> Position:

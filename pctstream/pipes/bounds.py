@@ -6,7 +6,8 @@ reliably.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from pctstream.core.block import Source
 from pctstream.errors import BrokerUnreachable
 
 TIMEOUT_S = 15.0
+POLL_S = 0.25
 ABSENT = frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -45,6 +47,18 @@ def bounds(admin: AdminClient, sources: Iterable[Source]) -> dict[Source, tuple[
     low = _offsets(admin, wanted, spec.earliest())
     high = _offsets(admin, wanted, spec.latest())
     return {s: (low[s], high[s]) for s in wanted if s in low and s in high}
+
+
+def ends(admin: AdminClient, sources: Sequence[Source]) -> dict[Source, int]:
+    """The log ends; asked again while a partition that was made a moment ago has no leader yet."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return {source: end for source, (_, end) in bounds(admin, sources).items()}
+        except BrokerUnreachable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
 
 
 def _offsets(admin: AdminClient, sources: list[Source], which: OffsetSpec) -> dict[Source, int]:

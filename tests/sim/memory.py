@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from pctstream.leavings import Change
+from pctstream.core.drawer import Change
 
 Watch = Callable[[Sequence[Change]], None]
 

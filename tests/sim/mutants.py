@@ -137,7 +137,7 @@ MUTANTS = (
     Mutant(
         "what is forgotten is still done",
         "store.py",
-        "        self._kv.write([(_input_key(source), None)])\n        for",
+        "        self._kv.write([(of_input(source), None)])\n        for",
         "        for",
     ),
     Mutant(
@@ -167,9 +167,9 @@ MUTANTS = (
     ),
     Mutant(
         "a copy forgets what left",
-        "leavings.py",
-        'for kind in (b"r", b"l", b"w", b"x")]',
-        'for kind in (b"r", b"l", b"w")]',
+        "layout.py",
+        "OF_A_PORTION = (*OF_ROWS, NODES,",
+        "OF_A_PORTION = (ROWS, LEAVES, FIRSTS, PLACES, NODES,",
     ),
 )
 

@@ -16,13 +16,13 @@ from sim.rows import Truth
 from pctstream.core import ingest, life
 from pctstream.core.block import Block, Origin, Source, decode
 from pctstream.core.cover import Cover
+from pctstream.core.drawer import Change
 from pctstream.core.effects import Parcel
 from pctstream.core.moves import UNDER_WAY
 from pctstream.core.names import ROOT, Path, level, node_path, topic_path
 from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Message
-from pctstream.leavings import Change
 from pctstream.store import Store
 
 INGEST = "pct.P0"
