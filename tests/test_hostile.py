@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from standing import Client, Standing
 from test_plans_views import LOADS, Near, Views
 from test_search_views import CENTRES, rows_of
+from test_spatial_views import charted
 
 from pctstream.errors import QueryRefused
 from pctstream.http.body import PAGE_MAX, page
@@ -36,7 +37,11 @@ def planned() -> FastAPI:
     return Views(near)._apps[0]
 
 
-@pytest.mark.parametrize("made", [searched, planned])
+def placed() -> FastAPI:
+    return charted(400)[1]._app
+
+
+@pytest.mark.parametrize("made", [searched, planned, placed])
 def test_no_question_makes_a_view_fall(made: Callable[[], FastAPI]) -> None:
     app = made()
     seen: Counter[int] = Counter()
@@ -66,3 +71,16 @@ def test_a_page_begins_where_the_last_one_said() -> None:
     for bad in ("²", "-1", "x", "9" * 5000):
         with pytest.raises(QueryRefused, match="cursor"):
             page(items, 5, bad)
+
+
+def test_numbers_in_an_address_of_the_spatial_views_are_judged_like_all_others() -> None:
+    _, asker = charted(400)
+    first = asker.get("regions?limit=1").json()
+    assert len(first["regions"]) == 1 and first["number"] > 1 and first["next"] == "1"
+    second = asker.get("regions?limit=1&cursor=1").json()
+    assert second["regions"] != first["regions"] and asker.get("density?cells=8, 4").is_success
+    for bad in ("²", "-1", "x", "9" * 5000):
+        for asked in (f"regions?cursor={bad}", f"density?cells={bad}", f"density?cells=8,{bad}"):
+            answer = asker.get(asked)
+            assert answer.status_code == 422, (asked[:40], answer.status_code)
+            judge(answer)

@@ -20,7 +20,7 @@ from pctstream.core.formats import JSON
 from pctstream.core.geography import boxes_of, is_globe, point_of
 from pctstream.errors import QueryRefused
 from pctstream.http.asking import Asking
-from pctstream.http.body import body, json_object
+from pctstream.http.body import PAGE_MAX, body, json_object, page, plain
 from pctstream.http.hosts import WorkerHosts
 from pctstream.http.places import Outcome, Places, coarse, rows_of
 from pctstream.http.png import png
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 K_MOST, ROWS_MOST = 1000, 10_000
 SEARCH = ("box", "point", "k", "limit", "explain")
 FORMATS = ("json", "npz", "png")
-PAGE_MAX = 1000
 
 
 class Views:
@@ -158,11 +157,9 @@ class Views:
                     {**r, "id": f"{shard}:{r['id']}", "shard": shard, "queries": None} for r in rows
                 ]
                 shards.append({"shard": shard, "regions": record["number"], "told": record["time"]})
-        first = int(cursor) if cursor.isdigit() else 0
-        end = first + max(1, min(limit, PAGE_MAX))
-        return {"regions": every[first:end], "next": str(end) if end < len(every) else None,
-                "number": len(every), "shards": shards, "partial": bool(outcome.missing),
-                "as_of": self.as_of()}  # fmt: skip
+        some, after = page(every, limit, cursor)
+        return {"regions": some, "next": after, "number": len(every), "shards": shards,
+                "partial": bool(outcome.missing), "as_of": self.as_of()}  # fmt: skip
 
 
 def add(app: FastAPI, views: Views) -> None:
@@ -232,7 +229,7 @@ def _whole(said: dict[str, Any], name: str, default: int, most: int) -> int:
 
 def _folded(counts: Any, edges: list[Any], cells: str) -> dict[str, Any]:
     """Counts and edges with so many cells ("16" or "16,8"), each of as many of the map's."""
-    wanted = [int(n) if n.strip().isdigit() else 0 for n in cells.split(",")] if cells else []
+    wanted = [int(n) if plain(n.strip()) else 0 for n in cells.split(",")] if cells else []
     wanted = list(counts.shape) if not wanted else wanted * 2 if len(wanted) == 1 else wanted
     if len(wanted) != 2 or any(
         n < 1 or have % n for n, have in zip(wanted, counts.shape, strict=True)
