@@ -18,8 +18,11 @@ from test_plans_views import LOADS, Near, Views
 from test_search_views import CENTRES, rows_of
 from test_spatial_views import charted
 
+from pctstream import config
+from pctstream.agents.surveyor import Surveyor
 from pctstream.errors import QueryRefused
-from pctstream.http.body import PAGE_MAX, page
+from pctstream.http import limits
+from pctstream.http.body import PAGE_MAX, TEXT_MAX, page
 
 
 def searched() -> FastAPI:
@@ -84,3 +87,24 @@ def test_numbers_in_an_address_of_the_spatial_views_are_judged_like_all_others()
             answer = asker.get(asked)
             assert answer.status_code == 422, (asked[:40], answer.status_code)
             judge(answer)
+
+
+def test_a_reason_for_other_limits_fits_into_a_record() -> None:
+    near = Near(Log())
+    near.cfg = config.load(None, {}, {"spatial.enabled": True, "spatial.x": "x", "spatial.y": "y"})
+    near.surveyor = Surveyor(near)  # type: ignore[arg-type, attr-defined]
+    views = Views(near)
+    limits.add(views._apps[0], near, dict)  # type: ignore[arg-type]
+    for bad in ("x" * (TEXT_MAX + 1), 3, None):
+        answer = views.ask("PUT", "/v1/spatial/config", {"split_rows": 4000, "reason": bad})
+        assert answer.status_code == 422 and "reason" in answer.text, answer.text[:200]
+    assert near.orders == []
+    long = {"split_rows": 4000, "reason": "x" * TEXT_MAX}
+    said = views.ask("PUT", "/v1/spatial/config", long).json()
+    assert said["history"][-1]["reason"] == long["reason"] and said["changes"] == {
+        "split_rows": 4000
+    }
+    silent = views.ask("PUT", "/v1/spatial/config", {"split_rows": None}).json()
+    assert silent["history"][-1]["reason"] == "" and silent["changes"] == {}
+    only = views.ask("PUT", "/v1/spatial/config", {"reason": "none"})
+    assert only.status_code == 422 and "nothing" in only.text
