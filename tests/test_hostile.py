@@ -16,9 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from standing import Client, Standing
 from test_plans_views import LOADS, Near, Views
 from test_search_views import CENTRES, rows_of
+from test_spatial_views import charted
 
+from pctstream import config
+from pctstream.agents.surveyor import Surveyor
 from pctstream.errors import QueryRefused
-from pctstream.http.body import PAGE_MAX, page
+from pctstream.http import limits
+from pctstream.http.body import PAGE_MAX, TEXT_MAX, page
 
 
 def searched() -> FastAPI:
@@ -36,7 +40,11 @@ def planned() -> FastAPI:
     return Views(near)._apps[0]
 
 
-@pytest.mark.parametrize("made", [searched, planned])
+def placed() -> FastAPI:
+    return charted(400)[1]._app
+
+
+@pytest.mark.parametrize("made", [searched, planned, placed])
 def test_no_question_makes_a_view_fall(made: Callable[[], FastAPI]) -> None:
     app = made()
     seen: Counter[int] = Counter()
@@ -66,3 +74,37 @@ def test_a_page_begins_where_the_last_one_said() -> None:
     for bad in ("²", "-1", "x", "9" * 5000):
         with pytest.raises(QueryRefused, match="cursor"):
             page(items, 5, bad)
+
+
+def test_numbers_in_an_address_of_the_spatial_views_are_judged_like_all_others() -> None:
+    _, asker = charted(400)
+    first = asker.get("regions?limit=1").json()
+    assert len(first["regions"]) == 1 and first["number"] > 1 and first["next"] == "1"
+    second = asker.get("regions?limit=1&cursor=1").json()
+    assert second["regions"] != first["regions"] and asker.get("density?cells=8, 4").is_success
+    for bad in ("²", "-1", "x", "9" * 5000):
+        for asked in (f"regions?cursor={bad}", f"density?cells={bad}", f"density?cells=8,{bad}"):
+            answer = asker.get(asked)
+            assert answer.status_code == 422, (asked[:40], answer.status_code)
+            judge(answer)
+
+
+def test_a_reason_for_other_limits_fits_into_a_record() -> None:
+    near = Near(Log())
+    near.cfg = config.load(None, {}, {"spatial.enabled": True, "spatial.x": "x", "spatial.y": "y"})
+    near.surveyor = Surveyor(near)  # type: ignore[arg-type, attr-defined]
+    views = Views(near)
+    limits.add(views._apps[0], near, dict)  # type: ignore[arg-type]
+    for bad in ("x" * (TEXT_MAX + 1), 3, None):
+        answer = views.ask("PUT", "/v1/spatial/config", {"split_rows": 4000, "reason": bad})
+        assert answer.status_code == 422 and "reason" in answer.text, answer.text[:200]
+    assert near.orders == []
+    long = {"split_rows": 4000, "reason": "x" * TEXT_MAX}
+    said = views.ask("PUT", "/v1/spatial/config", long).json()
+    assert said["history"][-1]["reason"] == long["reason"] and said["changes"] == {
+        "split_rows": 4000
+    }
+    silent = views.ask("PUT", "/v1/spatial/config", {"split_rows": None}).json()
+    assert silent["history"][-1]["reason"] == "" and silent["changes"] == {}
+    only = views.ask("PUT", "/v1/spatial/config", {"reason": "none"})
+    assert only.status_code == 422 and "nothing" in only.text

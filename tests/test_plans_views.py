@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from pctstream import config
 from pctstream.core.effects import Parcel
 from pctstream.http import moves, plans, problem
+from pctstream.metrics import Metrics
 from pctstream.tables import ReadModel
 
 LOADS = {"N0,0": 20.0, "N0,1": 20.0, "N0,2": 5.0, "N0,3": 5.0}
@@ -27,7 +28,8 @@ class Near:
     def __init__(self, log: Log) -> None:
         self._log = log
         self.cfg = config.load(None, {}, {"shards.count": 3, "shards.rows_per_s": 1.0})
-        self.model, self.writer = ReadModel(), self
+        self.model, self.writer, self.metrics = ReadModel(), self, Metrics()
+        self.shards: dict[int, Any] = {}
         self.orders: list[dict[str, Any]] = []
 
     @property

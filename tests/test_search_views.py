@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 from standing import Client, Standing
+
+from pctstream.http.asking import ATTEMPTS, Outcome, hosted, insisted
 
 RNG = np.random.default_rng(12)
 CENTRES = RNG.normal(0, 6, (10, 5)).astype(np.float32)
@@ -151,6 +155,36 @@ def test_a_shard_that_does_not_answer_makes_it_partial(grown: Any) -> None:
         assert client.ask("GET", "/v1/rows/nobody").status_code == 503
     finally:
         tree.away = set()
+
+
+def test_shards_are_asked_where_they_are_those_of_one_worker_together() -> None:
+    class Spread(Standing):
+        def urls(self) -> dict[int, str]:
+            return {0: "stale", 1: "a", 2: "b", 3: "a"}
+
+    tree = Spread(5)
+    assert hosted(tree, [3, 0, 1, 2]) == ([3, 0, 1, 2], {})
+    tree.away = {1, 2, 3}
+    assert hosted(tree, [3, 0, 1, 2]) == ([0], {"a": [3, 1], "b": [2]})
+    assert hosted(tree, [7, 2]) == ([], {"b": [2]}) and hosted(tree, []) == ([], {})
+
+
+def test_a_question_is_put_again_while_somebody_is_missing_and_there_is_time() -> None:
+    def asked(lacking: list[bool], seconds: float) -> tuple[bool, int]:
+        left, tries = list(lacking), 0
+
+        async def once() -> Outcome:
+            nonlocal tries
+            tries += 1
+            return Outcome([], [], {1} if left.pop(0) else set())
+
+        outcome = asyncio.run(insisted(once, time.monotonic() + seconds))
+        return bool(outcome.missing), tries
+
+    assert asked([False], 60.0) == (False, 1)
+    assert asked([True, True, False], 60.0) == (False, 3)
+    assert asked([True] * 9, 60.0) == (True, ATTEMPTS)
+    assert asked([True] * 9, 0.0) == (True, 1)
 
 
 def test_rows_are_found_wherever_they_are_and_once() -> None:

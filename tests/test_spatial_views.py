@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from pctstream.agents.search import Search
 from pctstream.agents.shard import Shard
 from pctstream.agents.spatial import ShardIndex
 from pctstream.agents.surveyor import Surveyor
+from pctstream.core.changes import Changes
 from pctstream.core.names import ROOT
 from pctstream.core.places import Places
 from pctstream.errors import ConfigError
@@ -69,6 +71,13 @@ class Charted(Standing):
             self.feed(block) if held is None else self.hold(held, block)
         self.ids += ids
         self.places = np.concatenate([self.places, places])
+
+    def leave(self, offsets: np.ndarray) -> None:
+        """Rows of these offsets are deleted, as N0 tells their portions."""
+        n = len(offsets)
+        none = np.zeros(n, np.int32)
+        changes = Changes(np.ones(n, np.int8), none, offsets, none)
+        self.feed(replace(self.block(np.zeros((n, 2), np.float32), None, None), changes=changes))
 
     def brute(self, box: Any) -> set[str]:
         inside = in_box(*self.places.T, box)
@@ -272,10 +281,12 @@ def test_eight_writers_and_eight_readers_while_regions_split_and_join() -> None:
         for _ in range(12):
             places = own.normal([3.0 + 0.1 * number, 0.5], 0.01, (200, 2))
             with feeding:
+                first = tree.offset
                 tree.rows(places)
-                last = max(shard.store.offsets(path))
             index.refresh([ROOT, path], time.monotonic() + 60)
-            index.left(path, last, np.arange(0, 200, 2))
+            with feeding:
+                tree.leave(np.arange(first, first + 200, 2))
+            index.refresh([ROOT, path], time.monotonic() + 60)
 
     def read(number: int) -> None:
         own = np.random.default_rng(100 + number)

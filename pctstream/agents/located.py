@@ -15,11 +15,9 @@ from typing import Any
 from pctstream.agents.shard import Shard
 from pctstream.agents.spatial import Segment, ShardIndex
 from pctstream.agents.surveyor import Survey, Surveyor
-from pctstream.core import life
 from pctstream.core.handing import HandsDown
 from pctstream.core.identity import Identity
 from pctstream.core.names import Path, level, node_name
-from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.spatial import NEAREST, Found
 from pctstream.errors import NotReady
@@ -140,9 +138,7 @@ class Located:
 
 def _let_go(shard: Shard, path: Path) -> bool:
     node = shard.nodes.get(path)
-    if not isinstance(node, HandsDown) or node.stored_rows:
-        return False
-    return node.mode == life.SPLITTING if isinstance(node, Root) else node._splitting
+    return isinstance(node, HandsDown) and node.emptied
 
 
 def _looked(found: Found, every: int) -> Answer:

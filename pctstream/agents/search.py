@@ -24,7 +24,6 @@ from pctstream.agents.finding import Finder
 from pctstream.agents.shard import Shard
 from pctstream.agents.sight import Sight
 from pctstream.agents.view import View
-from pctstream.core import life
 from pctstream.core.answers import Answer, Question, Tally
 from pctstream.core.cells import CELL, cells_of
 from pctstream.core.handing import HandsDown
@@ -147,7 +146,7 @@ class Search:
             node = shard.nodes.get(path)
             if node is None or path in shard.lost:
                 raise NotReady(f"{node_name(path)} is not restored yet: ask again")
-            done = isinstance(node, HandsDown) and not node.stored_rows and _splitting(node)
+            done = isinstance(node, HandsDown) and node.emptied
             if not done and node.position.taken < self.reported(shard.number, path):
                 raise NotReady(f"{node_name(path)} is being made again from its log: ask again")
             (let_go if done else paths).append(path)
@@ -267,8 +266,3 @@ class Search:
             self._behind.submit(run)
         except RuntimeError:  # closing
             self._due.discard(key)
-
-
-def _splitting(node: HandsDown) -> bool:
-    """Whether it routes, and stores no more."""
-    return node._splitting if not isinstance(node, Root) else node.mode == life.SPLITTING

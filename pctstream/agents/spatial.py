@@ -6,6 +6,7 @@ rows. A turn never waits for the index: it is read behind (`refresh`), before ea
 adjustment, so a row can be found as soon as it is stored.
 
     stored -> store.placing -> places -> refresh -> index        a node that is answered for here
+    deleted, superseded -> store.left -> refresh -> out of the index
     purged, moved away, not answered for any more -> out of the index
 
 Only nodes that this shard answers for are in it: a portion that comes with its move is read in when
@@ -21,7 +22,7 @@ from __future__ import annotations
 import struct
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -82,7 +83,6 @@ class ShardIndex:
         self._next = 0
         self.identities: OrderedDict[int, Identity] = OrderedDict()
         """Who the rows of some segments are, by their `first`."""
-        self._leaving: deque[tuple[Path, int, Int64]] = deque()
         self._reading = threading.Lock()
         self._lock = threading.Lock()
         self.latest: dict[str, Any] = {}
@@ -101,14 +101,6 @@ class ShardIndex:
 
     # in step with the store
 
-    def left(self, path: Path, last: int, rows: Int64) -> None:
-        """Rows of the segment that ends at ``last`` are deleted or superseded; from any thread.
-
-        It does not wait, and they are out before the next question is answered. Whoever calls this has
-        written their places anew, as NaN, with the deletion (`Places.without`): a restart reads those.
-        """
-        self._leaving.append((path, last, rows))
-
     def refresh(self, served: Collection[Path], deadline: float) -> bool:
         """What the store has of these nodes is in the index, and of no others; False if the time
         (monotonic seconds) was over before."""
@@ -117,9 +109,7 @@ class ShardIndex:
         try:
             for path in [p for p in self._parts if p not in served or not self._fresh(p)]:
                 self._drop(path)
-            done = all(self._catch_up(path, deadline) for path in sorted(served))
-            self._let_leave()
-            return done
+            return all(self._catch_up(path, deadline) for path in sorted(served))
         finally:
             self._reading.release()
 
@@ -202,16 +192,6 @@ class ShardIndex:
             part.unplaced[NO_NUMBER] += len(x) - len(there)
             put = self.index.insert(first + there, x[there], y[there])
             part.unplaced.update(put.refused)
-
-    def _let_leave(self) -> None:
-        for _ in range(len(self._leaving)):
-            path, last, rows = self._leaving.popleft()
-            found = next((s for s in self._segments if (s.path, s.last) == (path, last)), None)
-            if found is not None:
-                with self._lock:
-                    self.index.delete(found.first + rows)
-            elif path in self._parts and last > self._parts[path].last:
-                self._leaving.append((path, last, rows))
 
     # adjusting
 

@@ -54,6 +54,11 @@ class HandsDown(ABC):
     def _splitting(self) -> bool:
         """Whether rows are routed as they come."""
 
+    @property
+    def emptied(self) -> bool:
+        """Whether it has let go of all that it stored, and stores no more."""
+        return self._splitting and not self.stored_rows
+
     @abstractmethod
     def _handed(self, last: int, rows: int, uncovered: int) -> Any:
         """What waits for the acks of a segment: it ends at this offset and has so many rows."""

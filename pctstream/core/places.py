@@ -76,14 +76,6 @@ class Places:
             return None
         return np.frombuffer(body, "<f8").reshape(2, rows).astype(np.float64)
 
-    def without(self, raw: bytes, rows: npt.NDArray[np.int64]) -> bytes:
-        """The same bytes once these rows are gone: as if they had no place."""
-        places = self.from_bytes(raw)
-        if places is None:
-            return raw
-        places[:, rows] = np.nan
-        return self.to_bytes(places)
-
 
 def _column(vectors: npt.NDArray[np.float32], number: int) -> Float64:
     if number >= vectors.shape[1]:

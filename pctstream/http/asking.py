@@ -18,10 +18,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import httpx
 import numpy as np
@@ -61,6 +61,15 @@ class Hosts(Protocol):
     def looked_up(self, asked: int, skipped: int, fooled: int) -> None: ...
 
 
+class Lacking(Protocol):
+    """Whatever some shards have not answered for."""
+
+    missing: set[int]
+
+
+T = TypeVar("T", bound=Lacking)
+
+
 @dataclass(slots=True)
 class Outcome:
     """What all shards together said."""
@@ -93,14 +102,7 @@ class Asking:
 
     async def ask(self, question: Question, deadline: float) -> Outcome:
         """The answer by ``deadline`` (monotonic seconds), as whole as it can be had."""
-        attempt = 1
-        while True:
-            outcome = await self._once(question, deadline)
-            left = deadline - time.monotonic()
-            if not outcome.missing or attempt == ATTEMPTS or left < 2 * AGAIN_S:
-                return outcome
-            attempt += 1
-            await asyncio.sleep(AGAIN_S)
+        return await insisted(lambda: self._once(question, deadline), deadline)
 
     async def _once(self, question: Question, deadline: float) -> Outcome:
         log, m = self._hosts.routing, len(question.queries)
@@ -183,15 +185,12 @@ class Asking:
         return reach
 
     async def _gather(self, asks: Mapping[int, Question], deadline: float) -> dict[int, Answer]:
-        here, urls = self._hosts.here(), self._hosts.urls()
-        remote: dict[str, dict[int, Question]] = {}
-        waits: list[Awaitable[list[Answer]]] = []
-        for shard, question in asks.items():
-            if shard in here:
-                waits.append(self.local(shard, question, deadline))
-            elif shard in urls:
-                remote.setdefault(urls[shard], {})[shard] = question
-        waits += [self._remote(url, some, deadline) for url, some in remote.items()]
+        here, away = hosted(self._hosts, asks)
+        waits = [self.local(shard, asks[shard], deadline) for shard in here]
+        waits += [
+            self._remote(url, {shard: asks[shard] for shard in some}, deadline)
+            for url, some in away.items()
+        ]
         found = await asyncio.gather(*waits)
         return {answer.shard: answer for answers in found for answer in answers}
 
@@ -242,6 +241,35 @@ class Asking:
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             await self._client.aclose()
+
+
+async def insisted(once: Callable[[], Awaitable[T]], deadline: float) -> T:
+    """What ``once`` has found as soon as nobody is missing; what it has then, when the attempts or the
+    time (monotonic seconds) are over."""
+    attempt = 1
+    while True:
+        outcome = await once()
+        left = deadline - time.monotonic()
+        if not outcome.missing or attempt == ATTEMPTS or left < 2 * AGAIN_S:
+            return outcome
+        attempt += 1
+        await asyncio.sleep(AGAIN_S)
+
+
+def hosted(hosts: Hosts, shards: Iterable[int]) -> tuple[list[int], dict[str, list[int]]]:
+    """Which of these shards this worker has, and which each other one, by its url; in their order.
+
+    Those that nobody has are in neither.
+    """
+    own, urls = hosts.here(), hosts.urls()
+    here: list[int] = []
+    away: dict[str, list[int]] = {}
+    for shard in shards:
+        if shard in own:
+            here.append(shard)
+        elif shard in urls:
+            away.setdefault(urls[shard], []).append(shard)
+    return here, away
 
 
 def nodes_of(hosts: Hosts, depth: int) -> dict[int, set[str]]:

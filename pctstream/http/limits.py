@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 
 from pctstream.core.tuning import LIVE
 from pctstream.errors import QueryRefused
-from pctstream.http.body import body, json_object
+from pctstream.http.body import body, json_object, short
 from pctstream.http.moves import ordered
 from pctstream.settings import SETTINGS
 
@@ -35,9 +35,8 @@ def add(app: FastAPI, worker: Worker, as_of: Callable[[], Any]) -> None:
     async def change(request: Request) -> dict[str, Any]:
         """Effective at the next adjustment of every shard; null: as in the file again."""
         asked = json_object(await body(request), (*surveyor.settings(), "reason"))
-        reason = asked.pop("reason", "")
-        if not isinstance(reason, str):
-            raise QueryRefused("reason must be a text")
+        reason = short(asked, "reason")
+        asked.pop("reason", None)
         if not asked:
             raise QueryRefused(f"nothing is to be changed: there are {', '.join(LIVE)}")
         wanted = {name: _value(name, value) for name, value in asked.items()}

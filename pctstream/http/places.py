@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pctstream.core.coarse import estimated
-from pctstream.core.names import ROOT, level, node_name
+from pctstream.core.names import ROOT, node_name
 from pctstream.errors import PctError
-from pctstream.http.asking import AGAIN_S, ATTEMPTS, Asking, Hosts
+from pctstream.http.asking import Asking, Hosts, hosted, insisted, nodes_of
 from pctstream.tables import Record
 
 if TYPE_CHECKING:
@@ -58,20 +58,13 @@ class Places:
         """The answers by ``deadline`` (monotonic seconds), as whole as they can be had."""
         if not self._hosts.routing.dimension:
             return Outcome()  # no row has come yet
-        attempt = 1
-        while True:
-            outcome = await self._once(question, deadline)
-            left = deadline - time.monotonic()
-            if not outcome.missing or attempt == ATTEMPTS or left < 2 * AGAIN_S:
-                return outcome
-            attempt += 1
-            await asyncio.sleep(AGAIN_S)
+        return await insisted(lambda: self._once(question, deadline), deadline)
 
     async def _once(self, question: Mapping[str, Any], deadline: float) -> Outcome:
         outcome, wanted = Outcome(), self._wanted()
         epoch, generation = self._hosts.routing.epoch, self._hosts.generation()
-        above = any((s, n) not in self._let_go for s, names in self._above().items() for n in names)
-        for _ in range(2 if above and question["what"] in ("box", "point") else 1):
+        twice = question["what"] in ("box", "point") and self._above()
+        for _ in range(2 if twice else 1):
             found = await self._gather(question, wanted, deadline)
             outcome.answers += found
             done = {
@@ -91,23 +84,21 @@ class Places:
             for shard in range(self._hosts.count)
         }
 
-    def _above(self) -> dict[int, list[str]]:
-        log = self._hosts.routing
-        return {
-            shard: [node_name(p) for p in (ROOT, *log.owned(shard)) if level(p) < log.cut]
-            for shard in range(self._hosts.count)
-        }
+    def _above(self) -> bool:
+        """Whether a node above the cut may hold rows."""
+        return any(
+            (shard, name) not in self._let_go
+            for depth in range(self._hosts.routing.cut)
+            for shard, names in nodes_of(self._hosts, depth).items()
+            for name in names
+        )
 
     async def _gather(
-        self, question: Mapping[str, Any], shards: Mapping[int, Any], deadline: float
+        self, question: Mapping[str, Any], shards: Iterable[int], deadline: float
     ) -> list[Answer]:
-        here, urls = self._hosts.here(), self._hosts.urls()
-        remote: dict[str, list[int]] = {}
-        for shard in set(shards) - here:
-            if shard in urls:
-                remote.setdefault(urls[shard], []).append(shard)
-        waits = [self.local(shard, question, deadline) for shard in sorted(set(shards) & here)]
-        waits += [self._remote(url, some, question, deadline) for url, some in remote.items()]
+        here, away = hosted(self._hosts, shards)
+        waits = [self.local(shard, question, deadline) for shard in here]
+        waits += [self._remote(url, some, question, deadline) for url, some in away.items()]
         return [answer for answers in await asyncio.gather(*waits) for answer in answers]
 
     async def local(self, shard: int, question: Mapping[str, Any], deadline: float) -> list[Answer]:

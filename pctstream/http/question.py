@@ -72,10 +72,10 @@ def search_asked(raw: bytes, dimension: int, metric: str) -> Asked:
         [_vector(row, name, dimension, metric) for row, name in zip(rows, names, strict=True)]
         if dimension else [np.zeros(1)] * len(rows)
     )  # fmt: skip
-    k = _whole(said, "k", 10, K_MOST)
+    k = whole(said, "k", 10, K_MOST)
     return Asked(
         _question(said, queries, k, np.full(len(rows), math.inf), _recall(said)), many,
-        _flag(said, "explain"),
+        flag(said, "explain"),
     )  # fmt: skip
 
 
@@ -88,10 +88,10 @@ def range_asked(raw: bytes, dimension: int, metric: str) -> Asked:
     radius: Any = said.get("radius")
     if type(radius) not in (int, float) or not 0.0 <= float(radius) < math.inf:
         raise QueryRefused("radius must be a finite number, at least 0")
-    limit = _whole(said, "limit", K_MOST, ROWS_MOST)
+    limit = whole(said, "limit", K_MOST, ROWS_MOST)
     within = np.array([asked(float(radius), metric)])
     question = _question(said, query[None], limit + 1, within, 1.0)
-    return Asked(question, False, _flag(said, "explain"), float(radius))
+    return Asked(question, False, flag(said, "explain"), float(radius))
 
 
 def _question(
@@ -109,19 +109,33 @@ def _question(
 
 
 def _vector(given: Any, name: str, dimension: int, metric: str) -> Float64:
+    return centre_of(numbers(given, name), dimension, metric, name)
+
+
+def numbers(given: Any, name: str) -> list[float]:
+    """A list of numbers, as it was given; QueryRefused where it is none.
+
+    >>> numbers([1, 2.5], "box")
+    [1, 2.5]
+    >>> numbers([1, True], "box")
+    Traceback (most recent call last):
+    pctstream.errors.QueryRefused: box must be a list of numbers
+    """
     if not isinstance(given, list) or not all(type(n) in (int, float) for n in given):
         raise QueryRefused(f"{name} must be a list of numbers")
-    return centre_of(given, dimension, metric, name)
+    return given
 
 
-def _whole(said: dict[str, Any], name: str, default: int, most: int) -> int:
+def whole(said: dict[str, Any], name: str, default: int, most: int) -> int:
+    """A field that is a whole number from 1; QueryRefused where it is not."""
     value = said.get(name, default)
     if type(value) is not int or not 1 <= value <= most:
         raise QueryRefused(f"{name} must be a whole number from 1 to {most:,}")
     return int(value)
 
 
-def _flag(said: dict[str, Any], name: str) -> bool:
+def flag(said: dict[str, Any], name: str) -> bool:
+    """A field that is true or false, which it is where nothing is said; QueryRefused otherwise."""
     value = said.get(name, False)
     if not isinstance(value, bool):
         raise QueryRefused(f"{name} must be true or false")
@@ -130,7 +144,7 @@ def _flag(said: dict[str, Any], name: str) -> bool:
 
 def _recall(said: dict[str, Any]) -> float:
     """1 for an exact answer, which is what is given where nothing is said."""
-    exact = _flag(said, "exact") if "exact" in said else None
+    exact = flag(said, "exact") if "exact" in said else None
     if "recall" not in said:
         return 0.95 if exact is False else 1.0
     recall = said["recall"]

@@ -18,7 +18,7 @@ from pctstream.agents.lookup import Row, newest, rows_named
 from pctstream.core.keys import hashes64
 from pctstream.core.names import node_path
 from pctstream.errors import NotFound, NotReady, PctError, QueryRefused
-from pctstream.http.asking import Asking, Hosts, nodes_of
+from pctstream.http.asking import Asking, Hosts, hosted, nodes_of
 from pctstream.http.body import answered
 from pctstream.http.filters import Filters
 
@@ -72,13 +72,9 @@ async def find(
 async def _ask(
     asking: Asking, hosts: Hosts, name: str, depth: int, shards: set[int], deadline: float
 ) -> list[dict[str, Any]]:
-    here, urls = hosts.here(), hosts.urls()
-    told = [await _here(asking, hosts, s, name, depth, deadline) for s in sorted(shards & here)]
-    remote: dict[str, list[int]] = {}
-    for shard in sorted(shards - here):
-        if shard in urls:
-            remote.setdefault(urls[shard], []).append(shard)
-    for url, some in remote.items():
+    here, away = hosted(hosts, sorted(shards))
+    told = [await _here(asking, hosts, s, name, depth, deadline) for s in here]
+    for url, some in away.items():
         left = max(0.01, deadline - time.monotonic())
         body = {"seconds": left, "id": name, "depth": depth, "shards": some}
         said = await asking.post(f"{url}/v1/shards/rows", body, left)

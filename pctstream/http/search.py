@@ -107,24 +107,29 @@ def add(
     return asking
 
 
-def _between_workers(app: FastAPI, hosts: Hosts, asking: Asking) -> None:
-    async def asked(request: Request) -> dict[str, Any]:
-        pieces, size = [], 0
-        async for piece in request.stream():
-            size += len(piece)
-            if size > ASKS_BYTES:
-                raise TooLarge(f"a worker's questions may have {ASKS_BYTES:,} bytes")
-            pieces.append(piece)
-        try:
-            found = orjson.loads(b"".join(pieces))
-            found["until"] = time.monotonic() + min(DEADLINE_S, float(found["seconds"]))
-        except (orjson.JSONDecodeError, LookupError, TypeError, ValueError):
-            raise QueryRefused("not the question of a worker") from None
-        return dict(found)
+async def from_worker(request: Request) -> dict[str, Any]:
+    """What another worker asks, with ``until``: it waits for so long (monotonic seconds).
 
+    QueryRefused if it is not a worker's question, TooLarge as soon as it is more than `ASKS_BYTES`.
+    """
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > ASKS_BYTES:
+            raise TooLarge(f"a worker's questions may have {ASKS_BYTES:,} bytes")
+        pieces.append(piece)
+    try:
+        found = orjson.loads(b"".join(pieces))
+        found["until"] = time.monotonic() + min(DEADLINE_S, float(found["seconds"]))
+    except (orjson.JSONDecodeError, LookupError, TypeError, ValueError):
+        raise QueryRefused("not the question of a worker") from None
+    return dict(found)
+
+
+def _between_workers(app: FastAPI, hosts: Hosts, asking: Asking) -> None:
     @app.post("/v1/shards/search", include_in_schema=False)
     async def ask(request: Request) -> Response:
-        said = await asked(request)
+        said = await from_worker(request)
         try:
             asks = [(int(a["shard"]), question_from_json(a["question"])) for a in said["asks"]]
         except (LookupError, TypeError, ValueError):
@@ -132,8 +137,8 @@ def _between_workers(app: FastAPI, hosts: Hosts, asking: Asking) -> None:
         found = await asyncio.gather(*(asking.local(s, q, said["until"]) for s, q in asks))
         return answered({"answers": [answer_to_json(a) for answers in found for a in answers]})
 
-    rows.add(app, hosts, asking, asked)
-    filters.add(app, hosts, asked)
+    rows.add(app, hosts, asking, from_worker)
+    filters.add(app, hosts, from_worker)
 
 
 async def _outcome(asking: Asking, hosts: Hosts, asked: Asked, deadline: float) -> Outcome:

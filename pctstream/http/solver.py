@@ -17,13 +17,13 @@ from fastapi import Depends, FastAPI, Header, Response
 
 from pctstream.core.block import ARROW
 from pctstream.core.encodings import KINDS, NPZ, neighbors_to_json, to_arrow, to_json, to_npz
-from pctstream.core.formats import JSON
 from pctstream.core.kernels import Float64
 from pctstream.core.names import node_path
 from pctstream.core.neighbors import Neighbors, centre_of
 from pctstream.core.solver import Nodes, level_cover, place
 from pctstream.errors import NotFound, NotReady, QueryRefused, UsageError
-from pctstream.http.body import body, chosen, json_object
+from pctstream.http.body import answered, body, chosen, json_object
+from pctstream.http.question import numbers
 from pctstream.http.tree import TreeView
 
 FIELDS = ("center", "node", "max_distance")
@@ -87,7 +87,7 @@ def add(
         centre, distance = _centre(asked, tree, nodes), _number(asked, "max_distance")
         index = indexes.of(structure, nodes, level)
         answer = neighbors_to_json(index.cover, *index.within(centre, distance))
-        return Response(orjson.dumps(answer | {"as_of": now}), media_type=JSON)
+        return answered(answer | {"as_of": now})
 
 
 def _number(asked: dict[str, Any], name: str) -> float:
@@ -102,10 +102,7 @@ def _centre(asked: dict[str, Any], tree: TreeView, nodes: Nodes) -> Float64:
     if ("center" in asked) == ("node" in asked):
         raise QueryRefused('ask with either "center" or "node", not with both or neither')
     if "center" in asked:
-        numbers = asked["center"]
-        if not isinstance(numbers, list) or not all(type(n) in (int, float) for n in numbers):
-            raise QueryRefused("center must be a list of numbers")
-        return centre_of(numbers, tree.dimension, tree.metric)
+        return centre_of(numbers(asked["center"], "center"), tree.dimension, tree.metric)
     try:
         path = node_path(asked["node"]) if isinstance(asked["node"], str) else None
     except UsageError as error:

@@ -20,19 +20,18 @@ from pctstream.core.formats import JSON
 from pctstream.core.geography import boxes_of, is_globe, point_of
 from pctstream.errors import QueryRefused
 from pctstream.http.asking import Asking
-from pctstream.http.body import body, json_object
+from pctstream.http.body import PAGE_MAX, answered, body, json_object, page, plain
 from pctstream.http.hosts import WorkerHosts
 from pctstream.http.places import Outcome, Places, coarse, rows_of
 from pctstream.http.png import png
-from pctstream.http.search import DEADLINE_S, Door
+from pctstream.http.question import K_MOST, ROWS_MOST, flag, numbers, whole
+from pctstream.http.search import DEADLINE_S, Door, from_worker
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
 
-K_MOST, ROWS_MOST = 1000, 10_000
 SEARCH = ("box", "point", "k", "limit", "explain")
 FORMATS = ("json", "npz", "png")
-PAGE_MAX = 1000
 
 
 class Views:
@@ -60,19 +59,17 @@ class Views:
         said = json_object(raw, SEARCH)
         if ("box" in said) == ("point" in said):
             raise QueryRefused('ask with either "box" or "point", not with both or neither')
-        explain = said.get("explain", False)
-        if not isinstance(explain, bool):
-            raise QueryRefused("explain must be true or false")
+        explain = flag(said, "explain")
         what = "box" if "box" in said else "point"
-        where = _numbers(said, what)
-        most = _whole(said, "limit", K_MOST, ROWS_MOST)
+        where = tuple(map(float, numbers(said[what], what)))
+        most = whole(said, "limit", K_MOST, ROWS_MOST)
         question: dict[str, Any] = {"what": what, what: where, "explain": explain}
         if what == "box":
             boxes_of(where, globe=self.globe)
             question["limit"] = most
         else:
             point_of(where, globe=self.globe)
-            question["k"] = min(_whole(said, "k", 10, K_MOST), most)
+            question["k"] = min(whole(said, "k", 10, K_MOST), most)
 
         async def act(deadline: float) -> tuple[dict[str, Any], int]:
             outcome = await self.places.ask(question, deadline)
@@ -158,11 +155,9 @@ class Views:
                     {**r, "id": f"{shard}:{r['id']}", "shard": shard, "queries": None} for r in rows
                 ]
                 shards.append({"shard": shard, "regions": record["number"], "told": record["time"]})
-        first = int(cursor) if cursor.isdigit() else 0
-        end = first + max(1, min(limit, PAGE_MAX))
-        return {"regions": every[first:end], "next": str(end) if end < len(every) else None,
-                "number": len(every), "shards": shards, "partial": bool(outcome.missing),
-                "as_of": self.as_of()}  # fmt: skip
+        some, after = page(every, limit, cursor)
+        return {"regions": some, "next": after, "number": len(every), "shards": shards,
+                "partial": bool(outcome.missing), "as_of": self.as_of()}  # fmt: skip
 
 
 def add(app: FastAPI, views: Views) -> None:
@@ -170,7 +165,7 @@ def add(app: FastAPI, views: Views) -> None:
 
     @app.post("/v1/spatial/search")
     async def search(request: Request) -> Response:
-        return Response(orjson.dumps(await views.search(await body(request))), media_type=JSON)
+        return answered(await views.search(await body(request)))
 
     @app.get("/v1/spatial/density")
     async def density(format: str = "json", cells: str = "") -> Response:
@@ -188,19 +183,17 @@ def add(app: FastAPI, views: Views) -> None:
 
     @app.get("/v1/spatial/regions")
     async def regions(limit: int = PAGE_MAX, cursor: str = "") -> Response:
-        return Response(orjson.dumps(await views.regions(limit, cursor)), media_type=JSON)
+        return answered(await views.regions(limit, cursor))
 
     @app.post("/v1/shards/places", include_in_schema=False)
     async def places(request: Request) -> Response:
-        raw = await body(request)
+        said = await from_worker(request)
         try:
-            said = orjson.loads(raw)
-            until = time.monotonic() + min(DEADLINE_S, float(said["seconds"]))
             shards, question = [int(s) for s in said["shards"]], dict(said["question"])
-        except (orjson.JSONDecodeError, LookupError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError):
             raise QueryRefused("not the question of a worker") from None
-        found = [a for s in shards for a in await views.places.local(s, question, until)]
-        return Response(orjson.dumps({"answers": found}), media_type=JSON)
+        found = [a for s in shards for a in await views.places.local(s, question, said["until"])]
+        return answered({"answers": found})
 
 
 def _explained(outcome: Outcome) -> dict[str, Any]:
@@ -216,23 +209,9 @@ def _explained(outcome: Outcome) -> dict[str, Any]:
             "rows_scanned": sum(a["scanned"] for a in outcome.answers)}  # fmt: skip
 
 
-def _numbers(said: dict[str, Any], name: str) -> tuple[float, ...]:
-    given = said[name]
-    if not isinstance(given, list) or not all(type(n) in (int, float) for n in given):
-        raise QueryRefused(f"{name} must be a list of numbers")
-    return tuple(map(float, given))
-
-
-def _whole(said: dict[str, Any], name: str, default: int, most: int) -> int:
-    value = said.get(name, default)
-    if type(value) is not int or not 1 <= value <= most:
-        raise QueryRefused(f"{name} must be a whole number from 1 to {most:,}")
-    return int(value)
-
-
 def _folded(counts: Any, edges: list[Any], cells: str) -> dict[str, Any]:
     """Counts and edges with so many cells ("16" or "16,8"), each of as many of the map's."""
-    wanted = [int(n) if n.strip().isdigit() else 0 for n in cells.split(",")] if cells else []
+    wanted = [int(n) if plain(n.strip()) else 0 for n in cells.split(",")] if cells else []
     wanted = list(counts.shape) if not wanted else wanted * 2 if len(wanted) == 1 else wanted
     if len(wanted) != 2 or any(
         n < 1 or have % n for n, have in zip(wanted, counts.shape, strict=True)

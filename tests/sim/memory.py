@@ -20,8 +20,9 @@ class MemoryKV:
         return self._data.get(key)
 
     def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        keys = sorted(key for key in self._data if key.startswith(prefix) and key >= start)
-        return iter([(key, self._data[key]) for key in keys])
+        data = self._data.copy()  # of one moment, whoever writes meanwhile
+        keys = sorted(key for key in data if key.startswith(prefix) and key >= start)
+        return iter([(key, data[key]) for key in keys])
 
     def keys(self, prefix: bytes, start: bytes = b"") -> Iterator[bytes]:
         return (key for key, _ in self.scan(prefix, start))
