@@ -53,6 +53,9 @@ class Origin(NamedTuple):
         return f"{self.topic}/{self.partition}/{self.offset}/{self.index}"
 
 
+Picked = npt.NDArray[np.int64] | slice
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Rows in order.
@@ -99,17 +102,20 @@ class Block:
     def take(self, rows: npt.NDArray[np.int64]) -> Block:
         """The rows at these positions, in the order given."""
         picked = pa.array(rows)
-        return self._at(rows, [None if a is None else a.take(picked) for a in self._optional()])
+        some = [None if a is None else a.take(picked) for a in self._optional()]
+        return self._at(rows, *some)
 
     def slice(self, start: int, stop: int) -> Block:
         """Rows start to stop without copying."""
         some = [None if a is None else a.slice(start, stop - start) for a in self._optional()]
-        return self._at(slice(start, stop), some)
+        return self._at(slice(start, stop), *some)
 
-    def _at(self, rows: npt.NDArray[np.int64] | slice, optional: list[pa.Array | None]) -> Block:
+    def _at(
+        self, rows: Picked, ids: pa.Array | None, times: pa.Array | None, payloads: pa.Array | None
+    ) -> Block:
         return Block(
             self.sources, self.source[rows], self.offset[rows], self.index[rows], self.vectors[rows],
-            *optional, self.changes and self.changes.at(rows),
+            ids, times, payloads, self.changes and self.changes.at(rows),
         )  # fmt: skip
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> Block:
