@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pctstream.core.lanes import compiled, inlined
+from pctstream.core.lanes import compiled, inlined, read_only
 
 Ints = npt.NDArray[np.int32]
 Hashes = npt.NDArray[np.uint64]
@@ -125,7 +125,9 @@ def _text(ids: pa.StringArray) -> tuple[npt.NDArray[np.uint8], Ints]:
         raise ValueError("an id is null: a row without one has no partition of its own")
     _, offsets, data = ids.buffers()
     starts = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
-    return np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8), starts
+    text = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    text, starts = read_only(text, starts)
+    return text, starts
 
 
 def hashes64(ids: pa.StringArray) -> Hashes:
@@ -147,7 +149,7 @@ def checksum(data: bytes | bytearray | memoryview) -> int:
     '44bc2cf5ad770999'
     """
     out = np.empty(1, np.uint64)
-    _xxh64(np.frombuffer(data, np.uint8), np.array([0, len(data)]), out)
+    _xxh64(*read_only(np.frombuffer(data, np.uint8), np.array([0, len(data)], np.int32)), out)
     return int(out[0])
 
 

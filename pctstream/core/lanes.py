@@ -53,6 +53,22 @@ def compiled(function: Kernel) -> Kernel:
     return cast(Kernel, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
+def read_only(*arrays: npt.NDArray[Any]) -> Any:
+    """The arrays, as kernels take what they only read.
+
+    numba compiles a kernel twice where it is given arrays that may be written and others. Rows come
+    both ways (decoded, picked), and a second compilation would fall into a turn.
+
+    >>> [a.flags.writeable for a in read_only(np.zeros(2), np.ones(3))]
+    [False, False]
+    """
+    for array in arrays:
+        if array.flags.writeable:
+            array = array[...]
+            array.flags.writeable = False
+        yield array
+
+
 def inlined(function: Kernel) -> Kernel:
     """A part of a kernel, compiled into whoever calls it: an array is seven arguments to a call."""
     return cast(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pctstream.core.block import Block, Source
+from pctstream.core.lanes import read_only
 
 Mark = tuple[int, int]
 NOTHING: Mark = (-1, -1)
@@ -71,7 +72,10 @@ class Marks:
         counts = np.array([self.count(s) for s in block.sources], np.int64)
         bare = _NO_BARE if block.changes is None else block.changes.bare
         fresh: npt.NDArray[np.bool_] = _fresh(
-            block.source, block.offset, block.index, bare, offsets, indexes, counts
+            *read_only(block.source, block.offset, block.index, bare),
+            offsets,
+            indexes,
+            counts,
         )
         for source, offset, index, count in zip(
             block.sources, offsets, indexes, counts, strict=True

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from pctstream.core import kernels
 from pctstream.core.block import Block
-from pctstream.core.lanes import compiled
+from pctstream.core.lanes import compiled, read_only
 
 UInt64 = npt.NDArray[np.uint64]
 KEYS = (0x243F6A8885A308D3, 0x13198A2E03707344)
@@ -56,7 +56,7 @@ def proof(blocks: Iterable[Block]) -> Proof:
 def _names(block: Block) -> UInt64:
     """u64[n]: a hash of each row's id and origin."""
     sources = np.array([_text(f"{s.topic}/{s.partition}") for s in block.sources], np.uint64)
-    origin: UInt64 = _origins(sources[block.source], block.offset, block.index)
+    origin: UInt64 = _origins(*read_only(sources[block.source], block.offset, block.index))
     if block.ids is None:
         return origin
     ids = block.ids.cast(pa.large_binary())
@@ -65,15 +65,15 @@ def _names(block: Block) -> UInt64:
     starts = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
     text = np.frombuffer(data if data is not None else b"", np.uint8)
     named = np.asarray(ids.is_valid())
-    found: UInt64 = _hashes(text, starts, named, origin)
+    found: UInt64 = _hashes(*read_only(text, starts, named, origin))
     return found
 
 
 def _text(text: str) -> int:
     data = text.encode()
     starts = np.array([0, len(data)], np.int64)
-    seed = np.zeros(1, np.uint64)
-    return int(_hashes(np.frombuffer(data, np.uint8), starts, np.ones(1, np.bool_), seed)[0])
+    named, seed = np.ones(1, np.bool_), np.zeros(1, np.uint64)
+    return int(_hashes(*read_only(np.frombuffer(data, np.uint8), starts, named, seed))[0])
 
 
 @compiled

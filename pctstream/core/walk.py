@@ -18,7 +18,15 @@ import numpy.typing as npt
 from pctstream.core.cover import Cover
 from pctstream.core.distance import distance, distances_of
 from pctstream.core.kernels import Float64, Int64, groups
-from pctstream.core.lanes import LANES, Float32, compiled, expect_rows, inlined, transpose
+from pctstream.core.lanes import (
+    LANES,
+    Float32,
+    compiled,
+    expect_rows,
+    inlined,
+    read_only,
+    transpose,
+)
 from pctstream.core.nearest import MANY, nearest_of, room
 from pctstream.core.scan import band_of, covered
 
@@ -155,7 +163,7 @@ class Map:
         """
         expect_rows(rows, self.dimension)
         _walk(
-            rows, at, self.first, self.tiles, self.places, self.epsilon, self.table,
+            *read_only(rows), at, self.first, self.tiles, self.places, self.epsilon, self.table,
             self.centroids, self.prototypes, counts.rows, counts.distance, counts.radius,
             counts.uncovered, self.widest,
         )  # fmt: skip
@@ -170,4 +178,9 @@ def _arrive(rows: Any, centroid: Any, count: Any, total: Any, radius: Any) -> No
 def arrive(rows: Float32, centroid: Float32, counts: Counts) -> None:
     """Count rows f32[n, d] at the subtree's own root, whose centroid f32[d] its parent gave."""
     expect_rows(rows, len(centroid))
-    _arrive(rows, centroid.reshape(1, -1), counts.rows, counts.distance, counts.radius)
+    _arrive(
+        *read_only(rows, centroid.reshape(1, -1)),
+        counts.rows,
+        counts.distance,
+        counts.radius,
+    )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pctstream.core.keys import Hashes
-from pctstream.core.lanes import compiled
+from pctstream.core.lanes import compiled, read_only
 
 ENTRY = np.dtype(
     [("key", "<u8"), ("offset", "<i8"), ("child", "<i4"), ("source", "<i4"), ("index", "<i4")]
@@ -62,13 +62,25 @@ class Young:
         nothing was."""
         while 2 * (self._count + len(entries)) > len(self._slots):
             self._grow()
+        came, before = self._put(entries)
+        self._count += came
         old = entries.copy()
-        self._count += int(_exchange(*_columns(self._slots), *_columns(entries), *_columns(old)))
+        for name, column in zip(_FIELDS, before, strict=True):
+            old[name] = column
         return old
+
+    def _put(self, entries: Entries) -> tuple[int, list[Any]]:
+        # a column of one entry is contiguous, that of several is not: two types to numba
+        new = read_only(*(entries[name].copy() for name in ("key", *_FIELDS)))
+        before = [np.empty(len(entries), ENTRY[name]) for name in _FIELDS]
+        slots = [self._slots[name] for name in ("key", *_FIELDS)]
+        return int(_exchange(*slots, *new, *before)), before
 
     def look(self, keys: Hashes) -> Entries:
         """What is under each key; ``child`` UNKNOWN: nothing."""
-        at = _places(self._slots["key"], self._slots["child"], np.ascontiguousarray(keys))
+        at = _places(
+            self._slots["key"], self._slots["child"], *read_only(np.ascontiguousarray(keys))
+        )
         found: Entries = self._slots[at]
         return found
 
@@ -76,11 +88,7 @@ class Young:
         held = self._slots[self._slots["child"] != UNKNOWN]
         self._slots = np.zeros(2 * len(self._slots), ENTRY)
         self._slots["child"] = UNKNOWN
-        _exchange(*_columns(self._slots), *_columns(held), *_columns(held.copy()))
-
-
-def _columns(entries: Entries) -> list[Any]:
-    return [entries[name] for name in ("key", *_FIELDS)]
+        self._put(held)
 
 
 @compiled
@@ -99,7 +107,7 @@ def _places(t_key: Any, t_child: Any, key: Any) -> Any:
 def _exchange(
     t_key: Any, t_offset: Any, t_child: Any, t_source: Any, t_index: Any,
     key: Any, offset: Any, child: Any, source: Any, index: Any,
-    old_key: Any, old_offset: Any, old_child: Any, old_source: Any, old_index: Any,
+    old_offset: Any, old_child: Any, old_source: Any, old_index: Any,
 ) -> int:  # fmt: skip
     mask, came = np.uint64(t_key.shape[0] - 1), 0
     for i in range(key.shape[0]):

@@ -1,0 +1,47 @@
+"""Warming up leaves nothing to be compiled in a turn.
+
+numba compiles a kernel anew for every combination of types, and an array that may be written is of
+another type than one that may not. On a machine that has compiled nothing yet a turn that needs one
+more waits for it, and behind the lock of all compilation for whatever else is being compiled: seconds
+of one core, for which the monitor ends a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SEEDS = (1, 16, 83)
+"""Runs of the simulator in which trees grow, portions move, ids come again and rows leave."""
+RUNS = f"""
+import gc
+from numba.core.registry import CPUDispatcher
+from sim.run import run
+from pctstream.core.warm import warm
+
+def compiled():
+    return {{
+        (kernel.py_func.__module__, kernel.py_func.__name__, str(types))
+        for kernel in gc.get_objects() if isinstance(kernel, CPUDispatcher)
+        for types in kernel.signatures if kernel.py_func.__module__.startswith("pctstream")
+    }}
+
+warm()
+before = compiled()
+for seed in {SEEDS}:
+    run(seed)
+print(len(before))
+print(*map(" ".join, sorted(compiled() - before)), sep="\\n", end="")
+"""
+
+
+def test_every_kernel_of_a_turn_is_compiled_before_the_first_row() -> None:
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", RUNS], env=env, capture_output=True, text=True, check=True
+    )
+    number, *later = done.stdout.splitlines()
+    assert int(number) > 10
+    assert later == []
