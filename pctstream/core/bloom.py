@@ -79,14 +79,14 @@ class Bloom:
 
     def add(self, hashes: Hashes) -> int:
         """Take these keys, uint64[n]; how many were new."""
-        came = int(_add(self._words, self.probes, *read_only(hashes)))
+        came = int(_add(self._words, self.probes, read_only(hashes)))
         self.keys += came
         return came
 
     def might(self, hashes: Hashes) -> Mask:
         """bool[n]: False for a key that was surely never added."""
         out = np.empty(len(hashes), np.bool_)
-        _might(self._words, self.probes, *read_only(hashes), out)
+        _might(self._words, self.probes, read_only(hashes), out)
         return out
 
     def has(self, hash_: int) -> bool:

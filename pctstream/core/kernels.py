@@ -62,7 +62,7 @@ def nearest(rows: Float32, table: Float32, k: int) -> npt.NDArray[np.int32]:
     expect_rows(rows, table.shape[1])
     if not 0 < k <= table.shape[0] * LANES:
         raise ValueError(f"the table has {table.shape[0] * LANES} columns, not {k}")
-    found: npt.NDArray[np.int32] = _nearest(*read_only(rows), table)
+    found: npt.NDArray[np.int32] = _nearest(read_only(rows), table)
     return found
 
 
@@ -105,7 +105,7 @@ def _lloyd_sums(rows: Any, index: Any, k: int) -> Any:
 
 def lloyd_sums(rows: Float32, index: npt.NDArray[np.int32], k: int) -> tuple[Float64, Int64]:
     """Per cell the sum of its rows f64[k, d], in row order, and their number i64[k]."""
-    found: tuple[Float64, Int64] = _lloyd_sums(*read_only(rows, index), k)
+    found: tuple[Float64, Int64] = _lloyd_sums(read_only(rows), read_only(index), k)
     return found
 
 
@@ -125,7 +125,7 @@ def _distances(rows: Any, index: Any, centroids: Any) -> Any:
 def distances(rows: Float32, index: npt.NDArray[np.int32], centroids: Float32) -> Float64:
     """The distance f64[n] of each row to the centroid of its index, summed in float64."""
     expect_rows(rows, centroids.shape[1])
-    found: Float64 = _distances(*read_only(rows, index, centroids))
+    found: Float64 = _distances(read_only(rows), read_only(index), read_only(centroids))
     return found
 
 
@@ -142,7 +142,7 @@ def _norms(rows: Any) -> Any:
 
 def norms(rows: Float32) -> Float64:
     """The Euclidean norm f64[n] of each row."""
-    found: Float64 = _norms(*read_only(rows))
+    found: Float64 = _norms(read_only(rows))
     return found
 
 
@@ -161,7 +161,7 @@ def normalise(rows: Float32) -> Float32:
     >>> normalise(np.array([[3, 4]], np.float32))
     array([[0.6, 0.8]], dtype=float32)
     """
-    scaled: Float32 = _divided(*read_only(rows), norms(rows))
+    scaled: Float32 = _divided(read_only(rows), norms(rows))
     return scaled
 
 
@@ -200,5 +200,5 @@ def row_hashes(vectors: Float32, seed: npt.NDArray[np.uint64]) -> npt.NDArray[np
     Word j goes through the finaliser of splitmix64 (Steele, Lea and Flood 2014) under its own key;
     the sum over the words lets them be mixed side by side, and is mixed again with the seed.
     """
-    found: npt.NDArray[np.uint64] = _row_hashes(*read_only(vectors.view(np.uint32), seed))
+    found: npt.NDArray[np.uint64] = _row_hashes(read_only(vectors.view(np.uint32)), read_only(seed))
     return found

@@ -126,8 +126,7 @@ def _text(ids: pa.StringArray) -> tuple[npt.NDArray[np.uint8], Ints]:
     _, offsets, data = ids.buffers()
     starts = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
     text = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-    text, starts = read_only(text, starts)
-    return text, starts
+    return read_only(text), read_only(starts)
 
 
 def hashes64(ids: pa.StringArray) -> Hashes:
@@ -149,7 +148,9 @@ def checksum(data: bytes | bytearray | memoryview) -> int:
     '44bc2cf5ad770999'
     """
     out = np.empty(1, np.uint64)
-    _xxh64(*read_only(np.frombuffer(data, np.uint8), np.array([0, len(data)], np.int32)), out)
+    _xxh64(
+        read_only(np.frombuffer(data, np.uint8)), read_only(np.array([0, len(data)], np.int32)), out
+    )
     return int(out[0])
 
 

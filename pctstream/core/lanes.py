@@ -37,6 +37,7 @@ ROWS = 6
 
 Float32 = npt.NDArray[np.float32]
 
+AnyArray = TypeVar("AnyArray", bound=npt.NDArray[Any])
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _WORD = ir.IntType(64)
@@ -53,20 +54,20 @@ def compiled(function: Kernel) -> Kernel:
     return cast(Kernel, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
-def read_only(*arrays: npt.NDArray[Any]) -> Any:
-    """The arrays, as kernels take what they only read.
+def read_only(array: AnyArray) -> AnyArray:
+    """The array, as kernels take what they only read.
 
     numba compiles a kernel twice where it is given arrays that may be written and others. Rows come
     both ways (decoded, picked), and a second compilation would fall into a turn.
 
-    >>> [a.flags.writeable for a in read_only(np.zeros(2), np.ones(3))]
-    [False, False]
+    >>> read_only(np.zeros(2)).flags.writeable
+    False
     """
-    for array in arrays:
-        if array.flags.writeable:
-            array = array[...]
-            array.flags.writeable = False
-        yield array
+    if not array.flags.writeable:
+        return array
+    view = cast(AnyArray, array[...])
+    view.flags.writeable = False
+    return view
 
 
 def inlined(function: Kernel) -> Kernel:

@@ -72,7 +72,10 @@ class Marks:
         counts = np.array([self.count(s) for s in block.sources], np.int64)
         bare = _NO_BARE if block.changes is None else block.changes.bare
         fresh: npt.NDArray[np.bool_] = _fresh(
-            *read_only(block.source, block.offset, block.index, bare),
+            read_only(block.source),
+            read_only(block.offset),
+            read_only(block.index),
+            read_only(bare),
             offsets,
             indexes,
             counts,

@@ -56,7 +56,9 @@ def proof(blocks: Iterable[Block]) -> Proof:
 def _names(block: Block) -> UInt64:
     """u64[n]: a hash of each row's id and origin."""
     sources = np.array([_text(f"{s.topic}/{s.partition}") for s in block.sources], np.uint64)
-    origin: UInt64 = _origins(*read_only(sources[block.source], block.offset, block.index))
+    origin: UInt64 = _origins(
+        read_only(sources[block.source]), read_only(block.offset), read_only(block.index)
+    )
     if block.ids is None:
         return origin
     ids = block.ids.cast(pa.large_binary())
@@ -65,7 +67,7 @@ def _names(block: Block) -> UInt64:
     starts = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
     text = np.frombuffer(data if data is not None else b"", np.uint8)
     named = np.asarray(ids.is_valid())
-    found: UInt64 = _hashes(*read_only(text, starts, named, origin))
+    found: UInt64 = _hashes(read_only(text), read_only(starts), read_only(named), read_only(origin))
     return found
 
 
@@ -73,7 +75,14 @@ def _text(text: str) -> int:
     data = text.encode()
     starts = np.array([0, len(data)], np.int64)
     named, seed = np.ones(1, np.bool_), np.zeros(1, np.uint64)
-    return int(_hashes(*read_only(np.frombuffer(data, np.uint8), starts, named, seed))[0])
+    return int(
+        _hashes(
+            read_only(np.frombuffer(data, np.uint8)),
+            read_only(starts),
+            read_only(named),
+            read_only(seed),
+        )[0]
+    )
 
 
 @compiled

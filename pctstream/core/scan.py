@@ -153,9 +153,7 @@ def scan(
     if quiet < 1 or not 0.0 < epsilon < np.inf or table.shape[0] * LANES < len(prototypes):
         raise ValueError(f"no scan with quiet={quiet}, epsilon={epsilon}, table {table.shape}")
     return Scanned(
-        *_scan(
-            *read_only(rows), prototypes, table, count, gap, seen, float(epsilon), quiet, aligned
-        )
+        *_scan(read_only(rows), prototypes, table, count, gap, seen, float(epsilon), quiet, aligned)
     )
 
 
@@ -211,4 +209,4 @@ def beyond(rows: Float32, hint: npt.NDArray[np.int32], prototypes: Float32, epsi
     1
     """
     expect_rows(rows, prototypes.shape[1])
-    return int(_beyond(*read_only(rows, hint, prototypes), float(epsilon)))
+    return int(_beyond(read_only(rows), read_only(hint), read_only(prototypes), float(epsilon)))

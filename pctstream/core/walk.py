@@ -163,7 +163,7 @@ class Map:
         """
         expect_rows(rows, self.dimension)
         _walk(
-            *read_only(rows), at, self.first, self.tiles, self.places, self.epsilon, self.table,
+            read_only(rows), at, self.first, self.tiles, self.places, self.epsilon, self.table,
             self.centroids, self.prototypes, counts.rows, counts.distance, counts.radius,
             counts.uncovered, self.widest,
         )  # fmt: skip
@@ -179,7 +179,8 @@ def arrive(rows: Float32, centroid: Float32, counts: Counts) -> None:
     """Count rows f32[n, d] at the subtree's own root, whose centroid f32[d] its parent gave."""
     expect_rows(rows, len(centroid))
     _arrive(
-        *read_only(rows, centroid.reshape(1, -1)),
+        read_only(rows),
+        read_only(centroid.reshape(1, -1)),
         counts.rows,
         counts.distance,
         counts.radius,

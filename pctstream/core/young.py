@@ -71,7 +71,7 @@ class Young:
 
     def _put(self, entries: Entries) -> tuple[int, list[Any]]:
         # a column of one entry is contiguous, that of several is not: two types to numba
-        new = read_only(*(entries[name].copy() for name in ("key", *_FIELDS)))
+        new = [read_only(entries[name].copy()) for name in ("key", *_FIELDS)]
         before = [np.empty(len(entries), ENTRY[name]) for name in _FIELDS]
         slots = [self._slots[name] for name in ("key", *_FIELDS)]
         return int(_exchange(*slots, *new, *before)), before
@@ -79,7 +79,7 @@ class Young:
     def look(self, keys: Hashes) -> Entries:
         """What is under each key; ``child`` UNKNOWN: nothing."""
         at = _places(
-            self._slots["key"], self._slots["child"], *read_only(np.ascontiguousarray(keys))
+            self._slots["key"], self._slots["child"], read_only(np.ascontiguousarray(keys))
         )
         found: Entries = self._slots[at]
         return found
