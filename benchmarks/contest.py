@@ -290,6 +290,6 @@ def answers(http: httpx.Client, url: str) -> bool:
 
 def applied(http: httpx.Client, url: str) -> int:
     """Rows that a worker has stored in portions: one WriteBatch each with their watermark."""
-    text = http.get(f"{url}/metrics").text
+    text = http.get(f"{url}/metrics", params={"name[]": "pct_rows_total"}).text
     found = re.search(r'^pct_rows_total\{stage="applied"\} (\S+)$', text, re.MULTILINE)
     return int(float(found[1])) if found else 0

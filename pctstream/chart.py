@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pctstream.core.names import Path
+from pctstream.keyspace import PLACES, REGIONS, at_offset
 from pctstream.kv import KV
-from pctstream.layout import PLACES, REGIONS, at_offset
 
 _REGIONS = REGIONS + b"/"
 

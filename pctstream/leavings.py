@@ -18,8 +18,8 @@ from pctstream.core.block import Block
 from pctstream.core.drawer import Drawer
 from pctstream.core.leaving import First, Piece
 from pctstream.core.names import Path
+from pctstream.keyspace import FIRSTS, LEFT, at_offset, of_directory, of_node, offset_of
 from pctstream.kv import KV, Part
-from pctstream.layout import FIRSTS, LEFT, at_offset, of_directory, of_node, offset_of
 
 Places = npt.NDArray[np.int64]
 

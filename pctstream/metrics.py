@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -146,6 +147,7 @@ class Metrics:
         passed.inc(rows)
         return blocks.inc()
 
-    def text(self) -> bytes:
-        """The exposition format."""
-        return generate_latest(self.registry)
+    def text(self, names: Sequence[str] = ()) -> bytes:
+        """The exposition format; of these metrics alone where some are named."""
+        registry: Any = self.registry.restricted_registry(names) if names else self.registry
+        return generate_latest(registry)

@@ -2,7 +2,8 @@
 
 A segment is written once, under the last offset of the unit it came in, in the same WriteBatch as the
 position that counts it: after a kill -9 either both are there or neither (R2). Segments are large
-values that never change, so they go to blob files, where compaction does not copy them. The keys: `layout`.
+values that never change, so they go to blob files, where compaction does not copy them. The keys stand in
+`keyspace`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from pctstream.core.leaving import firsts
 from pctstream.core.names import ROOT, Path
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.core.subtree import NodeRecord
-from pctstream.kv import KV
-from pctstream.layout import (
+from pctstream.keyspace import (
     BLOOM,
     COVERS,
     FIRSTS,
@@ -46,6 +46,7 @@ from pctstream.layout import (
     of_state,
     offset_of,
 )
+from pctstream.kv import KV
 from pctstream.leavings import Leavings
 
 FORGET_KEYS = 1000

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pctstream.core.block import Source, decode
 from pctstream.core.names import Path
 from pctstream.errors import NotReady, PctError, RowRefused
-from pctstream.layout import ROWS
+from pctstream.keyspace import ROWS
 from pctstream.store import Store, portion_prefixes, whole_keys
 
 SCHEMA = pa.schema([("key", pa.large_binary()), ("value", pa.large_binary())])

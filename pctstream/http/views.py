@@ -100,8 +100,10 @@ def _health(app: FastAPI, worker: Worker) -> None:
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/metrics")
-    async def metrics() -> Response:
-        return Response(worker.metrics.text(), media_type=worker.metrics.content_type)
+    async def metrics(request: Request) -> Response:
+        """All metrics, or as Prometheus' own client has it those named by `name[]`."""
+        text = worker.metrics.text(request.query_params.getlist("name[]"))
+        return Response(text, media_type=worker.metrics.content_type)
 
 
 def _tables(app: FastAPI, worker: Worker) -> None:

@@ -168,3 +168,11 @@ def test_every_metric_is_in_the_list_with_its_labels(watched: Watched) -> None:
     found = {name: used for name, used in found.items() if not name.startswith("process_")}
     assert set(found) == set(labels), "docs/metrics.md is the list"
     assert {name: names for name, names in found.items() if not names <= labels[name]} == {}
+
+
+def test_who_names_metrics_gets_those_alone(watched: Watched) -> None:
+    url = f"{watched.system.urls[0]}/metrics"
+    asked = [("name[]", "pct_rows_total"), ("name[]", "pct_ready"), ("name[]", "pct_none")]
+    text = httpx.get(url, params=asked, timeout=10.0).text
+    found = {family.name for family in text_string_to_metric_families(text)}
+    assert found == {"pct_rows", "pct_ready"}

@@ -167,7 +167,7 @@ MUTANTS = (
     ),
     Mutant(
         "a copy forgets what left",
-        "layout.py",
+        "keyspace.py",
         "OF_A_PORTION = (*OF_ROWS, NODES,",
         "OF_A_PORTION = (ROWS, LEAVES, FIRSTS, PLACES, NODES,",
     ),
