@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prometheus_client import (
@@ -13,7 +13,9 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 
 from pctstream.errors import DEAD_LETTER_CODES
 
@@ -149,5 +151,24 @@ class Metrics:
 
     def text(self, names: Sequence[str] = ()) -> bytes:
         """The exposition format; of these metrics alone where some are named."""
-        registry: Any = self.registry.restricted_registry(names) if names else self.registry
-        return generate_latest(registry)
+        if not names:
+            return generate_latest(self.registry)
+        counted: Any = self.registry.restricted_registry(names)
+        known = {name for family in counted.collect() for name in _names(family)}
+        # what is made at a scrape has no name before
+        return generate_latest(counted if known >= set(names) else Named(self.registry, names))
+
+
+class Named(Collector):
+    """Some metrics of a registry."""
+
+    def __init__(self, registry: CollectorRegistry, names: Sequence[str]) -> None:
+        self._registry, self._names = registry, set(names)
+
+    def collect(self) -> Iterator[Metric]:
+        """Those that are named."""
+        return (f for f in self._registry.collect() if not self._names.isdisjoint(_names(f)))
+
+
+def _names(family: Metric) -> set[str]:
+    return {family.name, *(sample.name for sample in family.samples)}
