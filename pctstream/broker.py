@@ -176,8 +176,12 @@ class LocalBroker:
             self._process = None
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing answers."""
-        self._running().send_signal(signal.SIGSTOP)
+        """SIGSTOP: connections stay open, nothing answers from the return of this call on."""
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        if hasattr(os, "waitid"):  # not on macOS before Python 3.13
+            # its threads go on until each has noticed: long enough to ack a message
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """SIGCONT, after `pause`."""

@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
-from broker.brute import portions_as_brute_force
+from broker.brute import as_brute_force
 from broker.system import System, mixture, wait_for
 from confluent_kafka import Producer as KafkaProducer
 
@@ -260,4 +260,4 @@ def test_moves_go_on_whoever_dies(grown: System) -> None:
     moves = one.get("/v1/moves")["moves"]
     assert len([m for m in moves if m["stage"] == "DONE"]) == MOVES
     assert all(m["proof"]["hash_from"] == m["proof"]["hash_to"] for m in moves)
-    portions_as_brute_force(one, np.concatenate([mixture(PART), *feeding.rows]))
+    as_brute_force(one, np.concatenate([mixture(PART), *feeding.rows]))

@@ -42,7 +42,7 @@ class AuthorProcess:
         self._told = told
         self._covers = covers
         self._now = 0.0
-        self._routing = Routing()
+        self.routing = Routing()
         self._followed = 0
         self._outbox: deque[dict[str, Any]] = deque()
         self._awaited = -1
@@ -63,9 +63,9 @@ class AuthorProcess:
         """Do one thing; whether anything was done. ``ended``: nothing more is produced to these."""
         if self._follow(chance.randint(1, 3)):
             return True
-        if self._awaited > self._routing.seq:
+        if self._awaited > self.routing.seq:
             return False
-        if self._awaited >= 0 and self._routing.authors.get(self._awaited) != self._name:
+        if self._awaited >= 0 and self.routing.authors.get(self._awaited) != self._name:
             self._awaited = -1
             self._begin()
         if self._outbox:
@@ -75,16 +75,16 @@ class AuthorProcess:
             return True
         if self._ordered():
             return True
-        match self._author.wants(self._routing):
+        match self._author.wants(self.routing):
             case "dimension":
                 self._outbox.append(self._author.first_record(DIMENSION))
             case "rows":
                 return self._sample(chance, ended)
             case "append":
-                self._outbox.extend(self._author.records(self._routing))
+                self._outbox.extend(self._author.records(self.routing))
                 self._check()
             case "topics":
-                self._outbox.append(self._author.split(self._routing))
+                self._outbox.append(self._author.split(self.routing))
             case "level":
                 self._now += chance.choice([0.0, 0.1, 3.0])
                 return self._grown() or self._moved() or self._look()
@@ -94,7 +94,7 @@ class AuthorProcess:
 
     def look_long(self) -> bool:
         """Time goes by and nothing comes: the next record of a level, if that makes one due."""
-        if self._outbox or self._author.wants(self._routing) != "level":
+        if self._outbox or self._author.wants(self.routing) != "level":
             return False
         if self._grown():
             return True
@@ -114,17 +114,17 @@ class AuthorProcess:
 
     def _ordered(self) -> bool:
         """The next order gets its record."""
-        at = self._routing.orders.at + 1
-        if not self._routing.tree or at >= self._log.end(CONTROL):
+        at = self.routing.orders.at + 1
+        if not self.routing.tree or at >= self._log.end(CONTROL):
             return False
         order = orjson.loads(self._log.messages(CONTROL, at, at + 1)[0].value or b"")
-        self._outbox.append(order_record(order, at, self._routing.seq + 1, self._name))
+        self._outbox.append(order_record(order, at, self.routing.seq + 1, self._name))
         return True
 
     def _moved(self) -> bool:
-        step = self._mover.look(self._routing, self._reports, self._told, self._now)
+        step = self._mover.look(self.routing, self._reports, self._told, self._now)
         if isinstance(step, SendFence):
-            value = ingest.fence_message(step.move, self._routing.position)
+            value = ingest.fence_message(step.move, self.routing.position)
             pipe = Source(pipe_topic("pct", step.portion), 0)
             header = ("pct-type", ingest.FENCE.encode())
             self._log.append(pipe, Parcel(*pipe, None, value, [header]))
@@ -133,16 +133,16 @@ class AuthorProcess:
         return step is not None
 
     def _grown(self) -> bool:
-        step, path = self._author.trunk(self._routing, self._covers)
+        step, path = self._author.trunk(self.routing, self._covers)
         if step == "topics":
-            self._outbox.append(self._author.split(self._routing, path))
+            self._outbox.append(self._author.split(self.routing, path))
         elif step == "append":
             cover = self._covers[path]
-            self._outbox.extend(self._author.trunk_records(self._routing, path, cover))
+            self._outbox.extend(self._author.trunk_records(self.routing, path, cover))
         return step != "nothing"
 
     def _look(self) -> bool:
-        record = self._author.levels.look(self._routing, self._told, self._now)
+        record = self._author.levels.look(self.routing, self._told, self._now)
         if record is not None:
             self._outbox.append(record)
         return record is not None
@@ -157,8 +157,8 @@ class AuthorProcess:
         messages = self._log.messages(ROUTING, self._followed, self._followed + count)
         for message in messages:
             record = orjson.loads(message.value or b"")
-            accepted = self._routing.fold(record, message.offset, 0.0)
-            self._rules.folded(self._routing, record, accepted)
+            accepted = self.routing.fold(record, message.offset, 0.0)
+            self._rules.folded(self.routing, record, accepted)
             self._followed += 1
         return bool(messages)
 

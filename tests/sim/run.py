@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -16,16 +18,23 @@ from pctstream.core import ingest, life
 from pctstream.core.block import Source
 from pctstream.core.effects import Send
 from pctstream.core.marks import Marks
+from pctstream.core.moves import DONE
 from pctstream.core.names import ROOT, level, node_name
 from pctstream.core.portion import Portion
 from pctstream.core.routing import Routing
 
+STRIKES, LONGEST = 6, 1500
+"""A run in which portions move goes on until so many faults fell upon them on two shards, or so long."""
+
 
 class Ended(NamedTuple):
-    """How N0 ended, and each move."""
+    """How N0 ended, and each move; the faults that fell upon moves (`World.meet`); how often a portion
+    came back to where it had been."""
 
     state: str
     moves: tuple[str, ...]
+    met: Counter[tuple[str, str, str]]
+    returned: int
 
 
 def run(seed: int) -> Ended:
@@ -42,12 +51,26 @@ def _run(seed: int) -> Ended:
         world.chance.randint(300, 900) if world.eager else world.chance.randint(60, 200)
     ):
         world.step()
+    world.encore = world.eager and bool(world.workers[0].routing.portions)
+    for _ in range(LONGEST if world.encore else 0):
+        if world.strikes < STRIKES:
+            world.step()
     drain(world)
     log = world.workers[0].routing
+    if went := [move for move in log.moves.all() if move.stage == DONE]:
+        back = {"do": "move", "portion": node_name(went[-1].portion), "to": went[-1].source}
+        world.order(back)
+        drain(world)
+        log = world.workers[0].routing
     at_rest(world)
     same_as_without_faults(world, seed)
-    stages = tuple(move.stage for move in log.moves.all())
-    return Ended(log.states.get(ROOT, "nothing"), stages)
+    moves = log.moves.all()
+    done = [move for move in moves if move.stage == DONE]
+    returned = sum(
+        a.portion == b.portion and a.source == b.target for a, b in combinations(done, 2)
+    )
+    stages = tuple(move.stage for move in moves)
+    return Ended(log.states.get(ROOT, "nothing"), stages, world.met, returned)
 
 
 def at_rest(world: World) -> None:

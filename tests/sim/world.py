@@ -7,7 +7,8 @@ produced, a unit delivered, a turn taken, a message lands, its ack is heard, a p
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from typing import Any
 
 import orjson
@@ -25,15 +26,19 @@ from pctstream.core.block import Origin, Source
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
 from pctstream.core.marks import Marks
-from pctstream.core.moves import UNDER_WAY, Move
+from pctstream.core.moves import DONE, SHADOWING, UNDER_WAY, VERIFYING, Move
 from pctstream.core.names import Path, node_name
 from pctstream.core.portion import Portion
 from pctstream.core.root import Done
+from pctstream.core.routing import Routing
 from pctstream.core.unit import Message
 from pctstream.errors import StoreFailed
 from pctstream.tables import newer
 
 UNIT = 5
+STRUCK = (SHADOWING, VERIFYING, DONE)
+STRIKES = 0.03
+"""Chance of a fault after a step, while a portion is on two shards."""
 POINTS = ("before-apply", "after-apply", "after-produce", "before-routed", "after-routed",
           "before-grown", "after-grown")  # fmt: skip
 
@@ -66,6 +71,7 @@ class World:
             self.settings["cut"] = chance.randint(2, self.settings["max_level"])
         self.truth = Truth()
         names = random.Random(f"ids {seed}")
+        self.fate = random.Random(f"fate {seed}")
         self.maker = Maker(chance, self.truth, chance.random() < 0.1, names)
         self.rules = Rules(self.truth, self.settings["sink_rows"], UNIT * 4, self.settings["cut"])
         self.log = Log(landed=self.rules.landed)
@@ -81,7 +87,11 @@ class World:
         self.covers: dict[Path, Cover] = {}
         self.moving: dict[tuple[str, int], dict[str, Any]] = {}
         self.eager = len(self.sources) > 1 and chance.random() < 0.5
-        self.crashes = 0
+        self.crashes = self.strikes = self.steps = 0
+        self.encore = False
+        """Moves of a grown tree, with few faults but those of `strike`."""
+        self.met: Counter[tuple[str, str, str]] = Counter()
+        """(stage of a move, who of it, fault) and how often."""
         for number in range(len(self.sources)):
             self._new_store(number)
             self.hosts[number] = number % 2
@@ -123,9 +133,19 @@ class World:
             self.moving,
         )
 
-    def crash(self, worker: Worker) -> None:
+    def meet(self, fault: str, routing: Routing, shards: Collection[int] | None = None) -> None:
+        """A fault falls upon those who have a part in a move: its two shards, or its author."""
+        for move in routing.moves.unfinished:
+            parts = {"author"} if shards is None else {
+                part for part in ("source", "target") if getattr(move, part) in shards
+            }  # fmt: skip
+            self.met.update((move.stage, part, fault) for part in parts)
+
+    def crash(self, worker: Worker, fault: str = "crash") -> None:
         """Its memory is gone; its store is not, nor what it had sent."""
         self.crashes += 1
+        if worker not in self.zombies:
+            self.meet(fault, worker.routing, worker.shards)
         worker.outlet.die(self.chance)
         self.outlets.append(worker.outlet)
         if worker in self.zombies:
@@ -274,8 +294,9 @@ class World:
             "until": self.chance.choice(["", "", "", "COPYING", "SHADOWING", "VERIFYING"]),
         }  # fmt: skip
         moves = [move.id for move in log.moves.unfinished]
-        if moves and self.chance.random() < 0.5:
-            what = self.chance.choice(["pause", "resume", "resume", "cancel"])
+        if moves and (self.chance.random() < 0.5 or len(moves) > 3):
+            words = ["pause", "cancel", *["resume"] * (20 if self.encore else 2)]
+            what = self.chance.choice(words)
             order = {"do": what, "move": self.chance.choice(moves)}
         self.order(order)
         return True
@@ -342,10 +363,16 @@ class World:
         """A process dies, now and then with its disk."""
         worker = self.chance.choice(self.running)
         if worker not in self.zombies and self.chance.random() < 0.3:
-            for number in worker.shards:
-                self._new_store(number)
-        self.crash(worker)
+            self.lose_disk(worker)
+        else:
+            self.crash(worker)
         return True
+
+    def lose_disk(self, worker: Worker) -> None:
+        """All that it has is made again from the logs."""
+        for number in worker.shards:
+            self._new_store(number)
+        self.crash(worker, "rebuild")
 
     def lose_turn(self) -> bool:
         worker = self.chance.choice(self.running)
@@ -389,15 +416,41 @@ class World:
         """A worker that was given up goes on, with its stores; others build its shards again."""
         if self.zombies:
             return False
-        slot = self.chance.randrange(2)
+        self.stand_still(self.chance.randrange(2))
+        return True
+
+    def stand_still(self, slot: int) -> None:
+        """The worker of this slot goes on without knowing that it is not the one any more."""
+        self.meet("zombie", self.workers[slot].routing, self.workers[slot].shards)
         self.zombies.append(self.workers[slot])
         for number in self.workers[slot].shards:
             self._new_store(number)
         self.workers[slot] = self._start(slot)
-        return True
+
+    def strike(self) -> None:
+        """A fault falls upon who has a part in a move whose portion is on both shards.
+
+        That takes a few steps of a run; without this hardly any run would have a fault there.
+        """
+        for move in self.workers[0].routing.moves.unfinished:
+            if move.stage not in STRUCK or self.fate.random() > STRIKES:
+                continue
+            slot = self.hosts[self.fate.choice((move.source, move.target))]
+            self.strikes += 1
+            fault = self.fate.choice(("crash", "rebuild", "zombie", "author"))
+            if fault == "crash":
+                self.crash(self.workers[slot])
+            elif fault == "rebuild":
+                self.lose_disk(self.workers[slot])
+            elif fault == "author":
+                self.author_dies()
+            elif not self.zombies:
+                self.stand_still(slot)
+            return
 
     def author_dies(self) -> bool:
         at = self.chance.randrange(len(self.authors))
+        self.meet("crash", self.authors[at].routing)
         late = self.authors[at].late()
         if late is not None:
             self.late.append(late)
@@ -412,23 +465,28 @@ class World:
 
     def step(self) -> None:
         """Whatever is next; then the rules that are about more than one event."""
+        self.steps += 1
         usual = (
             (self.produce, 2.5), (self.follow, 3), (self.deliver, 6), (self.turn, 9),
             (self.land, 6), (self.ack, 6), (self.author, 15 if self.eager else 5), (self.report, 1),
             (self.commit, 1),
-            (self.fatal, 0.3), (self.obey, 1), (self.hurry, 0.3), (self.bridge, 4),
-            (self.produce_theirs, 1.5), (self.ask, 2.0 if self.eager else 0.0), (self.copy, 3),
-            (self.prove, 2), (self.tell_of_moves, 2),
+            (self.fatal, 0.3), (self.obey, 4 if self.eager else 1), (self.hurry, 0.3), (self.bridge, 4),
+            (self.produce_theirs, 1.5), (self.ask, 6.0 if self.encore else 2.0 if self.eager else 0.0),
+            (self.copy, 9), (self.prove, 6), (self.tell_of_moves, 9),
         )  # fmt: skip
         faults = (
             (self.kill, 0.3), (self.lose_turn, 1.4), (self.deliver_twice, 0.4), (self.refuse, 0.8),
             (self.rebalance, 0.3), (self.zombie, 0.2), (self.author_dies, 0.3),
             (self.late_record, 0.2), (self.bridge_again, 0.5),
         )  # fmt: skip
+        if self.encore:
+            faults = tuple((fault, weight / 5) for fault, weight in faults)
         actions, weights = zip(*usual, *(faults if self.faults else ()), strict=True)
         for action in self.chance.choices(actions, weights, k=20):
             if action():
                 break
+        if self.faults:
+            self.strike()
         self.check()
 
     def check(self) -> None:
