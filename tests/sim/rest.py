@@ -18,7 +18,7 @@ def drain(world: World) -> None:
             outlet.land(world.chance.choice(outlet.queued))
     while world.late_record() or world.bridge():
         pass
-    for _ in range(2000):
+    for _ in range(2000 + 2 * world.steps):
         moved = _round(world, set(world.sources)) or _reports(world) or _moves(world)
         if not moved and not any(author.look_long() for author in world.authors):
             return

@@ -13,11 +13,15 @@ from pathlib import Path
 import pytest
 from sim.run import run
 
+from pctstream.core.moves import COPYING, PLANNED, SHADOWING, VERIFYING
+
 SEED = os.environ.get("PCT_SIM_SEED")
 RUNS = int(os.environ.get("PCT_SIM_RUNS", "240"))
 PARTS = 16
 MOVING = (16, 83)
 """Seeds in whose runs portions move."""
+STRUCK = (5, 116, 129, 150, 188)
+"""Seeds that have a fault of each kind at each stage of a move before the switch."""
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -67,3 +71,18 @@ def test_the_simulator_has_no_logic_of_the_product() -> None:
         ("pctstream.core.routing", "Routing"), ("pctstream.core", "ingest"),
     ):  # fmt: skip
         assert (module, name) in used
+
+
+def test_faults_fall_upon_moves_at_every_stage_before_the_switch() -> None:
+    """Of the seeds above: where a fault never happens, nothing was shown."""
+    ended = [run(seed) for seed in STRUCK]
+    met = {one for run_ in ended for one in run_.met}
+    shards = {
+        (stage, part, fault)
+        for stage in (PLANNED, COPYING, SHADOWING, VERIFYING)
+        for part in ("source", "target")
+        for fault in ("crash", "rebuild", "zombie")
+    }
+    authors = {(stage, "author", "crash") for stage, _, _ in shards}
+    assert (shards | authors) - met == set()
+    assert any(run_.returned for run_ in ended), "no portion went p -> q -> p"
