@@ -120,16 +120,30 @@ class _Waiting:
             time.sleep(POLL_S)
 
     def _shards(self) -> list[dict[str, Any]]:
+        """Every shard as its host has it: others tell what they heard last, which may be of a store
+        that is gone. Where a host cannot be reached from here, what others heard."""
         for _ in range(2):
             for url in list(self._urls):
-                try:
-                    answer = httpx.get(
-                        f"{url}/v1/shards", timeout=HTTP_TIMEOUT_S, headers=self._headers
-                    )
-                    if answer.status_code == 200:
-                        return list(answer.json()["shards"])
-                except httpx.HTTPError:
-                    # the next question goes to a worker that answers
-                    self._urls.append(self._urls.pop(0))
+                told = self._ask(url)
+                if told is not None:
+                    own = {u: self._ask(u) for u in {s["url"] for s in told} - {url}}
+                    own[url] = told
+                    return [s for shard in told for s in _as_hosted(shard, own[shard["url"]])]
+                # the next question goes to a worker that answers
+                self._urls.append(self._urls.pop(0))
             time.sleep(POLL_S)
         return []
+
+    def _ask(self, url: str) -> list[dict[str, Any]] | None:
+        try:
+            answer = httpx.get(f"{url}/v1/shards", timeout=HTTP_TIMEOUT_S, headers=self._headers)
+        except httpx.HTTPError:
+            return None
+        return list(answer.json()["shards"]) if answer.status_code == 200 else None
+
+
+def _as_hosted(shard: dict[str, Any], own: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """The shard in its host's own words; nothing where that is not its host any more."""
+    if own is None:
+        return [shard]
+    return [s for s in own if (s["shard"], s["url"]) == (shard["shard"], shard["url"])]

@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -27,6 +28,7 @@ class Answers:
 
     def __init__(self, tree: str) -> None:
         self._tree = tree
+        self.url = ""
         self.inputs: dict[tuple[str, int], dict[str, Any]] = {}
         self.asked = threading.Semaphore(0)
 
@@ -41,7 +43,7 @@ class Answers:
 
     def body(self) -> bytes:
         self.asked.release()
-        shards = [{"shard": 0, "inputs": list(self.inputs.values())}]
+        shards = [{"shard": 0, "url": self.url, "inputs": list(self.inputs.values())}]
         return json.dumps({"shards": shards, "as_of": {}}).encode()
 
 
@@ -68,6 +70,13 @@ def answers(cfg: Config) -> Answers:
 
 @pytest.fixture
 def url(answers: Answers) -> Iterator[str]:
+    with serving(answers) as found:
+        answers.url = found
+        yield found
+
+
+@contextmanager
+def serving(answers: Answers) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = answers.body()
@@ -81,10 +90,12 @@ def url(answers: Answers) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def wait(cfg: Config, *urls: str) -> None:
@@ -135,6 +146,23 @@ def test_it_waits_as_long_as_something_moves(cfg: Config, answers: Answers, url:
         answers.put(pipe, partition, stored)
     thread.join(10)
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("hosted", [True, False])
+def test_a_shard_is_as_far_as_its_host_says(
+    cfg: Config, answers: Answers, url: str, hosted: bool
+) -> None:
+    """The worker that is asked has heard last of a store that was lost since."""
+    answers.put("P0", 1, 2)
+    answers.put("P0.4", 0, 1)
+    host = Answers(cfg.tree.name)
+    with serving(host) as other:
+        answers.url, host.url = other, other if hosted else url
+        host.put("P0", 1, 2 if hosted else -1)
+        host.put("P0.4", 0, 0)
+        with pytest.raises(NotReady, match=r"P0\.4\[0\]" if hosted else r"P0\[1\]"):
+            wait(cfg, url)
+    wait(cfg, url)  # who cannot be asked says nothing against what was heard
 
 
 def test_an_input_that_has_stopped_for_good(cfg: Config, answers: Answers, url: str) -> None:
