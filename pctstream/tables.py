@@ -3,7 +3,8 @@
 A record on `.state` is absolute: it says how things are, true at its ``offset``, and is keyed by its
 entity (`shard:3`, `portion:N0,3`). A record that is older than the one already held is ignored
 (`newer`). A shard that lost its store starts below where it was: what its next host tells counts, by
-the group's generation. A portion's record has all its nodes, so that their counts are of one moment; a
+the group's generation, and, because a static member that is back soon makes none, by when its process
+began. A portion's record has all its nodes, so that their counts are of one moment; a
 cover, which never changes, is told once, in pieces (`cover:N0,3,1:0`). Densities are told in chunks
 (`density:N0,3:7`; of a leaf by its slot, `density:12:1`), scores whole (`drift:N0,3`): the `offset` of
 both is the window behind their last. A shard tells of its regions, the coarsest so many, and of its
@@ -34,7 +35,7 @@ from pctstream.errors import DataLoss
 Record = Mapping[str, Any]
 NAMES = ("nodes", "portions", "density", "regions", "drift", "metrics")
 
-WHEN = ("offset", "epoch", "generation", "time")
+WHEN = ("offset", "epoch", "generation", "began", "time")
 GROUP_KEPT_S = 86_400.0
 """How much later a record counts whatever it says: the broker forgets a group that was empty for a
 week (`offsets.retention.minutes`) and counts its generations anew."""
@@ -66,17 +67,19 @@ def newer(record: Record, held: Record | None) -> bool:
     False
     >>> newer({"epoch": 3, "generation": 5, "offset": 1}, {"epoch": 3, "generation": 4, "offset": 8})
     True
+    >>> newer({"epoch": 3, "began": 60.0, "offset": 1}, {"epoch": 3, "began": 50.0, "offset": 8})
+    True
     """
     if held is None or record.get("time", 0.0) - held.get("time", 0.0) > GROUP_KEPT_S:
         return True
     return _place(record) >= _place(held)
 
 
-def _place(record: Record) -> tuple[int, int, int, int]:
+def _place(record: Record) -> tuple[float, ...]:
     if "author" in record:
-        return record["author"], 0, record["offset"], 0
-    steps = _steps(record.get("nodes", record))
-    return record["epoch"], record.get("generation", -1), record["offset"], steps
+        return record["author"], record["offset"]
+    host = record.get("generation", -1), record.get("began", 0.0)
+    return record["epoch"], *host, record["offset"], _steps(record.get("nodes", record))
 
 
 def _steps(nodes: Mapping[str, Any]) -> int:

@@ -128,6 +128,9 @@ class Standing:
     def count(self) -> int:
         return SHARDS
 
+    def host(self) -> dict[str, Any]:
+        return {"worker": self.name, "generation": self.generation(), "began": 0.0}
+
     def generation(self) -> int:
         return 1
 

@@ -89,6 +89,15 @@ def test_the_next_host_counts_though_its_store_was_lost_and_it_begins_anew() -> 
     assert model.fold(before | {"time": 110.0}) is None, "its predecessor wakes"
 
 
+def test_a_worker_that_is_back_before_the_group_noticed_counts_though_it_begins_anew() -> None:
+    """Static membership: the group makes no new generation for it."""
+    model = ReadModel()
+    before = portion("splitting", [], generation=4, began=50.0, offset=2)
+    after = portion("splitting", [], generation=4, began=60.0, offset=0)
+    assert model.fold(before) is before
+    assert model.fold(after) is after
+
+
 def test_generations_count_anew_once_the_broker_has_forgotten_the_group() -> None:
     model = ReadModel()
     before = portion("splitting", [], generation=40, time=100.0)

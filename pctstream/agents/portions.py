@@ -18,10 +18,10 @@ PIECE_BYTES = 256 * 1024
 
 
 def portion_record(
-    shard: Shard, portion: Portion, worker: str, since: tuple[int, int], now: float, rate: float
+    shard: Shard, portion: Portion, host: Record, epoch: int, now: float, rate: float
 ) -> dict[str, Any] | None:
     """The absolute state of a portion, true at its pipe's offset; None while a turn takes long.
-    ``since``: from which epoch on this shard answers for it, and in which generation this worker.
+    ``host``: who tells it (`Worker.host`); ``epoch``: from which on this shard answers for it.
 
     As the store has it: the node in memory may be a write ahead, and a mark once told lets N0 drop
     rows.
@@ -40,9 +40,8 @@ def portion_record(
         "portion": node_name(portion.path),
         "trunk": isinstance(portion, Trunk),
         "owner": shard.number,
-        "worker": worker,
-        "epoch": since[0],
-        "generation": since[1],
+        **host,
+        "epoch": epoch,
         "offset": position.stored,
         "time": now,
         "rows": int(state.get("rows", 0)),

@@ -138,8 +138,8 @@ class Reporter:
     def _portion(self, shard: Shard, portion: Portion, now: float) -> Record | None:
         name = node_name(portion.path)
         rate = self._rate(name, portion.rows, now)
-        since = self._worker.routing.since[portion.path], self._worker.generation()
-        return portion_record(shard, portion, self._worker.name, since, now, rate)
+        epoch = self._worker.routing.since[portion.path]
+        return portion_record(shard, portion, self._worker.host(), epoch, now, rate)
 
     def all_shards(self) -> dict[int, Record]:
         """Every shard's record: as it was told, and as of now for those hosted here."""
@@ -165,9 +165,8 @@ class Reporter:
         return {
             "kind": "shard",
             "shard": shard.number,
-            "worker": self._worker.name,
+            **self._worker.host(),
             "url": self._worker.url,
-            "generation": self._worker.generation(),
             "epoch": self._worker.routing.epoch,
             # of its ingest partition alone: portions come and go, and a sum over them would fall
             "offset": root.position.stored + root.position.routed,

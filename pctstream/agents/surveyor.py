@@ -192,9 +192,8 @@ class Surveyor:
             density = index.density_map.to_json() if small else None
             rows, leaves = len(index), int((nodes.axis == LEAF).sum())
         return {
-            "kind": "regions", "shard": shard.number, "worker": worker.name,
-            "epoch": worker.routing.epoch, "generation": worker.generation(), "offset": at,
-            "time": time.time(), "rows": rows,
+            "kind": "regions", "shard": shard.number, **worker.host(),
+            "epoch": worker.routing.epoch, "offset": at, "time": time.time(), "rows": rows,
             "unplaced": dict(survey.index.unplaced()), "number": leaves, "regions": columns,
             "map": density,
         }  # fmt: skip

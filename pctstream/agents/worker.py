@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pctstream.agents.bridge import Bridge
 from pctstream.agents.crash import crash_points
@@ -70,6 +70,7 @@ class Worker:
         self.routing = Routing()
         self.model = ReadModel()
         self.generation: Callable[[], int] = lambda: -1
+        self._began = time.time()
         self.shards: dict[int, Shard] = {}
         self.agents = agents
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -152,6 +153,10 @@ class Worker:
         """These shards are this worker's now, and no others."""
         self.fence.fall()
         self._order(partial(self._assign, shards))
+
+    def host(self) -> dict[str, Any]:
+        """Who tells on `.state`: of a shard's hosts the later one counts (`tables.newer`)."""
+        return {"worker": self.name, "generation": self.generation(), "began": self._began}
 
     @property
     def fenced(self) -> bool:

@@ -171,7 +171,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
 def _shards(app: FastAPI, worker: Worker) -> None:
     def shard_view(record: tables.Record, loads: dict[int, float]) -> dict[str, Any]:
         capacity = float(worker.cfg.shards.capacity.get(record["shard"], 1.0))
-        hidden = ("kind", "root", "metrics", "offset", "generation")
+        hidden = ("kind", "root", "metrics", "offset", "generation", "began")
         shown = {k: v for k, v in record.items() if k not in hidden}
         drained = record["shard"] in worker.routing.orders.drained
         held = record["root"]["rows"]

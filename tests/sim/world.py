@@ -273,7 +273,7 @@ class World:
         """What the tree agent knows of a portion from now on."""
         if self.workers[self.hosts[shard.number]].shards.get(shard.number) is shard:
             since = self.workers[self.hosts[shard.number]].routing.since[portion.path]
-            record = portion_record(shard, portion, "", (since, 0), 0.0, 0.0)
+            record = portion_record(shard, portion, {"worker": ""}, since, 0.0, 0.0)
             if newer(record, self.told.get(record["portion"])):
                 self.told[record["portion"]] = record
             found = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
