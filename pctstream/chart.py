@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pctstream.core.names import Path
-from pctstream.keyspace import PLACES, REGIONS, at_offset
+from pctstream.keyspace import PLACES, REGIONS, at_offset, of_kind
 from pctstream.kv import KV
 
-_REGIONS = REGIONS + b"/"
+_REGIONS = of_kind(REGIONS)
 
 
 class Chart:

@@ -31,13 +31,22 @@ _OFFSET = struct.Struct(">q")
 _NUMBER = struct.Struct(">i")
 
 
+def of_kind(kind: bytes) -> bytes:
+    """What all keys of a kind begin with.
+
+    >>> of_kind(REGIONS)
+    b'g/'
+    """
+    return kind + b"/"
+
+
 def of_node(kind: bytes, path: Path) -> bytes:
     """What the keys of this kind begin with.
 
-    >>> of_node(ROWS, (3,))
+    >>> of_node(ROWS, (0, 3))
     b'r/N0,3/'
     """
-    return b"%s/%s/" % (kind, node_name(path).encode())
+    return of_kind(kind) + node_name(path).encode() + b"/"
 
 
 def at_offset(kind: bytes, path: Path, offset: int) -> bytes:
@@ -47,7 +56,7 @@ def at_offset(kind: bytes, path: Path, offset: int) -> bytes:
 
 def offset_of(key: bytes) -> int:
     """
-    >>> offset_of(at_offset(LEFT, (3,), 1 << 40)) == 1 << 40
+    >>> offset_of(at_offset(LEFT, (0, 3), 1 << 40)) == 1 << 40
     True
     """
     return int(_OFFSET.unpack(key[-_OFFSET.size :])[0])
@@ -60,7 +69,7 @@ def of_number(kind: bytes, path: Path, number: int) -> bytes:
 
 def number_of(key: bytes) -> int:
     """
-    >>> number_of(of_number(COVERS, (3,), 17))
+    >>> number_of(of_number(COVERS, (0, 3), 17))
     17
     """
     return int(_NUMBER.unpack(key[-_NUMBER.size :])[0])
@@ -73,9 +82,9 @@ def of_directory(path: Path, name: str) -> bytes:
 
 def of_input(source: Source) -> bytes:
     """The key of an input's position."""
-    return f"i/{source.topic}/{source.partition}".encode()
+    return of_kind(INPUTS) + f"{source.topic}/{source.partition}".encode()
 
 
 def of_state(path: Path) -> bytes:
     """The key of a node's counts."""
-    return b"%s/%s" % (STATES, node_name(path).encode())
+    return of_kind(STATES) + node_name(path).encode()

@@ -41,6 +41,7 @@ from pctstream.keyspace import (
     number_of,
     of_directory,
     of_input,
+    of_kind,
     of_node,
     of_number,
     of_state,
@@ -125,7 +126,7 @@ class Store(Leavings):
 
     def nodes(self) -> list[str]:
         """Names of the nodes that have state here."""
-        return [key[2:].decode() for key in self._kv.keys(STATES + b"/")]
+        return [key[2:].decode() for key in self._kv.keys(of_kind(STATES))]
 
     def segments(self, path: Path, after: int = -1) -> Iterator[tuple[int, Block]]:
         """(last offset, rows) of each segment of a node ``after`` an offset, in the order applied."""

@@ -96,7 +96,7 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
         name = record["portion"]
         if not record.get("trunk"):
             yield "portions", name, dict(record)
-        where = {k: record[k] for k in WHEN if k in record} | {"shard": record["owner"]}
+        where = _when(record) | {"shard": record["owner"]}
         for node in nodes_of(record):
             yield "nodes", node.pop("name"), node | where
         return
@@ -110,10 +110,14 @@ def entries(record: Record) -> Iterator[tuple[str, str, dict[str, Any]]]:
     if record.get("kind") != "shard":
         return
     shard = record["shard"]
-    root = record["root"] | {k: record[k] for k in WHEN if k in record}
+    root = record["root"] | _when(record)
     yield "nodes", f"N0@{shard}", root | {"shard": shard}
-    metrics = record["metrics"] | {k: record[k] for k in WHEN if k in record}
+    metrics = record["metrics"] | _when(record)
     yield "metrics", f"shard:{shard}", metrics
+
+
+def _when(record: Record) -> dict[str, Any]:
+    return {k: record[k] for k in WHEN if k in record}
 
 
 def shown(entry: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pctstream.core.block import Source, decode
 from pctstream.core.names import Path
 from pctstream.errors import NotReady, PctError, RowRefused
-from pctstream.keyspace import ROWS
+from pctstream.keyspace import ROWS, of_kind
 from pctstream.store import Store, portion_prefixes, whole_keys
 
 SCHEMA = pa.schema([("key", pa.large_binary()), ("value", pa.large_binary())])
@@ -95,7 +95,7 @@ def received(
                         whole.append((key, value))
                     elif key.startswith(allowed):
                         some.append((key, value))
-                        rows += len(decode(value)) if key.startswith(ROWS + b"/") else 0
+                        rows += len(decode(value)) if key.startswith(of_kind(ROWS)) else 0
                     else:
                         raise CopyBroken(f"a copy with the key {key[:40]!r} is not of this portion")
                 store.take(some)

@@ -82,8 +82,8 @@ class Reporter:
                 continue
             for portion in shard.portions:
                 key = f"portion:{node_name(portion.path)}"
-                since = worker.routing.since[portion.path], worker.generation()
-                state = (portion, portion.version, since)
+                since = worker.routing.since[portion.path]
+                state = (portion, portion.version, since, worker.generation())
                 if self._sent.get(key) == state:
                     self._hurry(shard, portion)
                     continue

@@ -67,22 +67,24 @@ def _names(block: Block) -> UInt64:
     starts = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
     text = np.frombuffer(data if data is not None else b"", np.uint8)
     named = np.asarray(ids.is_valid())
-    found: UInt64 = _hashes(read_only(text), read_only(starts), read_only(named), read_only(origin))
-    return found
+    return _hashed(text, starts, named, origin)
 
 
 def _text(text: str) -> int:
     data = text.encode()
     starts = np.array([0, len(data)], np.int64)
     named, seed = np.ones(1, np.bool_), np.zeros(1, np.uint64)
-    return int(
-        _hashes(
-            read_only(np.frombuffer(data, np.uint8)),
-            read_only(starts),
-            read_only(named),
-            read_only(seed),
-        )[0]
-    )
+    return int(_hashed(np.frombuffer(data, np.uint8), starts, named, seed)[0])
+
+
+def _hashed(
+    text: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    named: npt.NDArray[np.bool_],
+    seed: UInt64,
+) -> UInt64:
+    found: UInt64 = _hashes(read_only(text), read_only(starts), read_only(named), read_only(seed))
+    return found
 
 
 @compiled

@@ -71,7 +71,7 @@ class Young:
 
     def _put(self, entries: Entries) -> tuple[int, list[Any]]:
         # a column of one entry is contiguous, that of several is not: two types to numba
-        new = [read_only(entries[name].copy()) for name in ("key", *_FIELDS)]
+        new = [entries[name].copy() for name in ("key", *_FIELDS)]
         before = [np.empty(len(entries), ENTRY[name]) for name in _FIELDS]
         slots = [self._slots[name] for name in ("key", *_FIELDS)]
         return int(_exchange(*slots, *new, *before)), before

@@ -23,7 +23,7 @@ from pctstream.core.names import ROOT, level, node_name
 from pctstream.core.portion import Portion
 from pctstream.core.routing import Routing
 
-STRIKES, LONGEST = 6, 1500
+ENOUGH, LONGEST = 6, 1500
 """A run in which portions move goes on until so many faults fell upon them on two shards, or so long."""
 
 
@@ -52,9 +52,9 @@ def _run(seed: int) -> Ended:
     ):
         world.step()
     world.encore = world.eager and bool(world.workers[0].routing.portions)
-    for _ in range(LONGEST if world.encore else 0):
-        if world.strikes < STRIKES:
-            world.step()
+    last = world.steps + LONGEST
+    while world.encore and world.strikes < ENOUGH and world.steps < last:
+        world.step()
     drain(world)
     log = world.workers[0].routing
     if went := [move for move in log.moves.all() if move.stage == DONE]:
