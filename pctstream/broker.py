@@ -11,7 +11,6 @@ import base64
 import fcntl
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -30,10 +29,6 @@ __all__ = ["LocalBroker", "fetch_jars", "jars_dir"]
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
-
-# Below the range from which the kernel takes the ports of outgoing connections: a client that dials
-# a broker which is down could otherwise be given that very port, reach itself, and keep it.
-PORTS = range(20_000, 32_000)
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -206,7 +201,7 @@ class LocalBroker:
             last = int((self.data_dir / "port").read_text())
         except (OSError, ValueError):
             return _free_port()
-        return last if is_free(last) else _free_port()
+        return last if ports.is_free("127.0.0.1", last) else _free_port()
 
     def _format(self, java: list[str], properties: Path) -> None:
         if (self.data_dir / "log" / "meta.properties").exists():
@@ -252,16 +247,11 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this port of 127.0.0.1 now."""
-    return ports.is_free("127.0.0.1", port)
-
-
-def _free_port(*taken: int) -> int:
-    for port in random.SystemRandom().sample(PORTS, 200):
-        if port not in taken and is_free(port):
-            return port
-    raise BrokerUnreachable(f"no free port from {PORTS.start} to {PORTS.stop - 1}: name one")
+def _free_port(but: int = 0) -> int:
+    found = ports.in_a_row(1, (port for port in ports.anywhere() if port != but))
+    if found is None:
+        raise BrokerUnreachable("no free port was found for a local broker: name one")
+    return found
 
 
 def announced(folder: Path) -> str | None:

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 LISTEN = "0A"
 """The state of a listening socket in /proc/net/tcp."""
+
+UNDIALLED = range(20_000, 32_000)
+"""Below those from which the kernel takes the ports of outgoing connections.
+
+Any other may be gone again before a server listens on it; and a client that dials a server which is
+down could be given that very port, reach itself, and keep it.
+"""
+TRIES = 200
+"""Of places where nobody may listen yet; on a machine that is not full the first or second will do."""
+
+
+def anywhere() -> list[int]:
+    """Where a server may look for a free port, in no order: two that start at once look elsewhere."""
+    return random.SystemRandom().sample(UNDIALLED, TRIES)
+
+
+def in_a_row(count: int, firsts: Iterable[int], host: str = "127.0.0.1") -> int | None:
+    """The first of these with which ``count`` free ports in a row begin; None where none does."""
+    return next(
+        (first for first in firsts if all(is_free(host, first + i) for i in range(count))), None
+    )
 
 
 def is_free(host: str, port: int) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import httpx
 
-from pctstream.broker import is_free
+from pctstream import ports
 from pctstream.errors import NotReady
 
 READY_S = 90.0
@@ -129,7 +129,7 @@ def alive(pid: int) -> bool:
 
 def free_ports(count: int) -> int:
     """The first of ``count`` ports in a row that nobody listens on."""
-    for first in range(FIRST_PORT, FIRST_PORT + 1000, count):
-        if all(is_free(first + i) for i in range(count)):
-            return first
-    raise NotReady(f"no {count} free ports from {FIRST_PORT} on")
+    first = ports.in_a_row(count, range(FIRST_PORT, FIRST_PORT + 1000, count))
+    if first is None:
+        raise NotReady(f"no {count} free ports from {FIRST_PORT} on")
+    return first

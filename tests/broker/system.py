@@ -6,7 +6,6 @@ import itertools
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import Producer as KafkaProducer
 from confluent_kafka.admin import AdminClient
 
-from pctstream import config, topics
+from pctstream import config, ports, topics
 from pctstream.client import Producer
 from pctstream.config import Config, to_env
 from pctstream.core.block import Source
@@ -36,10 +35,11 @@ READY_S = 60.0
 _NUMBERS = itertools.count()
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+def free_port(count: int = 1) -> int:
+    """The first of ``count`` in a row, none of which the kernel gives to an outgoing connection."""
+    first = ports.in_a_row(count, ports.anywhere())
+    assert first is not None
+    return first
 
 
 def wait_for(what: str, condition: Callable[[], Any], within_s: float = 60.0) -> Any:

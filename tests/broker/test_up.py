@@ -26,7 +26,7 @@ class Shell:
 
     def __init__(self, folder: Path, broker: str, tree: str) -> None:
         self.folder = folder
-        self.url = f"http://127.0.0.1:{free_port()}"
+        self.url = f"http://127.0.0.1:{free_port(2)}"
         self.env = {
             "PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PCT_BROKER": broker,
             "PCT_TREE__NAME": tree, "PCT_DATA_DIR": str(folder), "PCT_SHARDS__COUNT": "2",
@@ -62,7 +62,13 @@ def test_from_up_to_verify(shell: Shell) -> None:
     try:
         assert up.stdout is not None
         # Faust may log before: its own topics are made while it starts
-        assert any(line.strip() == f"ready {shell.url}" for line in up.stdout)
+        heard = []
+        for line in up.stdout:
+            heard.append(line.strip())
+            if heard[-1] == f"ready {shell.url}":
+                break
+        else:
+            pytest.fail("\n".join(heard))
         rows = shell.folder / "rows.npy"
         np.save(rows, mixture(ROWS))
         assert shell.run("feed", str(rows), "--wait")[0] == 0
