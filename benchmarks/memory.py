@@ -209,14 +209,16 @@ class Run:
         if self.rows != self._wanted.value:
             raise SystemExit(f"{self.rows} rows applied of {self._wanted.value}")
 
-    def until(self, what: str, condition: Any) -> None:
+    def until(self, what: str, condition: Any) -> Any:
+        """What the condition says as soon as that is true."""
         deadline = time.monotonic() + WAIT_S
-        while not condition():
+        while not (said := condition()):
             if ended := [p.args for p in self._processes if p.poll() is not None]:
                 raise SystemExit(f"ended by itself: {ended}")
             if time.monotonic() > deadline:
                 raise SystemExit(f"not within {WAIT_S:.0f} s: {what}")
             time.sleep(0.2)
+        return said
 
     # what is measured
 

@@ -3,8 +3,9 @@
 The tree of `memory.py`, 48 portions of rows of 128 numbers on 8 shards of two workers, broker and
 producer on the same machine.
 
-    rate       rows/s applied, as many as come, alternating: nothing moves / one portion after another
+    full       rows/s applied of more than can be, alternating: nothing moves / one portion after another
                moves between the two workers; medians and their ratio
+    half       the same of a steady stream of half as many
     pause      at half the maximum: how long the portion's owner wrote nothing, looked at every 20 ms, in
                the time of the move and in as much time without one: p50, p99 and the longest
     throttle   one portion of 50 MB at moves.bytes_per_s = 1 MB/s: bytes that the target received, from
@@ -130,6 +131,17 @@ def rate(run: Run, seconds: float, act: Any) -> float:
     return (run.rows - rows) / (time.monotonic() - begun)
 
 
+def rates(run: Run, options: argparse.Namespace, moving: Moving) -> dict[str, float]:
+    """Rows/s applied, alternating: while nothing moves, and while something always does."""
+    still, moved = [], []
+    time.sleep(5.0)
+    for _ in range(options.rounds):
+        still.append(rate(run, options.seconds, lambda: time.sleep(0.2)))
+        moved.append(rate(run, options.seconds, moving.once))
+    before, then = statistics.median(still), statistics.median(moved)
+    return {"still": round(before), "moving": round(then), "ratio": round(then / before, 2)}
+
+
 def received(run: Run) -> float:
     """Bytes of copies that the workers have received so far."""
     texts = [httpx.get(f"{url}/metrics", timeout=10).text for url in run.urls]
@@ -162,19 +174,12 @@ def writes(options: argparse.Namespace) -> dict[str, Any]:
         run.through()
         moving = Moving(run)
         feeding = Feeding(run, 400_000.0)
-        still, moved = [], []
-        time.sleep(5.0)
-        for _ in range(options.rounds):
-            still.append(rate(run, options.seconds, lambda: time.sleep(0.2)))
-            moved.append(rate(run, options.seconds, moving.once))
+        said["full"] = rates(run, options, moving)
         feeding.end()
-        most = statistics.median(still)
-        said["rate"] = {"still": round(most), "moving": round(statistics.median(moved)),
-                        "ratio": round(statistics.median(moved) / most, 2)}  # fmt: skip
-        print(json.dumps(said), flush=True)
         run.through()
-        feeding = Feeding(run, most / 2)
-        time.sleep(5.0)
+        print(json.dumps(said), flush=True)
+        feeding = Feeding(run, said["full"]["still"] / 2)
+        said["half"] = rates(run, options, moving)
         portion = max(moving.get("/v1/portions")["portions"], key=lambda p: p["rows"])
         pauses = Pauses(run, portion["portion"])
         time.sleep(options.seconds)

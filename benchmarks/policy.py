@@ -44,11 +44,17 @@ class Stream(threading.Thread):
         super().__init__(daemon=True)
         self._run = run
         get = httpx.Client(timeout=30.0).get
-        cover = get(f"{run.urls[0]}/v1/levels/1/cover").json()["cover"]
         owners = get(f"{run.urls[0]}/v1/portions").json()["portions"]
-        self.centres = np.array([e["x"] for e in cover if e["x"]], np.float32)
         owner = {p["portion"]: p["owner"] for p in owners}
-        homes = [owner[e["node"]] for e in cover if e["x"]]
+
+        def told() -> list[dict[str, Any]]:
+            cover = get(f"{run.urls[0]}/v1/levels/1/cover").json()["cover"]
+            # until the root's rows are told of as its children's, it stands among them
+            return cover if all(e["node"] in owner for e in cover) else []
+
+        cover = [e for e in run.until("the cover of the portions", told) if e["x"]]
+        self.centres = np.array([e["x"] for e in cover], np.float32)
+        homes = [owner[e["node"]] for e in cover]
         self.busy = max(set(homes), key=homes.count)
         self._even = np.array([1.0 / homes.count(home) for home in homes])
         self._grows = np.array([home == self.busy for home in homes])

@@ -172,8 +172,9 @@ class Search:
         """What is in memory as one sight; then what is not, in pieces."""
         kept, passing = [], []
         with self._lock(shard.number):
+            easily = self.nbytes + sum(self._size(shard, path) for path in paths) <= self._limit
             for path in paths:
-                if not self._fits(shard, path):
+                if not easily and not self._fits(shard, path):
                     passing.append(path)
                     continue
                 view = self._view(shard, path)
@@ -197,11 +198,15 @@ class Search:
             yield Sight.of([view], self._routing.dimension)
             view = View(shard, path, self._routing.dimension, view.last)
 
-    def _fits(self, shard: Shard, path: Path) -> bool:
-        """Whether the node's view may stay; the views that were not asked for longest make room."""
+    def _size(self, shard: Shard, path: Path) -> int:
+        """Bytes of memory that a view of the node will take, about."""
         node = shard.nodes[path]
         rows = node.rows if isinstance(node, Root) else node.held_rows
-        size = rows * (4 * self._routing.dimension + ROW_BYTES) * 5 // 4
+        return rows * (4 * self._routing.dimension + ROW_BYTES) * 5 // 4
+
+    def _fits(self, shard: Shard, path: Path) -> bool:
+        """Whether the node's view may stay; the views that were not asked for longest make room."""
+        size = self._size(shard, path)
         total = sum(v.nbytes for k, v in list(self._views.items()) if k != (shard.number, path))
         for key, view in sorted([*self._views.items()], key=lambda item: item[1].used):
             if total + size <= self._limit:

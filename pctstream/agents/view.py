@@ -45,6 +45,8 @@ class View:
         self.segments: list[Identity] = []
         self.used = time.monotonic()
         self._columns: dict[int, Columns] = {}
+        self._identities = 0
+        """Bytes: asked for with every question, and there are many segments."""
         self._seen: tuple[int, int] | None = None
         self._purged = self._version[1]
         self.last = after
@@ -71,7 +73,7 @@ class View:
     @property
     def nbytes(self) -> int:
         columns = sum(c.nbytes for c in list(self._columns.values()))
-        return self.runs.nbytes + sum(s.nbytes for s in self.segments) + columns
+        return self.runs.nbytes + self._identities + columns
 
     def refresh(self, deadline: float) -> bool:
         """Read what was appended; False if the time (monotonic seconds) was over before all was read."""
@@ -133,6 +135,7 @@ class View:
         place[:, 0], place[:, 1] = len(self.segments), np.arange(len(rows))
         self._numbers[last] = len(self.segments)
         self.segments.append(Identity.of(last, rows))
+        self._identities += self.segments[-1].nbytes
         self.last = last
         fits = len(leaf) == len(rows)
         return rows.vectors, leaf if fits else np.zeros(len(rows), np.int32), place
