@@ -19,7 +19,8 @@ import httpx
 from pctstream import ports
 from pctstream.errors import NotReady
 
-READY_S = 90.0
+READY_S = 300.0
+"""The first start compiles the kernels: 25 s of a core, which a busy machine may take minutes for."""
 STOP_S = 45.0
 ASK_S = 2.0
 FIRST_PORT = 8800

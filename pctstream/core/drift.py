@@ -254,10 +254,11 @@ class _Portion:
         seen = self.forecast.now
         if self._step is None:
             return seen
-        level = self.forecast.values[-1]
+        level, noise = self.forecast.values[-1], self._surge.noise(seen.noise)
         going = np.maximum(0.0, path(level, self._step, len(seen.path)))
         low = np.maximum(0.0, going - (seen.high - seen.path))
-        return seen._replace(level=level, path=going, low=low, high=going + (seen.high - seen.path))
+        high = going + (seen.high - seen.path)
+        return seen._replace(level=level, path=going, low=low, high=high, noise=noise)
 
     @property
     def model(self) -> str:
@@ -276,7 +277,7 @@ class _Portion:
     def score(self) -> float:
         """The change that is expected, in units of noise."""
         now, then = self.levels
-        return abs(then - now) / self.forecast.now.noise
+        return abs(then - now) / self.now.noise
 
     def keep(self, window_s: float) -> None:
         """Write the score of the last window into the history, once."""

@@ -8,8 +8,8 @@ was known. Errors count half after `HALF_LIFE` values.
   smaller by `MARGIN` and by `SURE` standard errors of the difference (the errors of overlapping horizons
   are not independent, so as many count as one). On a random walk nothing is better than naive, and
   only such care keeps it.
-- **Interval.** The empirical quantile of the chosen model's own last errors at that lead.
-- **Noise.** The robust scale of its last errors one step ahead.
+- **Interval.** The empirical quantile of the chosen model's own usual errors at that lead.
+- **Noise.** The robust scale of its usual errors one step ahead.
 - **Error.** `mase`: mean absolute error over the horizon, in units of what the seasonal naive (without
   a period: naive) forecast erred one step ahead. `naive_mase` is the same of the better naive one.
 - **Fitting** (`due`, `fit`) is left to the caller, who has many series and little time.
@@ -233,9 +233,9 @@ class Forecast:
         assert model is not None
         path = self._within(model.path(self.horizon))
         level = min(max(model.level, self._low), self._high)
-        errors = np.sort(self._errors[:, chosen], axis=0)  # NaN last
+        errors = self._usual(chosen)
         known = (errors == errors).sum(axis=0)
-        scale = float(errors[known[0] // 2, 0]) / 0.6745 if known[0] else 0.0
+        scale = _middle(errors) / 0.6745 if known[0] else 0.0
         noise = max(scale, 0.01 * abs(level), self._grain)
         rank = np.minimum(np.ceil(COVER * (known + 1)).astype(int), known) - 1
         wide = errors[np.maximum(rank, 0), np.arange(len(self.leads))]
@@ -252,11 +252,29 @@ class Forecast:
         return Now(chosen, level, path, np.maximum(path - half, self._floor), path + half, noise,
                    mase, naive)  # fmt: skip
 
+    def _usual(self, chosen: int) -> Float64:
+        """Its errors, sorted at each lead, NaN last: the last `ERRORS`, or of a younger series those in
+        the later half where these are smaller. What begins is fed unevenly, and the errors of then
+        would be taken for noise until the others outnumber them."""
+        whole: Float64 = np.sort(self._errors[:, chosen], axis=0)
+        late = max(ENOUGH + self.horizon, -(-self.count // 2))
+        if late >= ERRORS:
+            return whole
+        places = np.arange(self.count - late, self.count) % ERRORS
+        half: Float64 = np.sort(self._errors[places, chosen], axis=0)
+        return half if _middle(half) < _middle(whole) else whole
+
     @property
     def model(self) -> str:
         """The chosen model's name, with the period if it has one."""
         chosen = self.now.chosen
         return f"{NAMES[chosen]}, period {self.period}" if chosen in SEASONAL else NAMES[chosen]
+
+
+def _middle(errors: Float64) -> float:
+    """The median of sorted errors one step ahead; inf where there are none."""
+    known = int((errors[:, 0] == errors[:, 0]).sum())
+    return float(errors[known // 2, 0]) if known else math.inf
 
 
 def _family(name: str) -> str:

@@ -50,6 +50,11 @@ class Surge:
         self._values: deque[float] = deque(maxlen=STEPS + 1)
         self._said: deque[float] = deque(maxlen=lead)
         self._following = math.nan
+        self._before: float | None = None
+        """The noise before a surge that goes on or has just ended: to its model the steps of a ramp are
+        errors too."""
+        self._ended = 0
+        """Windows since."""
 
     def push(self, y: float, following: float, expected: float, noise: float) -> float | None:
         """The next value, what its model now says of the ``following`` one and of that ``lead`` windows
@@ -61,16 +66,25 @@ class Surge:
         said, self._following = self._following, following
         self._said.append(expected)
         values = list(self._values)
+        noise = self.noise(noise)
+        self._ended += 1
+        if whole and self._ended > len(self._said):
+            self._before = None
         if len(values) <= STEPS:
             return None
         if abs(missed) >= MISSED * noise:
             steps = [b - a for a, b in pairwise(values)]
             step = min(steps[-1], sorted(steps)[STEPS // 2], key=abs)
             if step * missed > 0.0 and abs(step) >= noise:
+                self._before, self._ended = noise, 0
                 return step
         way = said - values[-2]
         left = math.copysign(1.0, way) * (said - y)
         return 0.0 if left > max(SHORT * noise, abs(way) / 2) else None
+
+    def noise(self, noise: float) -> float:
+        """The series' noise, of which its model says so much now."""
+        return noise if self._before is None else min(noise, self._before)
 
 
 def path(level: float, step: float, length: int) -> Float64:

@@ -104,3 +104,23 @@ def test_a_ramp_that_is_over_is_not_expected_to_go_on(seed: int) -> None:
         ahead.append(drift.step(number)["p"].parts["level_then"] - rate)
     assert min(ahead[44:52]) > 120.0, "on the way it is foreseen"
     assert np.abs(ahead[53:60]).max() < 30.0
+
+
+def test_a_ramp_is_seen_soon_after_an_uneven_beginning() -> None:
+    """Workers that start, or start again, are fed unevenly: six such windows, twelve even ones, a ramp."""
+    soon, on_the_way = 0, []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        begins = np.maximum(0.0, 250.0 + rng.normal(0, 250, 6))
+        rates = np.append(
+            begins, 250 + 35 * np.clip(np.arange(28) - 11, 0, 16) + rng.normal(0, 9, 28)
+        )
+        drift = Drift({"window_s": 3.0, "horizon": 6, "model": "auto"})
+        scores = []
+        for number, rate in enumerate(rates.tolist()):
+            drift.observe("p", Window(number, 3.0 * rate, 0.0, None, None, 1))
+            scores.append(drift.step(number)["p"].score)
+        soon += max(scores[18:22]) > 2.0
+        on_the_way.append(np.mean(np.array(scores[20:32]) > 2.0))
+    assert soon >= 9, "by the fourth step of the ramp"
+    assert np.median(on_the_way) > 0.9, "its own steps are not taken for noise"
