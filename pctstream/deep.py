@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pctstream.config import Config
-from pctstream.core import ingest
+from pctstream.core import expiry, ingest
 from pctstream.core.block import Source
 from pctstream.core.marks import Marks
 from pctstream.ingested import PLACE, ROW, UNIT_MESSAGES, Rows, Sources, ends_of, read_all
@@ -56,6 +56,7 @@ def _pipe(cfg: Config, source: Source, sources: Sources) -> Rows:
     """The rows of a pipe, each once."""
     _, messages = read_all(cfg, source, ends_of(cfg, source.topic, [source.partition])[0])
     marks, parts, gone = Marks(), [np.zeros(0, ROW)], [np.zeros(0, ROW)]
+    upto: dict[int, int] = {}
     for start in range(0, len(messages), UNIT_MESSAGES):
         some = messages[start : start + UNIT_MESSAGES]
         rows = ingest.decode_pipe(source, some, -1, some[-1].offset).rows
@@ -63,5 +64,10 @@ def _pipe(cfg: Config, source: Source, sources: Sources) -> Rows:
             fresh = rows.keep(marks.advance(rows))
             parts.append(sources.rows(fresh.plain))
             gone.append(sources.gone(fresh))
+            for _, old, offset in expiry.places(fresh):
+                number = sources.number(old)
+                upto[number] = max(upto.get(number, 0), offset)
     found, left = np.concatenate(parts), np.concatenate(gone)
+    for number, offset in upto.items():
+        found = found[(found["source"] != number) | (found["offset"] >= offset)]
     return found[~np.isin(found[PLACE], left[PLACE])]

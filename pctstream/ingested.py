@@ -7,6 +7,7 @@ the shards hold, whoever decoded them first.
 from __future__ import annotations
 
 import time
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pctstream.config import Config
-from pctstream.core import bridge, ingest
+from pctstream.core import bridge, expiry, ingest
 from pctstream.core.block import Block, Source
 from pctstream.core.marks import Marks
 from pctstream.core.news import news
@@ -55,10 +56,10 @@ class Sources:
         return out
 
     def gone(self, entries: Block) -> Rows:
-        """The rows that leave because of these entries of a pipe, by origin; their hash is 0."""
+        """The rows that these entries of a pipe name as leaving, by origin; their hash is 0."""
         if entries.changes is None:
             return np.zeros(0, ROW)
-        leaving = entries.changes.at(entries.changes.leaves)
+        leaving = entries.changes.at(entries.changes.names)
         numbers = np.array([self.number(s) for s in entries.sources], np.int32)
         out = np.zeros(len(leaving.offset), ROW)
         out["source"] = numbers[leaving.source]
@@ -80,24 +81,39 @@ class Sources:
 
 
 class Newest:
-    """Of the rows of one ingest partition, in their order, those that no later one has replaced."""
+    """Of the rows of one ingest partition, in their order, those that no later one has replaced, and
+    that have not expired."""
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
         self._count = 0
         self._gone: list[int] = []
+        self._ages: dict[Source, deque[tuple[int, int]]] = defaultdict(deque)
+        """(offset, number) of the rows of each source, the oldest first."""
 
     def take(self, rows: Block) -> None:
         """The next rows and deletes."""
         brings = np.ones(len(rows), np.bool_) if rows.changes is None else rows.changes.brings
         names = [None] * len(rows) if rows.ids is None else rows.ids.to_pylist()
-        for name, row in zip(names, brings.tolist(), strict=True):
+        expires = {row: (source, upto) for row, source, upto in expiry.places(rows)}
+        ages = [self._ages[source] for source in rows.sources]
+        from_, offsets = rows.source.tolist(), rows.offset.tolist()
+        for at, (name, row) in enumerate(zip(names, brings.tolist(), strict=True)):
+            if at in expires:
+                self._expire(*expires[at])
+            if row:
+                ages[from_[at]].append((offsets[at], self._count))
             if name is not None:
                 before = self._places.pop(name, -1)
                 self._gone += [before] if before >= 0 else []
                 if row:
                     self._places[name] = self._count
             self._count += row
+
+    def _expire(self, source: Source, upto: int) -> None:
+        ages = self._ages[source]
+        while ages and ages[0][0] < upto:
+            self._gone.append(ages.popleft()[1])
 
     @property
     def left(self) -> npt.NDArray[np.bool_]:
@@ -119,7 +135,7 @@ class IngestLog:
         self._topic = f"{cfg.tree.name}.P0"
         self.rows = np.zeros(0, ROW)
         self.superseded = 0
-        """Rows that a later row of their id replaced, or a delete."""
+        """Rows that a later row of their id replaced, or a delete, or that expired."""
         self.dead: dict[str, DeadLetter] = {}
         self.gone = 0
         """Offsets that the log no longer has."""

@@ -10,7 +10,7 @@ n/<node>             counts, marks and radius of a node, as JSON
 p/<node>/<offset>    the places of its rows, where a spatial index is kept (`core.places`)
 r/<node>/<offset>    a segment: rows of one applied unit, as an Arrow block
 t/<node>/<number>    a node of the portion's subtree: state and counts, as JSON
-w/<node>/<offset>    the first origin of each source in a segment (not at N0)
+w/<node>/<offset>    the first origin of each source in a segment
 x/<node>/<offset>    what left when the input was at this offset: (segment, row), int64
 """
 

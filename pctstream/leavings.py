@@ -77,6 +77,8 @@ class Rows(Protocol):
 
     def leaves(self, path: Path, offset: int) -> npt.NDArray[np.int32]: ...
 
+    def gone(self, path: Path) -> dict[int, Places]: ...
+
 
 class Kept:
     """The rows of one node, for who finds those that leave (`core.leaving`)."""
@@ -90,3 +92,6 @@ class Kept:
     def piece(self, segment: int) -> Piece | None:
         rows = self._store.segment(self._path, segment)
         return None if rows is None else (rows, self._store.leaves(self._path, segment))
+
+    def gone(self) -> dict[int, Places]:
+        return self._store.gone(self._path)

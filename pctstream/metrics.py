@@ -91,6 +91,9 @@ class Metrics:
             "pct_apply_seconds", "One turn of a node.", registry=registry,
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
         )  # fmt: skip
+        self.expired_rows = Counter(
+            "pct_expired_rows_total", "Rows that left because of their age.", registry=registry
+        )
         self._questions(registry)
 
     def _questions(self, registry: CollectorRegistry) -> None:
@@ -138,6 +141,9 @@ class Metrics:
     def dropped(self, rows: int, reason: str) -> None:
         if rows:
             self.duplicates.labels(reason).inc(rows)
+
+    def expired(self, rows: int) -> None:
+        self.expired_rows.inc(rows)
 
     def dead(self, code: str) -> None:
         self.dead_letters.labels(code).inc()

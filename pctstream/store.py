@@ -22,7 +22,7 @@ from pctstream.core.cover import Cover
 from pctstream.core.drawer import Change
 from pctstream.core.effects import Apply
 from pctstream.core.leaving import firsts
-from pctstream.core.names import ROOT, Path
+from pctstream.core.names import Path
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.core.subtree import NodeRecord
 from pctstream.keyspace import (
@@ -78,9 +78,8 @@ class Store(Leavings):
             if self.placing is not None:
                 places = self.placing(effect.rows)
                 changes.append((at_offset(PLACES, path, position.stored), places))
-            if path != ROOT:
-                begun = orjson.dumps(firsts(effect.rows))
-                changes.append((at_offset(FIRSTS, path, position.stored), begun))
+            begun = orjson.dumps(firsts(effect.rows))
+            changes.append((at_offset(FIRSTS, path, position.stored), begun))
         if effect.left is not None:
             left = effect.left.astype("<i8").tobytes()
             changes.append((at_offset(LEFT, path, position.taken), left))

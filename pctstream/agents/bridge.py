@@ -149,6 +149,10 @@ class Bridge:
         for source in self._of(shard):
             self._drop(source)
 
+    def sources(self, shard: int) -> list[Source]:
+        """The foreign partitions that are copied to this shard."""
+        return self._of(shard) if self._copying else []
+
     def _of(self, shard: int) -> list[Source]:
         count = self._cfg.shards.count
         return sorted(s for s in list(self._copying) if s.partition % count == shard)

@@ -76,6 +76,8 @@ class Counters(Protocol):
 
     def stage(self, stage: str, rows: int) -> None: ...
 
+    def expired(self, rows: int) -> None: ...
+
 
 class Performer:
     """Carries out the effects of the nodes of one worker."""
@@ -196,6 +198,8 @@ class Performer:
         self._crash.passing(before)
         shard.apply(effect, self._identity((shard.number, effect.source)))
         self._crash.passing(after)
+        if effect.expired and node.path not in shard.shadows:
+            self._counters.expired(effect.expired)
         if effect.rows is not None:
             stage = "stored" if trunk else "applied"
             stage = "shadowed" if node.path in shard.shadows else stage

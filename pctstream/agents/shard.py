@@ -171,7 +171,8 @@ class Shard:
         saved = self.store.state(path)
         if path == ROOT:
             drawers = {name: self.store.drawer(path, name) for name in (HERE, BELOW)}
-            self.nodes[path] = Root(source, self.sink_rows, position, saved, drawers)
+            kept = Kept(self.store, path)
+            self.nodes[path] = Root(source, self.sink_rows, position, saved, drawers, kept)
         else:
             cover = log.covers[path[:-1]]
             epoch = log.splits[path[:-1]]

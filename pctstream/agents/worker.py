@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from pctstream.agents.bridge import Bridge
 from pctstream.agents.crash import crash_points
+from pctstream.agents.expiry import Expiry
 from pctstream.agents.fence import Fence
 from pctstream.agents.followed import Followed
 from pctstream.agents.gauges import Gauges
@@ -109,8 +110,9 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="wiring", daemon=True)
         self._thread.start()
         self.monitor.start()
-        self.keeper = Keeper(self.shards, self.tell)
+        self.keeper, self.expiry = Keeper(self.shards, self.tell), Expiry(self)
         self.keeper.start()
+        self.expiry.start()
 
     def _survey(self) -> None:
         if self.cfg.spatial.enabled:
@@ -123,6 +125,7 @@ class Worker:
         """Let go of everything, in the order it depends on each other."""
         self._closing.set()
         self.monitor.stop()
+        self.expiry.stop()
         self.keeper.close()
         if self.surveyor is not None:
             self.surveyor.stop()

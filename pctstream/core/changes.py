@@ -4,6 +4,9 @@ A block in a pipe is a sequence of entries. Most bring a row and nothing else. O
 before also names the row that leaves because of it, by that row's origin. One that only says that a
 row leaves is *bare*: its vector is zeros and means nothing. On the ingest topic a bare entry is a
 delete, which names an id; which row that is, is found out at N0 (`ids`).
+
+A bare entry that is an *expiry* names no row but a place in a source: whatever came before it from
+there, and is still here, leaves (`expiry`).
 """
 
 from __future__ import annotations
@@ -17,13 +20,16 @@ import numpy.typing as npt
 
 NONE = -1
 """In ``offset``: no row leaves."""
+BARE, EXPIRY = 1, 2
+"""In ``bare``: says that one row leaves, or an id; says that all of a source before a place leave."""
 COLUMNS = ("bare", "old_source", "old_offset", "old_index")
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Of each of n entries: ``bare`` int8 (1: it brings no row), and the origin of the row that leaves,
-    ``source`` int32 (in the block's sources), ``offset`` int64 (-1: none leaves), ``index`` int32."""
+    """Of each of n entries: ``bare`` int8 (not 0: it brings no row), and the origin of the row that
+    leaves, or below which all do, ``source`` int32 (in the block's sources), ``offset`` int64 (-1: none
+    leaves), ``index`` int32."""
 
     bare: npt.NDArray[np.int8]
     source: npt.NDArray[np.int32]
@@ -56,8 +62,20 @@ class Changes:
 
     @property
     def leaves(self) -> npt.NDArray[np.bool_]:
-        """bool[n]: which say that a row leaves."""
+        """bool[n]: which say that a row leaves, or many."""
         found: npt.NDArray[np.bool_] = self.offset >= 0
+        return found
+
+    @property
+    def expires(self) -> npt.NDArray[np.bool_]:
+        """bool[n]: which say that all rows of a source before a place leave."""
+        found: npt.NDArray[np.bool_] = self.bare == EXPIRY
+        return found
+
+    @property
+    def names(self) -> npt.NDArray[np.bool_]:
+        """bool[n]: which name one row that leaves."""
+        found: npt.NDArray[np.bool_] = self.leaves & ~self.expires
         return found
 
     def at(self, rows: Any) -> Changes:
@@ -103,3 +121,11 @@ def joined(
         np.concatenate([part.offset for part in whole]),
         np.concatenate([part.index for part in whole]),
     )
+
+
+def then(first: Changes, second: Changes) -> Changes:
+    """The one behind the other, of blocks with the same sources."""
+    return Changes(*(
+        np.concatenate([getattr(first, name), getattr(second, name)])
+        for name in ("bare", "source", "offset", "index")
+    ))  # fmt: skip

@@ -22,7 +22,8 @@ class Apply:
     Of a portion also: the leaf of each new row, the nodes that changed, and the leaves of stored rows
     that moved, as (offset of the segment, number of each row's leaf).
 
-    ``left``: (segment, row) i64[m, 2] of stored rows that leave; they keep their place (R0). ``filed``:
+    ``left``: (segment, row) i64[m, 2] of stored rows that leave; they keep their place (R0). ``expired``:
+    how many of them did because of their age, where nothing below counts them again. ``filed``:
     (name of a directory of ids, what changes in it).
     """
 
@@ -36,6 +37,7 @@ class Apply:
     nodes: tuple[NodeRecord, ...] = ()
     labels: tuple[tuple[int, Int32], ...] = ()
     left: Int64 | None = None
+    expired: int = 0
     filed: tuple[tuple[str, tuple[Change, ...]], ...] = ()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pctstream.core.block import Block, Source
 from pctstream.core.cover import Cover
-from pctstream.core.effects import Apply, Effect, Send
+from pctstream.core.effects import Apply, Effect, Send, Stop
 from pctstream.core.held import Held
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
@@ -82,6 +82,10 @@ class HandsDown(ABC):
     @abstractmethod
     def delivered(self, ticket: int) -> list[Effect]:
         """Everything of this ticket is acked by the broker."""
+
+    def failed(self, reason: str) -> list[Effect]:
+        """The broker refused a message: nothing after it may count as done (R2)."""
+        return [Stop(reason)]
 
     def reroute(self, last: int, rows: Block) -> list[Effect]:
         """One stored segment, in order: routed unless it was before the crash."""

@@ -6,6 +6,7 @@ row below can name the row that leaves because of it, by origin, and portions ne
     a row whose id is at another child --> the row to its own child, a bare entry to that one
     a row whose id is at the same child -> the row, which says what leaves
     a delete -------------------------> a bare entry to the child that has it; nothing, if none has
+    an expiry ------------------------> the same to every child
 
 An entry has the origin of the row that causes it, so that the marks of every pipe rise (R3). A trunk
 node has no directory: what leaves is told to all its children, and the one that has it lets it go.
@@ -13,6 +14,7 @@ node has no directory: what leaves is told to all its children, and the one that
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -21,11 +23,12 @@ import numpy as np
 import pyarrow as pa
 
 from pctstream.core.block import Block, Source
-from pctstream.core.changes import NONE, Changes
+from pctstream.core.changes import BARE, NONE, Changes, then
 from pctstream.core.directory import Directory
 from pctstream.core.drawer import Change, Drawer
 from pctstream.core.kernels import Int64
 from pctstream.core.keys import hashes64
+from pctstream.core.leaving import Kept, Leaving
 from pctstream.core.walk import Int32
 from pctstream.core.young import ENTRY, NOWHERE, Entries
 
@@ -57,10 +60,11 @@ class Below:
         """What to write with the unit."""
         return tuple(self._directory.done(unit))
 
-    def turned(self, unit: int, rows: Block, child: Int32) -> tuple[Block, Int32]:
+    def turned(self, unit: int, rows: Block, child: Int32, k: int = 0) -> tuple[Block, Int32]:
         """The entries that go down for these rows and deletes, and the child of each.
 
-        ``child`` int32[n]: where each row goes, -1 for a delete. ``unit`` is never smaller than before.
+        ``child`` int32[n]: where each row goes, -1 for a delete, or an expiry, which goes to all of
+        ``k`` children. ``unit`` is never smaller than before.
         """
         places, entries = named(rows)
         old = np.zeros(0, ENTRY)
@@ -87,6 +91,10 @@ class Below:
             bare, np.where(says, numbers[was["source"][pick]], 0).astype(np.int32),
             np.where(says, was["offset"][pick], NONE), np.where(says, was["index"][pick], 0),
         )  # fmt: skip
+        if rows.changes is not None and (over := np.flatnonzero(rows.changes.expires)).size:
+            pick = np.concatenate([pick, np.repeat(over, k)])
+            to = np.concatenate([to, np.tile(np.arange(k, dtype=np.int32), len(over))])
+            changes = then(changes, rows.changes.at(np.repeat(over, k)))
         return _laid_out(replace(rows, sources=sources), pick, to, changes)
 
     def _number(self, source: Source) -> int:
@@ -104,25 +112,40 @@ class Below:
 class Here:
     """The ids of the rows that are stored at N0: which segment, and which row of it, has each."""
 
-    def __init__(self, drawer: Drawer | None = None) -> None:
+    def __init__(self, drawer: Drawer | None = None, kept: Kept | None = None) -> None:
         self._directory = Directory(drawer)
+        self._leaving = Leaving(kept)
+        self._coming: deque[int] = deque()
+        self.expired = 0
+        """Rows that left because of their age, until somebody counts them."""
 
     def done(self, unit: int) -> tuple[Change, ...]:
         """What to write with the unit."""
+        while self._coming and self._coming[0] <= unit:
+            self._leaving.done(self._coming.popleft())
         return tuple(self._directory.done(unit))
 
     def left(self, unit: int, rows: Block, stays: bool) -> Int64 | None:
         """(segment, row) i64[m, 2] of what leaves because of these, which are stored as segment ``unit``
         themselves if they ``stay``: a delete has left when it comes. None: nothing leaves."""
+        self._leaving.turn()
+        if stays and len(rows):
+            self._leaving.came(unit, rows, np.zeros(len(rows), np.int32))
+            self._coming.append(unit)
         places, entries = named(rows)
-        if not len(places):
+        expires = rows.changes is not None and rows.changes.expires.any()
+        if not len(places) and not expires:
             return None
         brings = np.ones(len(rows), np.bool_) if rows.changes is None else rows.changes.brings
         entries["child"] = np.where(brings[places] & stays, 0, NOWHERE)
         entries["offset"], entries["index"] = unit, places
         old = self._directory.exchange(unit, entries)
         old = old[old["child"] >= 0]
-        left = np.stack([old["offset"], old["index"].astype(np.int64)], axis=1)
+        left = self._leaving.once(np.stack([old["offset"], old["index"].astype(np.int64)], axis=1))
+        if expires:
+            aged = self._leaving.left(rows)
+            self.expired += aged.expired
+            left = np.concatenate([left, aged.places])
         if stays and rows.changes is not None:
             bare = np.flatnonzero(rows.changes.bare)
             left = np.concatenate([left, np.stack([np.full(len(bare), unit), bare], axis=1)])
@@ -140,7 +163,8 @@ def told_to_all(rows: Block, child: Int32, k: int) -> tuple[Block, Int32]:
     bring = np.flatnonzero(child >= 0)
     pick = np.concatenate([bring, others[away]])
     to = np.concatenate([child[bring], of[away]]).astype(np.int32)
-    bare = np.repeat([0, 1], [len(bring), int(away.sum())]).astype(np.int8)
+    said = np.maximum(rows.changes.bare[others[away]], BARE)
+    bare = np.concatenate([np.zeros(len(bring), np.int8), said]).astype(np.int8)
     return _laid_out(rows, pick, to, replace(rows.changes.at(pick), bare=bare))
 
 
@@ -148,7 +172,7 @@ def _laid_out(rows: Block, pick: Int64, to: Int32, changes: Changes) -> tuple[Bl
     """The rows picked as entries, in their order; bare ones say nothing but their id."""
     order = np.argsort(pick, kind="stable")
     pick, to, changes = pick[order], to[order], changes.at(order)
-    bare = changes.bare == 1
+    bare = changes.bare != 0
     found = rows.take(pick)
     vectors = found.vectors.copy()
     vectors[bare] = 0.0

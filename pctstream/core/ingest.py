@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from pctstream.core import batches, fields, formats, kernels, objects
+from pctstream.core import batches, expiry, fields, formats, kernels, objects
 from pctstream.core.batches import Refusal
 from pctstream.core.block import ARROW, Block, Origin, Source, concat
 from pctstream.core.block import decode as decode_block
@@ -46,6 +46,8 @@ def decode(
     good: list[Block] = []
     dead: list[DeadLetter] = []
     for home, some in runs(source, messages):
+        if home != source:  # what another topic has is rows, whatever its header says
+            some = [m for m in some if m.pct_type is None]
         rows, refused = _decoded(home, some, dimension, metric, assumed, row_bytes)
         dead += refused
         good += [rows] if rows else []
@@ -54,13 +56,9 @@ def decode(
 
 
 def _decoded(
-    source: Source,
-    messages: Sequence[Message],
-    dimension: int,
-    metric: str,
-    assumed: str,
+    source: Source, messages: Sequence[Message], dimension: int, metric: str, assumed: str,
     row_bytes: int,
-) -> tuple[Block | None, list[DeadLetter]]:
+) -> tuple[Block | None, list[DeadLetter]]:  # fmt: skip
     """The rows of messages that come from one partition, and their dead letters."""
     found = _Found(source, dimension)
     plain = _plain(messages, 4 * dimension)
@@ -68,6 +66,7 @@ def _decoded(
         found.floats = [(m, None) for m in messages]
     for message in () if plain else messages:
         if message.pct_type is not None:
+            found.ours(message)
             continue
         try:
             found.take(message, assumed)
@@ -142,6 +141,12 @@ class _Found:
             self._one(message, objects.read(said, message, self._dimension))
         else:
             self._many(message)
+
+    def ours(self, message: Message) -> None:
+        """A message of our own between the rows: an expiry is entries in its place."""
+        if message.pct_type == expiry.EXPIRE:
+            self.flush()
+            self.blocks += expiry.entries(self._source, message, self._dimension)
 
     def _one(self, message: Message, row: objects.ObjectRow) -> None:
         if self.floats:

@@ -3,16 +3,20 @@
 Rows of one source come to a pipe in order, and a segment holds what came in one unit. So the first
 origin of each source in each segment says where a row is: no index of ids is needed. Nothing is read,
 and nothing kept in memory, before the first row leaves.
+
+A row leaves once: who names one that has left before (an id that comes back after its row expired, an
+expiry that comes twice) names nothing. So it is known of each row that has left, as one byte.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from pctstream.core import expiry
 from pctstream.core.block import Block, Origin, Source
 from pctstream.core.kernels import Int64
 from pctstream.core.walk import Int32
@@ -29,6 +33,8 @@ class Kept(Protocol):
 
     def piece(self, segment: int) -> Piece | None: ...
 
+    def gone(self) -> Mapping[int, Int64]: ...
+
 
 class Nothing:
     """A store without anything."""
@@ -38,6 +44,17 @@ class Nothing:
 
     def piece(self, segment: int) -> Piece | None:
         return None
+
+    def gone(self) -> Mapping[int, Int64]:
+        return {}
+
+
+class Left(NamedTuple):
+    """Rows that leave: (segment, row) i64[m, 2], the leaf int32[m] of each, and how many expired."""
+
+    places: Int64
+    leaf: Int32
+    expired: int = 0
 
 
 def firsts(rows: Block) -> list[First]:
@@ -63,6 +80,9 @@ class Leaving:
         self._places: dict[Source, tuple[list[tuple[int, int]], list[int]]] | None = None
         self._recent: dict[int, Piece] = {}
         self._done: list[int] = []
+        self._gone: dict[int, Any] = {}
+        """Segment -> bool[rows]: which have left."""
+        self._expired: dict[Source, int] = {}
 
     def came(self, segment: int, rows: Block, leaves: Int32) -> None:
         """These rows will be in the store once their unit is done."""
@@ -82,33 +102,88 @@ class Leaving:
 
     def forget(self) -> None:
         """The store lets go of all rows."""
-        self._places, self._recent = {}, {}
+        self._places, self._recent, self._gone = {}, {}, {}
 
-    def left(self, entries: Block) -> tuple[Int64, Int32]:
-        """(segment, row) i64[m, 2] of the rows that leave because of these entries, and the leaf int32[m]
-        of each; what is not here is somewhere else."""
-        changes = entries.changes
+    def left(self, entries: Block) -> Left:
+        """The rows that leave because of these entries; what is not here is somewhere else, or left
+        before."""
         found: list[tuple[int, int, int]] = []
+        changes = entries.changes
         if changes is not None:
             by_segment: dict[int, list[Origin]] = {}
-            for row in np.flatnonzero(changes.leaves).tolist():
+            for row in np.flatnonzero(changes.names).tolist():
                 source = entries.sources[int(changes.source[row])]
                 origin = Origin(*source, int(changes.offset[row]), int(changes.index[row]))
                 by_segment.setdefault(self._segment(origin), []).append(origin)
             for segment, origins in by_segment.items():
                 found += self._rows(segment, origins)
-        table = np.array(found, np.int64).reshape(-1, 3)
-        return table[:, :2], table[:, 2].astype(np.int32)
+        named = self.once(np.array(found, np.int64).reshape(-1, 3))
+        old = [self._old(source, offset) for _, source, offset in expiry.places(entries)]
+        expired = self.once(np.concatenate([named[:0], *old]))
+        table = np.concatenate([named, expired])
+        return Left(table[:, :2], table[:, 2].astype(np.int32), len(expired))
 
-    def _segment(self, origin: Origin) -> int:
-        """The only segment that may have it; -1: none."""
+    def once(self, table: Int64) -> Int64:
+        """Of places i64[m, 2 or more], (segment, row) first, each that has not left before: it has now."""
+        if not len(table):
+            return table
+        self._load()
+        table = np.unique(table, axis=0)
+        segments, starts = np.unique(table[:, 0], return_index=True)
+        parts = np.split(table, starts[1:])
+        return np.concatenate([
+            part[~self._leave(segment, part[:, 1])]
+            for segment, part in zip(segments.tolist(), parts, strict=True)
+        ])  # fmt: skip
+
+    def _leave(self, segment: int, rows: Int64) -> Any:
+        """bool[n]: which of these rows have left before; all have now."""
+        held = self._gone.get(segment, np.zeros(0, np.bool_))
+        lacks = int(rows.max()) + 1 - len(held)
+        if lacks > 0:
+            held = np.concatenate([held, np.zeros(lacks, np.bool_)])
+        before = held[rows]
+        held[rows] = True
+        self._gone[segment] = held
+        return before
+
+    def _old(self, source: Source, offset: int) -> Int64:
+        """(segment, row, leaf) of the rows of a source before an offset, without most of those that
+        expired before."""
+        places = self._load().get(source, ([], []))
+        done, parts = self._expired.get(source, 0), [np.zeros((0, 3), np.int64)]
+        self._expired[source] = max(done, offset)
+        first = max(0, bisect_left(places[0], (done, 0)) - 1)
+        for segment in places[1][first : bisect_left(places[0], (offset, 0))]:
+            piece = self._piece(segment)
+            if piece is None or source not in piece[0].sources:
+                continue
+            rows, leaves = piece
+            old = (rows.source == rows.sources.index(source)) & (rows.offset < offset)
+            if rows.changes is not None:
+                old &= rows.changes.brings
+            mine = np.flatnonzero(old)
+            leaf = leaves[mine] if len(leaves) == len(rows) else np.zeros(len(mine), np.int32)
+            parts.append(np.stack([np.full(len(mine), segment), mine, leaf], axis=1))
+        return np.concatenate(parts)
+
+    def _load(self) -> dict[Source, tuple[list[tuple[int, int]], list[int]]]:
         if self._places is None:
             self._places = {}
             for segment, first in self._kept.firsts():
                 self._add(segment, first)
             for segment, (rows, _) in self._recent.items():
                 self._add(segment, firsts(rows))
-        starts, segments = self._places.get(Source(*origin[:2]), ([], []))
+            for segment, gone in self._kept.gone().items():
+                self._leave(segment, gone)
+        return self._places
+
+    def _piece(self, segment: int) -> Piece | None:
+        return self._recent.get(segment) or self._kept.piece(segment)
+
+    def _segment(self, origin: Origin) -> int:
+        """The only segment that may have it; -1: none."""
+        starts, segments = self._load().get(Source(*origin[:2]), ([], []))
         at = bisect_right(starts, (origin.offset, origin.index)) - 1
         return segments[at] if at >= 0 else -1
 
@@ -121,7 +196,7 @@ class Leaving:
                 segments.append(segment)
 
     def _rows(self, segment: int, origins: list[Origin]) -> Iterator[tuple[int, int, int]]:
-        piece = self._recent.get(segment) or self._kept.piece(segment)
+        piece = self._piece(segment)
         if piece is None:
             return
         rows, leaves = piece

@@ -13,6 +13,7 @@ import numpy as np
 
 from pctstream.core.block import Block, Origin, Source
 from pctstream.core.effects import Dropped
+from pctstream.core.expiry import bounded
 from pctstream.core.marks import Marks
 from pctstream.core.unit import DeadLetter, Unit, undone
 
@@ -54,6 +55,8 @@ def news(unit: Unit, taken: int, marks: Marks) -> News:
         if home == unit.source or not before.reached(home, place):
             letters[letter.origin] = letter
             marks.past(home, place)
+    if rows is not None:
+        rows = bounded(rows, unit.source, before)
     return News(rows, tuple(letters.values()), marks, tuple(dropped))
 
 

@@ -141,19 +141,20 @@ class Portion:
         """Rows to their leaves; those that leave because of them are counted out (R11)."""
         rows = entries.plain
         if not len(rows):
-            return Came(left=self._leave(entries))
+            return Came(None, None, *self._leave(entries))
         leaves = self.subtree.place(rows.vectors)
         self._leaving.came(last, rows, leaves)
-        return Came(rows, leaves, self._leave(entries))
+        return Came(rows, leaves, *self._leave(entries))
 
-    def _leave(self, entries: Block) -> Int64 | None:
+    def _leave(self, entries: Block) -> tuple[Int64 | None, int]:
+        """(segment, row) of the rows that leave, and how many of them because of their age."""
         if entries.changes is None:
-            return None
-        left, leaf = self._leaving.left(entries)
-        if not len(left):
-            return None
-        self.subtree.leave(leaf)
-        return left
+            return None, 0
+        left = self._leaving.left(entries)
+        if not len(left.places):
+            return None, 0
+        self.subtree.leave(left.leaf)
+        return left.places, left.expired
 
     def examine(self, rows: Block) -> None:
         """Compute for each row alone what feeding it will; raises where it would."""
@@ -176,7 +177,7 @@ class Portion:
         self.dead_rows += arrived.dead
         self._time = max(self._time, arrived.time)
         self.position = self._done(arrived.last)
-        rows, leaves, left = arrived.came
+        rows, leaves, left, expired = arrived.came
         self._leaving.done(arrived.last)
         if rows is not None:
             plain = rows.plain
@@ -184,7 +185,7 @@ class Portion:
             self._since_pass += len(plain)
             self.bytes += plain.content_bytes
         self.gone += arrived.came.gone
-        return self._apply(arrived.nodes, rows, leaves, left=left)
+        return self._apply(arrived.nodes, rows, leaves, left=left, expired=expired)
 
     def _done(self, last: int) -> Position:
         return Position(last, last, self._epoch)
@@ -192,12 +193,12 @@ class Portion:
     def _apply(
         self, nodes: tuple[NodeRecord, ...], rows: Block | None = None,
         leaves: Int32 | None = None, labels: tuple[tuple[int, Int32], ...] = (),
-        purge: bool = False, left: Int64 | None = None,
+        purge: bool = False, left: Int64 | None = None, expired: int = 0,
     ) -> Apply:  # fmt: skip
         self.version += 1
         return Apply(
             self.path, self.source, self.position, self.state, rows, purge,
-            leaves=leaves, nodes=nodes, labels=labels, left=left,
+            leaves=leaves, nodes=nodes, labels=labels, left=left, expired=expired,
         )  # fmt: skip
 
     def failed(self, reason: str) -> list[Effect]:
@@ -255,17 +256,19 @@ class Portion:
 
 
 class Came(NamedTuple):
-    """Rows to be stored, the leaf of each, and (segment, row) of those that leave."""
+    """Rows to be stored, the leaf of each, (segment, row) of those that leave, and how many of them do
+    because of their age."""
 
     rows: Block | None = None
     leaves: Int32 | None = None
     left: Int64 | None = None
+    expired: int = 0
 
     @property
     def gone(self) -> int:
         """How many of those that leave were rows; the others are entries that never brought one."""
-        bare = 0 if self.rows is None or self.rows.changes is None else self.rows.changes.bare.sum()
-        return 0 if self.left is None else len(self.left) - int(bare)
+        bare = 0 if self.rows is None else len(self.rows) - self.rows.brought
+        return 0 if self.left is None else len(self.left) - bare
 
 
 class Arrived(NamedTuple):

@@ -32,12 +32,13 @@ from pctstream.core.effects import (
     Resume,
     RouteHeld,
     Send,
-    Stop,
 )
+from pctstream.core.expiry import Expired
 from pctstream.core.handing import HandsDown, Parcels
 from pctstream.core.ids import Below, Here
 from pctstream.core.kernels import Int64
 from pctstream.core.known import Known
+from pctstream.core.leaving import Kept
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT
 from pctstream.core.news import News, news
@@ -69,6 +70,7 @@ class Root(HandsDown):
         position: Position | None = None,
         saved: Mapping[str, Any] | None = None,
         drawers: Drawers | None = None,
+        kept: Kept | None = None,
     ) -> None:
         super().__init__()
         self.path = ROOT
@@ -88,9 +90,10 @@ class Root(HandsDown):
         self.gone = int(counts.get("gone", 0))
         """Of the rows stored, those that have left."""
         drawer = drawers or {}
-        self._here = Here(drawer.get(HERE))
+        self._here = Here(drawer.get(HERE), kept)
         self._below = Below(drawer.get(BELOW), (Source(*s) for s in counts.get("sources", ())))
         self._known = Known.from_json(counts.get("known"))
+        self.expired = Expired(source, counts.get("expired", ()))
         self._pending = Pending()
         self._epoch = self.position.epoch
         self._adopting = False
@@ -122,7 +125,7 @@ class Root(HandsDown):
         """What the store keeps beside the position."""
         return self.counts | {
             "marks": self.marks.to_json(), "sources": [list(s) for s in self._below.sources],
-            "known": self._known and self._known.to_json(),
+            "known": self._known and self._known.to_json(), "expired": self.expired.to_json(),
         }  # fmt: skip
 
     def mark(self, marks: Marks) -> None:
@@ -154,6 +157,7 @@ class Root(HandsDown):
         fresh = news(unit, self.taken, self._marked)
         if self._known is not None:
             fresh = fresh._replace(dead=self._known.unsaid(self.source, fresh.dead))
+        self.expired.take(fresh.rows)
         take = self._route if self.mode == life.SPLITTING else self._store
         effects = take(fresh, unit.last)
         self.taken, self._marked = unit.last, fresh.marks
@@ -184,7 +188,7 @@ class Root(HandsDown):
 
     def _parcels(self, last: int, rows: Block, child: Int32) -> Parcels:
         assert self._router is not None
-        entries, to = self._below.turned(last, rows, child)
+        entries, to = self._below.turned(last, rows, child, self._router.k)
         if self._known is not None:
             new = self._known.beyond(self.source, entries)
             entries, to = entries.keep(new), to[new]
@@ -248,15 +252,13 @@ class Root(HandsDown):
         self, rows: Block | None = None, purge: bool = False, left: Int64 | None = None
     ) -> Apply:
         at = self.position
+        expired = self._here.expired if self.mode == life.SINK else 0
+        self._here.expired = 0
         filed = ((HERE, self._here.done(at.taken)), (BELOW, self._below.done(at.routed)))
         return Apply(
-            ROOT, self.source, at, self.state, rows, purge, left=left,
+            ROOT, self.source, at, self.state, rows, purge, left=left, expired=expired,
             filed=tuple((name, changes) for name, changes in filed if changes),
         )  # fmt: skip
-
-    def failed(self, reason: str) -> list[Effect]:
-        """The broker refused a message: nothing after it may count as done (R2)."""
-        return [Stop(reason)]
 
     def adopt_sink(self, epoch: int) -> list[Effect]:
         """N0 ended as a sink: it keeps storing."""

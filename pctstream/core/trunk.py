@@ -151,7 +151,7 @@ class Trunk(HandsDown, Portion):
                 plain = fresh.plain
                 count = len(plain)
                 self.subtree.pass_on(plain.vectors, uncovered)
-                left = self._leave(fresh) if self.stored_rows else None
+                left = self._leave(fresh)[0] if self.stored_rows else None
         dead = undone(unit, self.taken)
         self.taken, self._ahead = unit.last, marks
         routed = Routed(
@@ -183,7 +183,7 @@ class Trunk(HandsDown, Portion):
         self._leaving.came(last, entries, leaves)
         bare = np.flatnonzero(entries.changes.bare)
         left = np.stack([np.full(len(bare), last, np.int64), bare], axis=1)
-        if (others := self._leave(entries)) is not None:
+        if (others := self._leave(entries)[0]) is not None:
             left = np.concatenate([left, others])
         return Came(entries, leaves, left)
 

@@ -49,6 +49,16 @@ def bounds(admin: AdminClient, sources: Iterable[Source]) -> dict[Source, tuple[
     return {s: (low[s], high[s]) for s in wanted if s in low and s in high}
 
 
+def before(admin: AdminClient, sources: Iterable[Source], time_s: float) -> dict[Source, int]:
+    """Of each partition the first offset that the broker took at this time (seconds) or later; where
+    there is none, the log's end."""
+    wanted = list(sources)
+    spec: Any = OffsetSpec
+    high = _offsets(admin, wanted, spec.latest())  # first: what comes meanwhile is not older
+    found = _offsets(admin, wanted, spec.for_timestamp(max(0, int(time_s * 1000))))
+    return {s: found[s] if found[s] >= 0 else high[s] for s in wanted if s in high and s in found}
+
+
 def ends(admin: AdminClient, sources: Sequence[Source]) -> dict[Source, int]:
     """The log ends; asked again while a partition that was made a moment ago has no leader yet."""
     deadline = time.monotonic() + TIMEOUT_S

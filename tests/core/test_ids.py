@@ -119,6 +119,7 @@ def test_rows_that_leave_are_found_by_origin_whatever_was_read_before(seed: int)
     rng = np.random.default_rng(seed)
     first, kept = {OURS: 0, THEIRS: 0}, _Kept()
     leaving = Leaving(kept)
+    before: set[tuple[int, int]] = set()
     places: dict[Origin, tuple[int, int]] = {}
     for unit in range(20):
         rows = rows_of(rng, first, 12, 5).plain
@@ -133,8 +134,12 @@ def test_rows_that_leave_are_found_by_origin_whatever_was_read_before(seed: int)
         asked = [*rng.permutation(len(places))[:4].tolist()]
         origins = [list(places)[i] for i in asked]
         entries = _leave([*origins, Origin("t", 0, 10**6, 0), Origin("never", 0, 0, 0)])
-        found, leaf = leaving.left(entries)
-        assert sorted(map(tuple, found.tolist())) == sorted(places[o] for o in origins)
+        found, leaf, _ = leaving.left(entries)
+        right = sorted({places[o] for o in origins} - before)
+        assert sorted(map(tuple, found.tolist())) == right, "a row leaves once"
+        before |= set(right)
+        for segment, row in right:
+            kept.left.setdefault(segment, []).append(row)
         kept.pieces[unit] = rows, leaves
         for (segment, row), at in zip(found.tolist(), leaf.tolist(), strict=True):
             assert kept.pieces[segment][1][row] == at
@@ -159,6 +164,10 @@ class _Kept:
 
     def __init__(self) -> None:
         self.pieces: dict[int, Any] = {}
+        self.left: dict[int, list[int]] = {}
+
+    def gone(self) -> Any:
+        return {segment: np.array(rows) for segment, rows in self.left.items()}
 
     def firsts(self) -> Any:
         return iter((unit, firsts(rows)) for unit, (rows, _) in self.pieces.items() if len(rows))
@@ -208,7 +217,9 @@ class Root0:
         self.root.rerouted()
 
     def feed(self, log: Block, first: int, last: int) -> None:
-        unit = Unit(OURS, first - 1, last, log.slice(first, last + 1))
+        self.feed_unit(Unit(OURS, first - 1, last, log.slice(first, last + 1)))
+
+    def feed_unit(self, unit: Unit) -> None:
         for effect in self.root.feed(unit):
             if isinstance(effect, Send):
                 for path, entries in effect.parcels:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import struct
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
+from pctstream.core import expiry
 from pctstream.core.block import Origin, Source
 from pctstream.core.effects import Parcel
 
@@ -26,6 +27,8 @@ class Truth:
     bad: set[Origin] = field(default_factory=set)
     deletes: set[Origin] = field(default_factory=set)
     names: dict[Origin, str] = field(default_factory=dict)
+    expiries: dict[tuple[Source, int], dict[Source, int]] = field(default_factory=dict)
+    """Of the messages that say so: the offset of each source before which its rows leave."""
     by_offset: dict[Source, list[list[Origin]]] = field(default_factory=lambda: defaultdict(list))
 
     def live(self, sources: Iterable[Source]) -> dict[Origin, bytes]:
@@ -35,7 +38,12 @@ class Truth:
         for source in sources:
             newest: dict[str, Origin] = {}
             seen: set[Origin] = set()
-            for origin in (o for origins in self.by_offset[source] for o in origins):
+            for origin in self._events(source):
+                if isinstance(origin, dict):
+                    for old in [o for o in seen & set(left) if o.offset < origin.get(o[:2], 0)]:
+                        del left[old]
+                    newest = {name: o for name, o in newest.items() if o in left}
+                    continue
                 if origin in self.bad or origin in seen:
                     continue
                 seen.add(origin)
@@ -48,6 +56,12 @@ class Truth:
                 if name is not None:
                     newest[name] = origin
         return left
+
+    def _events(self, source: Source) -> Iterator[Origin | dict[Source, int]]:
+        for offset, origins in enumerate(self.by_offset[source]):
+            if (said := self.expiries.get((source, offset))) is not None:
+                yield said
+            yield from origins
 
 
 class Maker:
@@ -99,6 +113,15 @@ class Maker:
             )
         key = ids[0].encode() if ids[0] and kind == "float32" else None
         return Parcel(*source, key, self._value(kind, rows, ids, gone), [])
+
+    def expire(self, source: Source, theirs: Iterable[Source], times: random.Random) -> Parcel:
+        """Whatever came before some place of this partition, and of topics bridged into it, leaves;
+        the place may lie behind what is there."""
+        said, offset = self._truth.by_offset, len(self._truth.by_offset[source])
+        before = {s: times.randint(0, len(said[s]) + 2) for s in [source, *theirs]}
+        self._truth.expiries[source, offset] = before
+        said[source].append([])
+        return Parcel(*source, None, expiry.said(before), [("pct-type", expiry.EXPIRE.encode())])
 
     def _name(self, source: Source) -> str | None:
         if not self._pool or self._names.random() < 0.2:

@@ -164,6 +164,7 @@ def same_as_without_faults(world: World, seed: int) -> None:
     calm = World(seed, faults=False)
     calm.truth.good, calm.truth.bad = world.truth.good, world.truth.bad
     calm.truth.deletes, calm.truth.names = world.truth.deletes, world.truth.names
+    calm.truth.expiries = world.truth.expiries
     calm.truth.by_offset.update(world.truth.by_offset)
     for source in world.sources:
         calm.log.partitions[source] = world.log.partitions[source]

@@ -76,6 +76,8 @@ class Counted:
 
     def stage(self, stage: str, rows: int) -> None: ...
 
+    def expired(self, rows: int) -> None: ...
+
 
 class Worker:
     """An incarnation of a worker; a crash is the end of it."""

@@ -71,6 +71,9 @@ class World:
         self.truth = Truth()
         names = random.Random(f"ids {seed}")
         self.fate = random.Random(f"fate {seed}")
+        self.times = random.Random(f"times {seed}")
+        self.aging = self.times.choice([0.0, 0.0, 0.1, 0.5])
+        """How often rows expire."""
         self.maker = Maker(chance, self.truth, chance.random() < 0.1, names)
         self.rules = Rules(self.truth, self.settings["sink_rows"], UNIT * 4, self.settings["cut"])
         self.log = Log(landed=self.rules.landed)
@@ -173,6 +176,13 @@ class World:
         for _ in range(self.chance.randint(1, 4)):
             source = self.chance.choice(self.busy)
             self.log.append(source, self.maker.make(source))
+        return True
+
+    def expire(self) -> bool:
+        """A timer at some worker believes that rows are old."""
+        source = self.times.choice(self.busy)
+        theirs = [s for s in self.theirs if s.partition % len(self.sources) == source.partition]
+        self.log.append(source, self.maker.expire(source, theirs, self.times))
         return True
 
     def produce_theirs(self) -> bool:
@@ -473,6 +483,7 @@ class World:
             (self.fatal, 0.3), (self.obey, 4 if self.eager else 1), (self.hurry, 0.3), (self.bridge, 4),
             (self.produce_theirs, 1.5), (self.ask, 6.0 if self.encore else 2.0 if self.eager else 0.0),
             (self.copy, 9), (self.prove, 6), (self.tell_of_moves, 9),
+            (self.expire, self.aging),
         )  # fmt: skip
         faults = (
             (self.kill, 0.3), (self.lose_turn, 1.4), (self.deliver_twice, 0.4), (self.refuse, 0.8),
