@@ -94,6 +94,9 @@ class Metrics:
         self.expired_rows = Counter(
             "pct_expired_rows_total", "Rows that left because of their age.", registry=registry
         )
+        self.purged_rows = Counter(
+            "pct_purged_rows_total", "Rows that had left, taken off the disk.", registry=registry
+        )
         self._questions(registry)
 
     def _questions(self, registry: CollectorRegistry) -> None:
@@ -144,6 +147,9 @@ class Metrics:
 
     def expired(self, rows: int) -> None:
         self.expired_rows.inc(rows)
+
+    def purged(self, rows: int) -> None:
+        self.purged_rows.inc(rows)
 
     def dead(self, code: str) -> None:
         self.dead_letters.labels(code).inc()

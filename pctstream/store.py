@@ -9,6 +9,7 @@ values that never change, so they go to blob files, where compaction does not co
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ from pctstream.keyspace import (
     OF_A_PORTION,
     OF_ROWS,
     PLACES,
+    PURGED,
     ROWS,
     STATES,
     at_offset,
@@ -65,6 +67,8 @@ class Store(Leavings):
         of its rows looks again when this has changed."""
         self.placing: Callable[[Block], bytes] | None = None
         """Makes the places of rows; they are written with them."""
+        self.renumbering = threading.Lock()
+        """Held while rows of segments get other numbers (`purging`)."""
 
     def apply(self, effect: Apply, log: LogIdentity = UNKNOWN) -> None:
         """Everything of one effect in one WriteBatch."""
@@ -104,6 +108,18 @@ class Store(Leavings):
     def _changed(self, path: Path, came: int, went: int) -> None:
         appended, purged = self.versions.get(path, (0, 0))
         self.versions[path] = appended + came, purged + went
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """One WriteBatch of whoever holds `renumbering`."""
+        self._kv.write(changes)
+
+    def renumbered(self, path: Path) -> None:
+        """Rows of this node have other numbers than before."""
+        self._changed(path, 0, 1)
+
+    def purged(self, path: Path) -> int:
+        """How many rows of a portion were purged."""
+        return int(orjson.loads(self._kv.get(of_node(PURGED, path)) or b"0"))
 
     def reach(self, source: Source, position: Position, log: LogIdentity) -> None:
         """An input whose rows do not stay here (a bridged partition) is done so far."""

@@ -203,6 +203,7 @@ class Blooms:
                 return
             fresh, after = self._begun(path, kept)
             kept.coming, kept.purged = fresh, math.inf
+        version = self._store.versions.get(path, (0, 0))[1]
         gone, nobody = self._store.gone(path), np.zeros(0, np.int64)
         for last, rows in self._store.segments(path, after):
             if stop():
@@ -210,6 +211,9 @@ class Blooms:
             hashes = np.delete(names64(rows), gone.get(last, nobody))
             with self._adding:
                 fresh.add(hashes)
+        with self._store.renumbering:
+            if version != self._store.versions.get(path, (0, 0))[1]:
+                return  # rows got other numbers meanwhile: it is still due
         with self._adding:
             if kept.coming is fresh:
                 self._replace(kept, fresh)
@@ -229,8 +233,9 @@ class Blooms:
                     return saved, after
             except Unreadable:
                 self.unreadable += 1
-        rows = (self._store.state(path) or {}).get("rows", 0)
-        return Bloom(self._wanted(path), AHEAD * int(rows)), -1
+        state = self._store.state(path) or {}
+        rows = int(state.get("rows", 0)) - int(state.get("gone", 0))
+        return Bloom(self._wanted(path), AHEAD * max(0, rows)), -1
 
     def save(self, every: bool = False) -> None:
         """Write the filters that changed much; ``every`` that changed at all."""

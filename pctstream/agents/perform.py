@@ -2,7 +2,8 @@
 
 1. ``Apply``    one WriteBatch in the shard's store
 2. ``Send``     parcels encoded and produced; ``delivered`` comes back through the node's channel
-3. ``RouteHeld`` the rows held at N0 are read in order and routed; ``Regrow`` a portion sees its own
+3. ``RouteHeld`` the rows held at N0 are read in order and routed; ``Regrow`` a portion sees its own;
+   ``Purge``    rows that left are taken off the disk
    ``Prove``    what the store holds of a portion at this moment is told by whoever moves it
 4. ``Reread``, ``Pause``, ``Resume``  the reader
 5. ``Dropped``  counted
@@ -27,6 +28,7 @@ from pctstream.core.effects import (
     Parcel,
     Pause,
     Prove,
+    Purge,
     Regrow,
     Reread,
     Resume,
@@ -43,6 +45,7 @@ from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
 from pctstream.pipes.readers import Place
 from pctstream.pipes.room import Room
+from pctstream.purging import purge
 
 WHY = 1000
 """Characters of a dead letter's reason: it may quote what someone sent."""
@@ -77,6 +80,8 @@ class Counters(Protocol):
     def stage(self, stage: str, rows: int) -> None: ...
 
     def expired(self, rows: int) -> None: ...
+
+    def purged(self, rows: int) -> None: ...
 
 
 class Performer:
@@ -143,6 +148,8 @@ class Performer:
                     self._carry(shard, node, node.rerouted())
                 case Regrow():
                     self._regrow(shard, node)
+                case Purge():
+                    self._purge(shard, node)
                 case Prove():
                     self._prove(shard, effect)
                 case Reread(source, offset):
@@ -176,18 +183,23 @@ class Performer:
 
     def _regrow(self, shard: Shard, node: Node) -> None:
         assert isinstance(node, Portion)
-        shard.growing = True
-        try:
+        with shard.looking_again():
             node.begin_pass()
             gone = shard.store.gone(node.path)
             for last, rows, leaves in shard.store.placed(node.path):
                 node.revisit(last, rows, leaves, gone.get(last))
             self._crash.passing("before-grown")
             effects = node.end_pass()
-        finally:
-            shard.growing = False
         self._carry(shard, node, effects)
         self._crash.passing("after-grown")
+
+    def _purge(self, shard: Shard, node: Node) -> None:
+        assert isinstance(node, Portion)
+        with shard.looking_again():
+            rows = purge(shard.store, node.path, node.subtree.final)
+        node.purged(rows)
+        self._counters.purged(rows)
+        self._crash.passing("after-purged")
 
     def _apply(self, shard: Shard, node: Node, effect: Apply) -> None:
         trunk = isinstance(node, HandsDown)

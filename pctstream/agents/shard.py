@@ -106,6 +106,15 @@ class Shard:
             if got:
                 self.lock.release()
 
+    @contextmanager
+    def looking_again(self) -> Iterator[None]:
+        """A turn that sees all rows of a portion: the monitor gives it time."""
+        self.growing = True
+        try:
+            yield
+        finally:
+            self.growing = False
+
     @property
     def root(self) -> Root | None:
         node = self.nodes.get(ROOT)
@@ -169,6 +178,8 @@ class Shard:
         found = self.store.position(source)
         position = found[0] if found else None
         saved = self.store.state(path)
+        if saved is not None:
+            saved["purged"] = self.store.purged(path)
         if path == ROOT:
             drawers = {name: self.store.drawer(path, name) for name in (HERE, BELOW)}
             kept = Kept(self.store, path)

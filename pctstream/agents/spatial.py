@@ -147,6 +147,10 @@ class ShardIndex:
                     return False
         self._put(path, part, some)
         self._follow_left(path, part)
+        with self.shard.store.renumbering:
+            if not self._fresh(path):
+                part.whole = False  # rows got other numbers while they were read
+                return False
         part.seen, part.whole = version, True
         return True
 
@@ -173,7 +177,7 @@ class ShardIndex:
             return None
         found = self._places.of(rows)
         with self.shard.lock:  # not while a turn lets go of the rows
-            if next(store.offsets(path, last - 1), None) == last:
+            if self._fresh(path) and next(store.offsets(path, last - 1), None) == last:
                 store.chart.place(path, last, self._places.to_bytes(found))
         return found
 

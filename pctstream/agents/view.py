@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pctstream.agents.shard import Node, Shard
+from pctstream.agents.shard import LOCK_S, Node, Shard
 from pctstream.core.alive import Alive
 from pctstream.core.block import Block
 from pctstream.core.columns import Columns
@@ -27,6 +27,7 @@ from pctstream.core.names import Path, node_name
 from pctstream.core.portion import Portion
 from pctstream.core.runs import Part, Run, Runs
 from pctstream.core.walk import Int32
+from pctstream.errors import NotReady
 
 Mask = npt.NDArray[np.bool_]
 
@@ -92,11 +93,22 @@ class View:
                 parts, size = [], 0
                 if time.monotonic() > deadline:
                     self._leave(max(taken, self.last))
+                    self._expect_same(deadline)
                     return False
         self.runs.take(parts)
         self._leave(max(taken, self.last))
+        self._expect_same(deadline)
         self._seen = version
         return True
+
+    def _expect_same(self, deadline: float) -> None:
+        """No rows got other numbers while they were read; NotReady where some did."""
+        lock = self.shard.store.renumbering
+        if not lock.acquire(timeout=max(LOCK_S, deadline - time.monotonic())):
+            raise NotReady(f"{node_name(self.path)} is being purged: ask again")
+        lock.release()
+        if self._version[1] != self._purged:
+            raise NotReady(f"{node_name(self.path)} let go of rows meanwhile: ask again")
 
     def _leave(self, upto: int) -> None:
         """Read what left, up to the offset to which what came was read: so both are of one moment."""
@@ -143,7 +155,7 @@ class View:
     def segment(self, number: int) -> Block:
         """The rows of a segment as the store has them; LookupError if it was let go meanwhile."""
         found = self.shard.store.segment(self.path, self.segments[number].last)
-        if found is None:
+        if found is None or len(found) != len(self.segments[number]):
             raise LookupError(f"{node_name(self.path)} has no segment {number} any more")
         return found
 
@@ -155,7 +167,10 @@ class View:
 
     def leaves(self, number: int) -> Int32:
         """The number of the leaf of each row of a segment, as of now."""
-        return self.shard.store.leaves(self.path, self.segments[number].last)
+        found, segment = self.shard.store.leaves(self.path, self.segments[number].last), number
+        if len(found) not in (0, len(self.segments[segment])):
+            raise LookupError(f"{node_name(self.path)} let go of rows of segment {number}")
+        return found
 
     def find(self, name: str, hash_: int, origin: Any) -> list[tuple[int, int]]:
         """(segment, row) of the rows with this id, or of the one without any with this origin."""

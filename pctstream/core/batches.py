@@ -111,12 +111,19 @@ def _block(
     names = batch.schema.names
     if len(set(names)) < len(names):
         raise RowRefused("schema", "two columns of the block have the same name")
-    name, count = _name(batch), batch.num_rows
+    deletes = not set(VECTORS) & set(names) and "deleted" in names
+    name, count = None if deletes else _name(batch), batch.num_rows
     others = [n for n in names if n != name and n not in given.COLUMNS]
     ids = fields.ids(batch["id"]) if "id" in names else None
     gone = np.zeros(count, np.bool_)
     missing: Bad = {}
-    vectors = _vectors(_vector(batch), dimension, missing)
+    if deletes:  # what only deletes needs no vector
+        vectors = np.zeros((count, dimension), np.float32)
+        missing = dict.fromkeys(
+            range(count), ("schema", "the row has no vector and deletes nothing")
+        )
+    else:
+        vectors = _vectors(_vector(batch), dimension, missing)
     if "deleted" in names:
         gone = fields.deleted(batch["deleted"], ids, bad)
         vectors = np.where(gone[:, None], np.float32(0.0), vectors)

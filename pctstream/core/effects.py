@@ -61,6 +61,11 @@ class Regrow:
 
 
 @dataclass(frozen=True, slots=True)
+class Purge:
+    """Take the rows that left off the disk, where no scan can follow; answered by ``purged``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prove:
     """Say what the store holds of the portion now, for this move, at this place of its pipe."""
 
@@ -117,4 +122,6 @@ class Parcel(NamedTuple):
     """Of the message; 0: now."""
 
 
-Effect = Apply | Send | RouteHeld | Regrow | Prove | Reread | Pause | Resume | Dropped | Stop
+Effect = (
+    Apply | Send | RouteHeld | Regrow | Purge | Prove | Reread | Pause | Resume | Dropped | Stop
+)

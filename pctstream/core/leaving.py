@@ -84,6 +84,12 @@ class Leaving:
         """Segment -> bool[rows]: which have left."""
         self._expired: dict[Source, int] = {}
 
+    def again(self) -> Leaving:
+        """The same, where rows in the store have got other numbers, and nothing is on its way there."""
+        fresh = Leaving(self._kept)
+        fresh._expired = self._expired
+        return fresh
+
     def came(self, segment: int, rows: Block, leaves: Int32) -> None:
         """These rows will be in the store once their unit is done."""
         self._recent[segment] = rows, leaves

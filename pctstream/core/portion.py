@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pctstream.core.block import Block, Source, Vectors
-from pctstream.core.effects import Apply, Dropped, Effect, Prove, Regrow, Reread, Send, Stop
+from pctstream.core.effects import Apply, Dropped, Effect, Prove, Purge, Regrow, Reread, Send, Stop
 from pctstream.core.growth import Growth
 from pctstream.core.kernels import Int64
 from pctstream.core.leaving import Kept, Leaving
@@ -32,6 +32,8 @@ from pctstream.core.walk import Int32
 
 PASS_SHARE = 8
 """A pass is due once this part of all rows came since the last."""
+PURGE_SHARE, PURGE_ROWS = 4, 8
+"""Rows that left are purged once they are this part of those stored, and so many."""
 
 
 class Portion:
@@ -67,6 +69,8 @@ class Portion:
         self.subtree = Subtree(path, centroid, shape, budget, self._entry(0), nodes)
         self._pending = Pending()
         self._leaving = Leaving(kept)
+        self.purged_rows = int(counts.get("purged", 0))
+        """Of ``gone``, those that are not in the store any more: at this shard, whatever others did."""
         self._growth: Growth | None = None
         self._since_pass = 0
         self.waits = False
@@ -170,7 +174,7 @@ class Portion:
         for item in self._pending.drain():
             effects.append(self._applied(item))
             effects += [Prove(self.path, fence) for fence in item.fences]
-        return effects + self._grow()
+        return effects + self._grow() + self._dead()
 
     def _applied(self, arrived: Arrived) -> Effect:
         self.marks = arrived.marks
@@ -202,8 +206,20 @@ class Portion:
         )  # fmt: skip
 
     def failed(self, reason: str) -> list[Effect]:
-        """A dead letter was refused by the broker (R2)."""
-        return [Stop(reason)]
+        return [Stop(reason)]  # a dead letter was refused by the broker (R2)
+
+    def _dead(self) -> list[Effect]:
+        """Whether so many rows that left lie where no scan can follow that they are to be purged."""
+        if self._pending or not self.gone:
+            return []
+        dead = int(self.subtree.counts.gone[self.subtree.final].sum()) - self.purged_rows
+        share = (self.rows - self.purged_rows) // PURGE_SHARE
+        return [Purge()] if dead >= max(PURGE_ROWS, share) else []
+
+    def purged(self, rows: int) -> None:
+        """So many are not in the store any more."""
+        self.purged_rows += rows
+        self._leaving = self._leaving.again()
 
     # growing
 
@@ -226,7 +242,9 @@ class Portion:
         if not self.subtree.work:
             self.waits = False
             return []
-        if self._pending or not (now or self._since_pass * PASS_SHARE >= self.rows):
+        if self._pending or not (
+            now or self._since_pass * PASS_SHARE >= self.rows - self.purged_rows
+        ):
             self.waits = True
             return []
         return [Regrow()]
@@ -256,8 +274,7 @@ class Portion:
 
 
 class Came(NamedTuple):
-    """Rows to be stored, the leaf of each, (segment, row) of those that leave, and how many of them do
-    because of their age."""
+    """Rows to be stored, the leaf of each, (segment, row) of those that leave, how many by age."""
 
     rows: Block | None = None
     leaves: Int32 | None = None

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pctstream.core import kernels, life
 from pctstream.core.cover import Cover
@@ -163,6 +164,11 @@ class Subtree:
         scratch.extend(len(self.nodes))
         arrive(rows, self._centroid, scratch)
         self._map.walk(rows, np.zeros(len(rows), np.int32), scratch)
+
+    @property
+    def final(self) -> npt.NDArray[np.bool_]:
+        """bool[nodes]: those that never scan or split again (R0)."""
+        return np.array([node.state in (life.SINK, life.LEAF) for node in self.nodes], np.bool_)
 
     # work
 

@@ -37,8 +37,9 @@ def digest(shard: Shard, log: Routing) -> bytes:
     owned = [node_name(path) for path in log.owned(shard.number)]
     told = {"epoch": str(log.epoch), "owned": orjson.dumps(owned).decode()}
     with pa.ipc.new_stream(sink, SCHEMA.with_metadata(told)) as writer:
-        for name in shard.store.nodes():
-            for _, rows in shard.store.live(node_path(name)):
+        store = shard.store.frozen()
+        for name in store.nodes():
+            for _, rows in store.live(node_path(name)):
                 writer.write_batch(_batch(node_name(node_path(name)), rows))
     return bytes(sink.getvalue())
 

@@ -175,3 +175,15 @@ def test_the_dead_letters_of_a_block_are_not_much_larger_than_it() -> None:
     assert len(unit.dead) == count
     assert unit.dead[0].value is not None
     assert sum(len(d.value or b"") for d in unit.dead) < 20_000_000
+
+
+def test_deletes_need_no_vector() -> None:
+    ids, gone = pa.array(["a", "b", None]), pa.array([True, False, True])
+    unit = unit_of(stream({"id": ids, "deleted": gone}))
+    assert unit.rows is not None
+    assert unit.rows.changes is not None
+    assert (unit.rows.ids.to_pylist(), unit.rows.changes.bare.tolist()) == (["a"], [1])
+    assert [(d.origin.index, d.code) for d in unit.dead] == [(1, "schema"), (2, "id")]
+    assert unit.rows.vectors.tolist() == [[0.0, 0.0]]
+    assert refused(stream({"id": ids})) == [(0, "schema")]
+    assert widths(Message(0, None, stream({"id": ids, "deleted": gone}))) == []

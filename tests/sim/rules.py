@@ -59,6 +59,8 @@ class Rules:
         self._proved: dict[tuple[str, str], Any] = {}
         self._states: dict[int, Any] = {}
         self._hashes: set[str] = set()
+        self.purged: set[Origin] = set()
+        """Rows that some store took off its disk after they had left."""
 
     def landed(self, source: Source, offset: int, parcel: Parcel) -> None:
         """A message is in the log."""
@@ -172,6 +174,11 @@ class Ledger:
         kv.watch = self._watch
 
     def _watch(self, changes: list[Change]) -> None:
+        for key, _ in changes:
+            node = key[2:-1].decode()
+            if key.startswith(b"u/") and self._whole(node):
+                self._purged(node, changes)
+                return
         for key, value in changes:
             if key.startswith(b"r/"):
                 self._rows(key, value)
@@ -184,6 +191,30 @@ class Ledger:
                 self._position(Source(topic, int(partition)))
             elif key.startswith(b"n/"):
                 self._counts(key[2:].decode())
+
+    def _whole(self, node: str) -> bool:
+        """Whether it is here; else it is on its way, or goes."""
+        topic = f"{INGEST}{node[2:].replace(',', '.')}"
+        return self.store.position(Source(topic, 0)) is not None
+
+    def _purged(self, node: str, changes: list[Change]) -> None:
+        """R0: only what has left is taken off the disk, and what is left of it is told as before."""
+        for key, value in changes:
+            if key.startswith(b"r/"):
+                rows = {} if value is None else dict(rows_of(decode(value)))
+                before = self._segments[key]
+                assert rows.items() <= before.items(), "R7: purging alters rows"
+                for origin in before.keys() - rows.keys():
+                    assert origin in self.gone[node], f"R0: {origin} was purged, and had not left"
+                    self.gone[node].discard(origin)
+                    del self.held[node][origin]
+                    self._rules.purged.add(origin)
+                self._segments[key] = rows
+        told = {
+            self.store.segment(node_path(node), segment).origins()[row]
+            for segment, rows in self.store.gone(node_path(node)).items() for row in rows
+        }  # fmt: skip
+        assert told == self.gone[node], f"R11: other rows have left {node} than before"
 
     def live(self, node: str) -> Rows:
         """The rows of a node that have not left."""
@@ -206,7 +237,7 @@ class Ledger:
         held, where = self.held[node], self._rules.where
         if value is None:
             here = level(node_path(node)) == self._rules.cut
-            for origin in self._segments.pop(key):
+            for origin in self._segments.pop(key, {}):
                 # a copy of a portion may go: that its owner keeps one is said at rest
                 assert here or origin in self._rules.beyond[level(node_path(node)) + 1], (
                     f"R2: {origin} left {node} before the node below had it"
@@ -246,7 +277,8 @@ class Ledger:
             log = self._rules.pipes[source]
             if self.held[node] or level(node_path(node)) == self._rules.cut:
                 distinct = self._rules.distinct[source][stored] if stored >= 0 else 0
-                assert len(self.held[node]) == distinct, (
+                purged = self.store.purged(node_path(node))
+                assert len(self.held[node]) + purged == distinct, (
                     f"R0: {node} holds other rows than its pipe"
                 )
             if level(node_path(node)) < self._rules.cut:
@@ -256,6 +288,7 @@ class Ledger:
             for origin in origins:
                 again = origin.topic == "theirs" and origin in self._rules.beyond[1]
                 passed = again or origin in self._rules.truth.deletes
+                passed |= origin in self._rules.purged
                 assert origin in held or origin in bad or passed, (
                     f"R6: {origin} was lost on its way"
                 )
@@ -267,10 +300,11 @@ class Ledger:
             return
         trunk = level(node_path(node)) < self._rules.cut
         count = state["stored_rows" if trunk else "rows"]
-        assert count == len(self.held[node]), f"R7: {node} counts {count}"
+        purged = self.store.purged(node_path(node))
+        assert count == len(self.held[node]) + purged, f"R7: {node} counts {count}"
         root = node == "N0"
         if not root or state["stored_rows"] == 0:
-            gone = len(self.gone[node])
+            gone = len(self.gone[node]) + purged
             assert state["gone"] == gone, f"R11: {node} counts {state['gone']} gone, not {gone}"
         if root and self._rules.covering:
             assert count < self._rules.most_stored, "R12: a covering root stored too much"

@@ -15,7 +15,7 @@ from sim.worker import ROUTING
 from sim.world import World
 
 from pctstream.core import ingest, life
-from pctstream.core.block import Source
+from pctstream.core.block import Origin, Source
 from pctstream.core.effects import Send
 from pctstream.core.marks import Marks
 from pctstream.core.moves import DONE
@@ -25,6 +25,9 @@ from pctstream.core.routing import Routing
 
 ENOUGH, LONGEST = 6, 1500
 """A run in which portions move goes on until so many faults fell upon them on two shards, or so long."""
+
+
+Nodes = dict[str, dict[Origin, bytes]]
 
 
 class Ended(NamedTuple):
@@ -79,7 +82,7 @@ def at_rest(world: World) -> None:
     nodes = world.nodes()
     everywhere = [origin for rows in nodes.values() for origin in rows]
     assert len(everywhere) == len(set(everywhere)), "R7: a row in two nodes"
-    assert set(everywhere) == set(world.truth.good), "R2: rows are missing"
+    assert set(everywhere) | world.rules.purged == set(world.truth.good), "R2: rows are missing"
     for rows in nodes.values():
         for origin, vector in rows.items():
             assert world.truth.good[origin] == vector
@@ -155,8 +158,26 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
             assert as_stored(shard.store, path) == {path: tree[path]}, f"R0: the trunk node {path}"
         return
     said = {tuple(r["path"]): r["counts"]["gone"] for _, r, _ in shard.store.subtree(path)}
-    assert said == gone_of(shard.store, path), f"R11: the nodes of {path} count other rows as gone"
-    assert as_stored(shard.store, path) == tree, f"R0: the tree of {path} is not that of its rows"
+    found = gone_of(shard.store, path)
+    stored = as_stored(shard.store, path)
+    for node, entry in stored.items():
+        purged = said[node] - found[node]
+        assert purged == shard.store.purged(path) or node != path, f"R11: {path} purged others"
+        if entry["state"] in (life.SINK, life.LEAF):
+            whole = tree[node]["held"]
+            assert len(whole) - len(entry["held"]) == purged, (
+                f"R11: {node} counts other rows as gone"
+            )
+            assert all(row in whole for row in entry["held"])
+            entry["held"] = whole
+        elif entry["held"]:
+            assert not purged, f"R0: {node} may still look at what was purged"
+    assert stored == tree, f"R0: the tree of {path} is not that of its rows"
+
+
+def _without(nodes: Nodes, rows: set[Origin]) -> Nodes:
+    left = {name: {o: v for o, v in held.items() if o not in rows} for name, held in nodes.items()}
+    return {name: held for name, held in left.items() if held}
 
 
 def same_as_without_faults(world: World, seed: int) -> None:
@@ -183,7 +204,8 @@ def same_as_without_faults(world: World, seed: int) -> None:
     assert other.covers == log.covers
     if not log.moves.all():
         assert other.owners == log.owners
-    assert calm.nodes() == world.nodes()
+    both = world.rules.purged | calm.rules.purged
+    assert _without(calm.nodes(), both) == _without(world.nodes(), both)
     for number, ledger in world.ledgers.items():
         for path in log.owned(number):
             there = calm.ledgers[other.owners[path]].store

@@ -78,6 +78,8 @@ class Counted:
 
     def expired(self, rows: int) -> None: ...
 
+    def purged(self, rows: int) -> None: ...
+
 
 class Worker:
     """An incarnation of a worker; a crash is the end of it."""

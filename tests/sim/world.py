@@ -71,7 +71,7 @@ class World:
         self.truth = Truth()
         names = random.Random(f"ids {seed}")
         self.fate = random.Random(f"fate {seed}")
-        self.times = random.Random(f"times {seed}")
+        self.times = random.Random(f"expiry4 {seed}")
         self.aging = self.times.choice([0.0, 0.0, 0.1, 0.5])
         """How often rows expire."""
         self.maker = Maker(chance, self.truth, chance.random() < 0.1, names)
