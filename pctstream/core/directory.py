@@ -15,6 +15,9 @@ Everything is written in the batch of the unit it belongs to, so after a crash t
 the rows counted as done, and the rows that come again find what they found before (R3). Between the
 two the table in memory is ahead; whoever loses it loses the node with it, and reads both again.
 
+What expired is forgotten as runs are merged: the row that it names leaves by itself (`expiry`), so nobody
+has to be told which it was.
+
 Keys are 64 bits of a hash: among 10^8 ids, two are alike with a chance of 3 in 10,000. Then a row may
 stay that should have left, and nothing else goes wrong.
 """
@@ -27,7 +30,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from pctstream.core.drawer import Change, Drawer
-from pctstream.core.sorted_ids import Merge, Run
+from pctstream.core.sorted_ids import Forgotten, Merge, Run
 from pctstream.core.young import ENTRY, UNKNOWN, Entries, Young
 
 FULL = 131_072
@@ -38,9 +41,12 @@ RATIO = 8
 class Directory:
     """Of one node; as the drawer has it."""
 
-    def __init__(self, drawer: Drawer | None = None, full: int = FULL) -> None:
+    def __init__(
+        self, drawer: Drawer | None = None, full: int = FULL, forgotten: Forgotten | None = None
+    ) -> None:
         self._drawer = Ahead(Empty() if drawer is None else drawer)
         self._full = full
+        self._forgotten = forgotten
         self._young: deque[Young] = deque([Young()])
         """The last one takes; those before it are full and wait until all of them is done."""
         self._deltas: deque[tuple[int, Entries]] = deque()
@@ -136,7 +142,7 @@ class Directory:
             some = [run for run in self._runs if run.level == level]
             if len(some) >= RATIO:
                 last = some[0] is self._runs[0]
-                self._merge = Merge(self._drawer, self._next(), some, last)
+                self._merge = Merge(self._drawer, self._next(), some, last, self._forgotten)
                 return
 
     def _merged(self, merge: Merge) -> list[Change]:

@@ -20,8 +20,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from pctstream.core import expiry
 from pctstream.core.block import Block, Source
 from pctstream.core.changes import BARE, NONE, Changes, then
 from pctstream.core.directory import Directory
@@ -49,9 +51,11 @@ class Below:
     """The ids that N0 has sent down: which child has each."""
 
     def __init__(self, drawer: Drawer | None = None, sources: Iterable[Source] = ()) -> None:
-        self._directory = Directory(drawer)
+        self._directory = Directory(drawer, forgotten=self._expired)
         self.sources = list(sources)
         """Their numbers in the directory."""
+        self._upto: dict[int, int] = {}
+        """Number of a source -> the offset before which its rows have expired."""
 
     def __len__(self) -> int:
         return len(self._directory)
@@ -59,6 +63,13 @@ class Below:
     def done(self, unit: int) -> tuple[Change, ...]:
         """What to write with the unit."""
         return tuple(self._directory.done(unit))
+
+    def _expired(self, entries: Entries) -> npt.NDArray[np.bool_]:
+        upto = np.zeros(len(self.sources) + 1, np.int64)
+        for number, offset in self._upto.items():
+            upto[number] = offset
+        found: npt.NDArray[np.bool_] = entries["offset"] < upto[entries["source"]]
+        return found & (entries["child"] >= 0)
 
     def turned(self, unit: int, rows: Block, child: Int32, k: int = 0) -> tuple[Block, Int32]:
         """The entries that go down for these rows and deletes, and the child of each.
@@ -92,6 +103,9 @@ class Below:
             np.where(says, was["offset"][pick], NONE), np.where(says, was["index"][pick], 0),
         )  # fmt: skip
         if rows.changes is not None and (over := np.flatnonzero(rows.changes.expires)).size:
+            for _, source, offset in expiry.places(rows):
+                number = self._number(source)
+                self._upto[number] = max(self._upto.get(number, 0), offset)
             pick = np.concatenate([pick, np.repeat(over, k)])
             to = np.concatenate([to, np.tile(np.arange(k, dtype=np.int32), len(over))])
             changes = then(changes, rows.changes.at(np.repeat(over, k)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from pctstream.core.bloom import Bloom
@@ -141,15 +142,23 @@ class Writing:
         return run
 
 
+Forgotten = Callable[[Entries], npt.NDArray[np.bool_]]
+"""bool[n]: entries that nobody needs any more, nor an older one of the same key."""
+
+
 class Merge:
     """Runs that become one, a slice of the keys at a time; until the last they are all there."""
 
-    def __init__(self, drawer: Drawer, number: int, runs: Sequence[Run], oldest: bool) -> None:
+    def __init__(
+        self, drawer: Drawer, number: int, runs: Sequence[Run], oldest: bool,
+        forgotten: Forgotten | None = None,
+    ) -> None:  # fmt: skip
         self.runs = list(runs)
         self.made: Run | None = None
         self._drawer = drawer
         self._oldest = oldest
         """Nothing lies below: a deleted id is forgotten."""
+        self._forgotten = forgotten
         self._writing = Writing(number, sum(run.count for run in runs))
         self._at = [0] * len(runs)
         self._held = [np.zeros(0, ENTRY) for _ in runs]
@@ -172,6 +181,8 @@ class Merge:
         some = np.concatenate(taken[::-1])  # of one key the youngest is first
         _, first = np.unique(some["key"], return_index=True)
         some = some[first]
+        if self._forgotten is not None:
+            some = some[~self._forgotten(some)]
         changes = self._writing.take(some[some["child"] != NOWHERE] if self._oldest else some)
         if not ends:
             level = self.runs[0].level + 1

@@ -118,3 +118,28 @@ def test_a_filter_that_cannot_be_read_is_made_again(damage: bytes) -> None:
         drawer.held[key] = damage
     asked = entries(list(range(400)), 9, [False] * 400)
     expect(Directory(drawer, full=100).exchange(9, asked), asked, known)
+
+
+def test_what_expired_is_forgotten_and_nothing_else() -> None:
+    drawer, known, upto = Drawer(), {}, [0]
+
+    def forgotten(some: np.ndarray) -> np.ndarray:
+        return (some["offset"] < upto[0]) & (some["child"] >= 0)
+
+    directory = Directory(drawer, full=200, forgotten=forgotten)
+    rng = np.random.default_rng(2)
+    for unit in range(400):
+        keys = [int(k) for k in rng.integers(0, 2**63, 90)] + list(range(10))
+        some = entries(keys, unit, [False] * 100)
+        directory.exchange(unit, some)
+        known |= {int(e["key"]): int(e["offset"]) for e in some}
+        upto[0] = max(0, unit - 10)
+        drawer.write(directory.done(unit))
+        if unit % 50 == 0:
+            directory = Directory(drawer, full=200, forgotten=forgotten)
+    assert len(directory) < 200 * 8 * 8 < len(known)
+    asked = entries(list(known), 1000, [False] * len(known))
+    for entry, old in zip(asked, directory.exchange(1000, asked), strict=True):
+        offset = known[int(entry["key"])]
+        if offset >= upto[0] or old["child"] != UNKNOWN:
+            assert old["offset"] == offset
