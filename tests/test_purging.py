@@ -10,6 +10,7 @@ import pytest
 from sim.memory import MemoryKV
 
 from pctstream.agents.shard import Shard
+from pctstream.agents.spatial import ShardIndex
 from pctstream.agents.view import View
 from pctstream.core.block import Block, Origin, Source
 from pctstream.core.changes import BARE, EXPIRY, NONE, Changes
@@ -23,6 +24,7 @@ from pctstream.core.unit import Unit
 from pctstream.errors import NotReady
 from pctstream.leavings import Kept
 from pctstream.purging import purge
+from pctstream.settings import SpatialSettings
 from pctstream.store import Store
 
 PATH, PIPE, OURS = (0, 3), Source("pct.P0.3", 0), Source("pct.P0", 0)
@@ -224,3 +226,20 @@ def test_rows_of_a_segment_that_was_cut_are_not_told_as_others() -> None:
     with pytest.raises(LookupError):
         for number in range(len(view.segments)):
             view.segment(number)
+
+
+def test_the_index_of_places_has_the_rows_that_are_left() -> None:
+    pipe, here = Pipe(9), Here()
+    places = Places("dim:0", "dim:1")
+    index = ShardIndex(here.shard, places, SpatialSettings(enabled=True, x="dim:0", y="dim:1"))
+    for unit in range(60):
+        here.feed(pipe.unit())
+        if unit % 3 == 0:
+            while not index.refresh([PATH], time.monotonic() + 60.0):
+                pass
+            with index.look() as locked:
+                found = locked.box((-9.0, -9.0, 9.0, 9.0), limit=10_000)
+                who = index.segments_of(found.keys)
+            origins = [here.store.segment(PATH, s.last).origins()[row] for s, row in who]
+            assert sorted(origins) == sorted(pipe.live)
+    assert here.cut > 50
