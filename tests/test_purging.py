@@ -116,7 +116,7 @@ class Here:
             if isinstance(effect, Purge) and self.purges:
                 rows = purge(self.store, PATH, self.portion.subtree.final)
                 self.cut += rows
-                self.portion.purged(rows)
+                self.portion.purged()
 
     @property
     def live(self) -> Live:

@@ -67,8 +67,9 @@ class Expiry:
                 wait = OFTEN_S if self._look() else every
             except BrokerUnreachable:
                 wait = every  # rows wait a little longer
-            except DeliveryFailed as error:
-                self._worker.fatal(str(error))
+            except Exception as error:
+                why = str(error) if isinstance(error, DeliveryFailed) else f"failed: {error!r}"
+                self._worker.fatal(f"expiry: {why}")
 
     def _look(self) -> bool:
         """Write what is due; whether more is."""

@@ -197,7 +197,7 @@ class Performer:
         assert isinstance(node, Portion)
         with shard.looking_again():
             rows = purge(shard.store, node.path, node.subtree.final)
-        node.purged(rows)
+        node.purged()
         self._counters.purged(rows)
         self._crash.passing("after-purged")
 

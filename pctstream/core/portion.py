@@ -210,15 +210,14 @@ class Portion:
 
     def _dead(self) -> list[Effect]:
         """Whether so many rows that left lie where no scan can follow that they are to be purged."""
-        if self._pending or not self.gone:
+        share = max(PURGE_ROWS, (self.rows - self.purged_rows) // PURGE_SHARE)
+        if self._pending or self.gone - self.purged_rows < share:
             return []
-        dead = int(self.subtree.counts.gone[self.subtree.final].sum()) - self.purged_rows
-        share = (self.rows - self.purged_rows) // PURGE_SHARE
-        return [Purge()] if dead >= max(PURGE_ROWS, share) else []
+        return [Purge()] if self.subtree.dead - self.purged_rows >= share else []
 
-    def purged(self, rows: int) -> None:
-        """So many are not in the store any more."""
-        self.purged_rows += rows
+    def purged(self) -> None:
+        """All of those are off the disk."""
+        self.purged_rows = self.subtree.dead
         self._leaving = self._leaving.again()
 
     # growing

@@ -170,6 +170,11 @@ class Subtree:
         """bool[nodes]: those that never scan or split again (R0)."""
         return np.array([node.state in (life.SINK, life.LEAF) for node in self.nodes], np.bool_)
 
+    @property
+    def dead(self) -> int:
+        """Rows of those nodes that have left."""
+        return int(self.counts.gone[self.final].sum())
+
     # work
 
     @property

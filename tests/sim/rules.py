@@ -209,7 +209,10 @@ class Ledger:
                     self.gone[node].discard(origin)
                     del self.held[node][origin]
                     self._rules.purged.add(origin)
-                self._segments[key] = rows
+                if value is None:
+                    del self._segments[key]
+                else:
+                    self._segments[key] = rows
         told = {
             self.store.segment(node_path(node), segment).origins()[row]
             for segment, rows in self.store.gone(node_path(node)).items() for row in rows
@@ -237,7 +240,7 @@ class Ledger:
         held, where = self.held[node], self._rules.where
         if value is None:
             here = level(node_path(node)) == self._rules.cut
-            for origin in self._segments.pop(key, {}):
+            for origin in self._segments.pop(key):
                 # a copy of a portion may go: that its owner keeps one is said at rest
                 assert here or origin in self._rules.beyond[level(node_path(node)) + 1], (
                     f"R2: {origin} left {node} before the node below had it"
