@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 from broker.system import System, mixture, wait_for
+from broker.test_formats import metrics
 
 TTL_S = 5.0
 
@@ -15,8 +16,7 @@ def test_rows_leave_when_their_time_is_over_also_after_kill_9(
     system: Callable[..., System],
 ) -> None:
     one = system(
-        shards__count=2, tree__epsilon=8.0, tree__gap=300, tree__epsilon_ratio=0.01,
-        ingest__ttl_s=TTL_S,
+        shards__count=2, tree__epsilon=8.0, tree__gap=300, tree__max_level=1, ingest__ttl_s=TTL_S,
     )  # fmt: skip
     one.start(0, 1)
     old = mixture(1500)
@@ -29,15 +29,16 @@ def test_rows_leave_when_their_time_is_over_also_after_kill_9(
     found = one.verify()
     assert found.sound, found
     assert (found.superseded, found.applied) == (1540, 0)
+    counted = [metrics(one, f"pct_{what}_rows_total") for what in ("expired", "purged")]
+    assert all(0 < told[""] <= 1540 for told in counted), counted
     asked = {"vector": old[0].tolist(), "k": 5}
     wait_for("an exact answer of nothing", lambda: _search(one, asked) == ([], True), 10)
-    row = f"{one.urls[1]}/v1/rows/7"
-    wait_for("no row 7", lambda: httpx.get(row, timeout=10.0).status_code == 404, 10)
+    seven = f"{one.urls[1]}/v1/rows/7"
+    wait_for("no row 7", lambda: httpx.get(seven, timeout=10.0).status_code == 404, 10)
 
     young = mixture(30, seed=6)
     one.feed(young, [str(i) for i in range(5, 35)])
-    wait_for("the young rows", lambda: one.get("/v1/tree")["rows"] == 30, TTL_S)
-    row = one.get("/v1/rows/7")
+    row = wait_for("row 7", lambda: one.get("/v1/rows/7"), TTL_S)
     assert row["vector"] == young[2].tolist()
     results, _ = _search(one, {"vector": young[2].tolist(), "k": 5})
     assert (results[0]["id"], results[0]["distance"]) == ("7", 0.0)
