@@ -22,6 +22,8 @@ from pctstream.core.portion import Portion
 from pctstream.core.proof import proof
 from pctstream.core.unit import Unit
 from pctstream.errors import NotReady
+from pctstream.keyspace import LEAVES as LEAVES_KEY
+from pctstream.keyspace import at_offset
 from pctstream.leavings import Kept
 from pctstream.purging import purge
 from pctstream.settings import SpatialSettings
@@ -243,3 +245,25 @@ def test_the_index_of_places_has_the_rows_that_are_left() -> None:
             origins = [here.store.segment(PATH, s.last).origins()[row] for s, row in who]
             assert sorted(origins) == sorted(pipe.live)
     assert here.cut > 50
+
+
+def test_only_nodes_that_never_look_again_let_go() -> None:
+    pipe, here, rng = Pipe(3), Here(purges=False), np.random.default_rng(3)
+    for _ in range(30):
+        here.feed(pipe.unit())
+    for segment, rows in list(here.store.segments(PATH)):
+        leaves = rng.integers(0, 3, len(rows)).astype("<i4")
+        here.store.write([(at_offset(LEAVES_KEY, PATH, segment), leaves.tobytes())])
+
+    def held() -> list[tuple[Origin, int, bool]]:
+        gone = here.store.gone(PATH)
+        return [
+            (origin, int(leaf), row in gone.get(segment, []))
+            for segment, rows, leaves in here.store.placed(PATH)
+            for row, (origin, leaf) in enumerate(zip(rows.origins(), leaves, strict=True))
+        ]
+
+    before = held()
+    purge(here.store, PATH, np.array([False, True, False]))
+    assert held() == [one for one in before if one[1:] != (1, True)] != before
+    here.right(pipe.live)
