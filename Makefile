@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench memory moves pipes plans prediction policy dashboards chaos mutants up down clean
+.PHONY: help setup jars demo test lint types bench memory moves pipes plans prediction policy spatial dashboards chaos mutants up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -87,6 +87,9 @@ prediction: setup ## the policy with and without forecasts, on hot spots, simula
 
 policy: setup ## the policy by itself on a real broker: a stream that stays, and one that ramps (seven minutes)
 	$(PYTHON) benchmarks/policy.py $(ARGS)
+
+spatial: setup ## a million rows with places through a whole system, all the time brute force's answers (six minutes)
+	PYTHONPATH=tests $(PYTHON) benchmarks/places_live.py $(ARGS)
 
 dashboards: setup ## Prometheus on what make up runs; without it, all of it in Docker
 	@if command -v prometheus >/dev/null || ! docker info >/dev/null 2>&1; then \

@@ -38,13 +38,16 @@ QUEUE_ROWS = 50_000
 WARM_ROWS = 24_576
 
 
-def settings(broker: str, name: str, folder: Path, dimension: int, levels: int = 1) -> Config:
+def settings(
+    broker: str, name: str, folder: Path, dimension: int, levels: int = 1, **chosen_too: object
+) -> Config:
     """One tree whose cover has one prototype for each centre of the mixture."""
     chosen: dict[str, object] = {
         "tree.name": name, "tree.dimension": dimension, "tree.epsilon": traffic.epsilon(dimension),
         "tree.gap": 3000, "tree.max_level": levels, "shards.count": SHARDS,
         # whose turn it is not stands still
         "kafka.broker": broker, "kafka.session_timeout_s": 600.0, "store.dir": str(folder),
+        **chosen_too,
     }  # fmt: skip
     return config.load(None, {}, chosen)
 
@@ -135,11 +138,13 @@ class Contest:
                         0.005)  # fmt: skip
         return self._warm(one)
 
-    def system(self, dimension: int, levels: int = 1, **env: str) -> Contender:
-        """Workers whose tree has grown its 48 portions."""
-        name = f"system-d{dimension}"
+    def system(
+        self, dimension: int, levels: int = 1, *, called: str = "system", **chosen: object
+    ) -> Contender:
+        """Workers whose tree has grown its 48 portions; ``chosen`` are further settings."""
+        name = f"{called}-d{dimension}"
         folder = self._folder / name
-        cfg = settings(self.bootstrap, name, folder, dimension, levels)
+        cfg = settings(self.bootstrap, name, folder, dimension, levels, **chosen)
         topics.apply(self.admin, topics.static_specs(cfg))
         folder.mkdir()
         urls, processes = [], []
@@ -147,12 +152,10 @@ class Contest:
             bind = f"127.0.0.1:{self._port}"
             self._port += 1
             command = [sys.executable, "-m", "pctstream", "worker", "--name", f"worker-{i}"]
-            processes.append(
-                self._start(name, command, to_env(cfg) | env | {"PCT_HTTP__BIND": bind})
-            )
+            processes.append(self._start(name, command, to_env(cfg) | {"PCT_HTTP__BIND": bind}))
             urls.append(f"http://{bind}")
         http = httpx.Client(timeout=10.0)
-        one = Contender("system", cfg, processes, lambda: sum(applied(http, u) for u in urls),
+        one = Contender(called, cfg, processes, lambda: sum(applied(http, u) for u in urls),
                         0.05, urls)  # fmt: skip
         self._all.append(one)
         self._until(

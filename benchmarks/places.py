@@ -23,6 +23,7 @@ import orjson
 import pyarrow as pa
 from turns import machine
 
+from pctstream.agents.ration import Ration
 from pctstream.agents.shard import Shard
 from pctstream.agents.spatial import ShardIndex
 from pctstream.core import spatial
@@ -55,7 +56,9 @@ def measured(
     """Microseconds of a write; if there is an index, of reading a block in and of an adjustment."""
     shard = Shard(0, "places", Store(RocksKV(folder, 64 << 20)), 50_000)
     settings = SpatialSettings(enabled=True, budget_per_min=1e12)
-    index = None if fields is None else ShardIndex(shard, Places(*fields), settings)
+    index = (
+        None if fields is None else ShardIndex(shard, Places(*fields), settings, Ration(1 << 40))
+    )
     some, leaves = block(rows), np.zeros(rows, np.int32)
     took: dict[str, list[float]] = {}
 

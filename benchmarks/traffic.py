@@ -20,8 +20,9 @@ from pctstream.core.formats import FLOAT32, JSON
 PIPES = 48
 NOISE = 0.4
 BLOCK_BYTES = 800_000
-CONTENT = {"blocks": ARROW, "float32": FLOAT32, "json": JSON}
-FORMATS = tuple(CONTENT)
+FORMATS = ("blocks", "float32", "json")
+CONTENT = {"blocks": ARROW, "float32": FLOAT32, "json": JSON, "places": ARROW}
+"""places: blocks whose rows have their first two numbers as fields x and y besides."""
 
 
 def block_rows(dimension: int) -> int:
@@ -55,11 +56,14 @@ def rows(dimension: int, count: int) -> Any:
 def messages(kind: str, dimension: int, count: int) -> Iterator[tuple[bytes, int]]:
     """The value of each message, and how many rows it has."""
     vectors = rows(dimension, count)
-    if kind == "blocks":
+    if kind in ("blocks", "places"):
         step = block_rows(dimension)
         for i in range(0, count, step):
             part = vectors[i : i + step]
-            yield given.encode(given.batch(part)), len(part)
+            batch = given.batch(part)
+            for n, name in enumerate("xy" if kind == "places" else ""):
+                batch = batch.append_column(name, pa.array(part[:, n].astype(np.float64)))
+            yield given.encode(batch), len(part)
     elif kind == "float32":
         for row in vectors:
             yield row.tobytes(), 1

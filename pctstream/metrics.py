@@ -26,7 +26,7 @@ STAGES = ("bridged", "read", "stored", "routed", "applied")
 REPEATS = ("watermark", "mark")
 LOOKUPS = ("asked", "skipped", "false_positive")
 QUESTIONS = ("exact", "approximate", "range", "row", "box", "nearest")
-DENIED = ("budget", "identical", "min_size", "max_size", "depth", "regions")
+DENIED = ("budget", "identical", "min_size", "max_size", "depth", "regions", "bytes")
 """Why a split or merge of regions was not made (`core.adjust.Denied`)."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call]

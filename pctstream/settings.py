@@ -202,6 +202,7 @@ class LimitsSettings:
     nodes: int = _set(100_000, "nodes", "the tree grows no further", allowed.whole(2, 10**7))
     topics: int = _set(2000, "topics", "portions that get a pipe of their own", allowed.whole(1, 10**6))
     search_bytes: int = _set(536_870_912, "bytes", "rows kept in memory by a worker to be searched; others are read from the store", allowed.whole(1 << 20, 1 << 40))
+    spatial_bytes: int = _set(536_870_912, "bytes", "spatial indexes of a worker; rows of a node that does not fit are read from the store", allowed.whole(1 << 20, 1 << 40))
     unit_rows: int = _set(16_384, "rows", "decoded and applied together", allowed.whole(1, 10**7))
     unit_bytes: int = _set(8_388_608, "bytes", "decoded and applied together", allowed.whole(1024, 1 << 31))
 

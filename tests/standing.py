@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -26,16 +26,25 @@ from pctstream.core.names import ROOT, Path
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Unit
 from pctstream.http import problem, search
+from pctstream.kv import KV
 from pctstream.store import Store
 
 SHARDS = 4
 INGEST = "t.P0"
 
 
+def in_memory(shard: int) -> KV:
+    """A shard's database."""
+    return MemoryKV()
+
+
 class Standing:
     """Routing, shards and stores; rows go where the product would bring them."""
 
-    def __init__(self, dimension: int, metric: str = "euclidean", limit: int = 1 << 30) -> None:
+    def __init__(
+        self, dimension: int, metric: str = "euclidean", limit: int = 1 << 30,
+        kv: Callable[[int], KV] = in_memory,
+    ) -> None:  # fmt: skip
         self.log = Routing()
         settings = {
             "tree": "t",
@@ -45,7 +54,7 @@ class Standing:
             "sink_rows": 10**6,
         }
         self._fold(records.tree_record(settings, dimension, "a"))
-        self.shards = {n: Shard(n, "t", Store(MemoryKV()), 10**6) for n in range(SHARDS)}
+        self.shards = {n: Shard(n, "t", Store(kv(n)), 10**6) for n in range(SHARDS)}
         self.search_ = Search(self.shards, self.log, limit)
         self.away: set[int] = set()
         """Shards that nobody hosts."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +16,11 @@ import httpx
 import numpy as np
 import pytest
 from core.points import data, in_box, skewed
+from core.points import whole as all_of
 from fastapi import FastAPI
 from sim.memory import MemoryKV
 from standing import SHARDS, Client, Standing
+from standing import in_memory as _memory
 
 from pctstream.agents.search import Search
 from pctstream.agents.shard import Shard
@@ -26,25 +31,31 @@ from pctstream.core.names import ROOT
 from pctstream.core.places import Places
 from pctstream.errors import ConfigError
 from pctstream.http import problem, search, spatial
+from pctstream.kv import KV
 from pctstream.metrics import Metrics
+from pctstream.rocks import RocksKV
 from pctstream.settings import SpatialSettings
 from pctstream.store import Store
 from pctstream.tables import ReadModel
 
 CENTRES = np.array([[0.2, 0.2], [0.8, 0.2], [0.2, 0.8], [0.8, 0.8], [0.5, 0.5]], np.float32)
+KINDS = list(itertools.product(("quadtree", "kdtree"), ("proximity", "count")))
 BOX = [0.3, 0.1, 0.7, 0.6]
 
 
 class Charted(Standing):
     """A standing tree whose positions are indexed, and what its worker would be asked."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(2)
+    def __init__(
+        self, spatial_bytes: int = 1 << 30, kv: Callable[[int], KV] = _memory, **settings: Any
+    ) -> None:
+        super().__init__(2, kv=kv)
         given = {"x": "x", "y": "y", "split_rows": 200, "merge_rows": 60, "budget_per_min": 1e9,
                  "change_rows": 1}  # fmt: skip
         self.cfg = SimpleNamespace(
             spatial=SpatialSettings(enabled=True, **{**given, **settings}),
             drift=SimpleNamespace(window_s=1.0),
+            limits=SimpleNamespace(spatial_bytes=spatial_bytes),
         )
         self.metrics, self.model, self.fenced = Metrics(), ReadModel(), True
         self.said: list[str] = []
@@ -72,12 +83,13 @@ class Charted(Standing):
         self.ids += ids
         self.places = np.concatenate([self.places, places])
 
-    def leave(self, offsets: np.ndarray) -> None:
-        """Rows of these offsets are deleted, as N0 tells their portions."""
+    def leave(self, offsets: np.ndarray, where: np.ndarray | None = None) -> None:
+        """Rows of these offsets are deleted, as N0 tells the portions of these places."""
         n = len(offsets)
+        vectors = np.zeros((n, 2), np.float32) if where is None else where.astype(np.float32)
         none = np.zeros(n, np.int32)
         changes = Changes(np.ones(n, np.int8), none, offsets, none)
-        self.feed(replace(self.block(np.zeros((n, 2), np.float32), None, None), changes=changes))
+        self.feed(replace(self.block(vectors, None, None), changes=changes))
 
     def brute(self, box: Any) -> set[str]:
         inside = in_box(*self.places.T, box)
@@ -227,6 +239,55 @@ def test_a_shard_that_is_down_is_answered_from_what_it_told() -> None:
     assert sum(r["rows"] for r in told) == record["rows"]
 
 
+def again(tree: Charted) -> None:
+    """Nodes that were left out are tried again with an adjustment."""
+    for _, survey in tree.surveyor.surveys():
+        survey.index.adjust(time.monotonic(), lambda: False)
+    tree.survey()
+
+
+def test_nodes_that_have_no_room_are_answered_for_all_the_same() -> None:
+    tree = Charted(1_500_000, split_rows=10_000, merge_rows=3000)
+    tree.split(CENTRES)
+    asker = Asker(tree)
+    for part in range(4):
+        tree.rows(skewed(9000, seed=part))
+        tree.survey()
+        asker.check()
+    ration = tree.surveyor.ration
+    again(tree)
+    asker.check()
+    left_out = {n: s.index.left_out() for n, s in tree.surveyor.surveys()}
+    assert 0 < sum(map(len, left_out.values())) < len(CENTRES)
+    assert 500_000 < ration.taken <= 1_500_000
+    assert any("limits.spatial_bytes = 1,500,000" in said for said in tree.said)
+    gone = np.arange(0, 6000, 3)
+    tree.leave(gone, tree.places[gone])
+    kept = sorted(set(range(len(tree.ids))) - set(gone.tolist()))
+    tree.ids, tree.places = [tree.ids[i] for i in kept], tree.places[kept]
+    asker.check()
+    assert asker.get("density").json()["rows"] == len(tree.ids)
+    with np.load(io.BytesIO(asker.get("density?format=npz").content)) as arrays:
+        counts = np.histogram2d(*tree.places.T, bins=(arrays["x_edges"], arrays["y_edges"]))[0]
+        assert np.array_equal(arrays["counts"], counts)
+    told = asker.box(BOX, explain=True)["explain"]["shards"]
+    assert {s["shard"] for s in told if s["rows_beside"]} == {n for n, p in left_out.items() if p}
+    down = next(n for n, paths in left_out.items() if paths)
+    tree.model.fold(tree.surveyor.record(tree.surveyor.survey(down)))
+    mine = {r["id"] for r in asker.box(BOX, limit=10_000)["results"] if r["shard"] == down}
+    tree.away = {down}
+    guess = asker.box(BOX, limit=10_000)["coarse"][0]["rows"]
+    assert guess["least"] <= len(mine) <= guess["most"]
+    said = asker.get("density").json()
+    assert said["partial"] and said["rows"] + said["told"][0]["left_out"] == len(tree.ids)
+    tree.away = set()
+    ration.most = 1 << 30  # as where other shards went away
+    again(tree)
+    assert not any(s.index.left_out() for _, s in tree.surveyor.surveys())
+    assert any("has all its rows again" in said for said in tree.said)
+    asker.check()
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     _, asker = charted(400)
     wrong: list[dict[str, Any]] = [
@@ -260,15 +321,21 @@ def test_fires_and_earthquakes(shared_data: Any, file: str) -> None:
     assert len(depths) >= 2
 
 
-def test_eight_writers_and_eight_readers_while_regions_split_and_join() -> None:
+@pytest.mark.parametrize(("pattern", "neighbors"), KINDS)
+def test_eight_writers_and_eight_readers_while_regions_split_and_join(
+    pattern: str, neighbors: str, tmp_path: Path
+) -> None:
     """What was there from the first to the last moment is in every answer, what never was in none."""
-    tree = Charted(split_rows=100, merge_rows=40)
+    tree = Charted(
+        kv=lambda number: RocksKV(tmp_path / str(number), 1 << 20), split_rows=100, merge_rows=40,
+        pattern=pattern, neighbors=neighbors,
+    )  # fmt: skip
     tree.split(CENTRES[:1])
     shard = tree.shards[tree.log.owners[0, 0]]
     rng = np.random.default_rng(5)
     fixed = rng.random((2000, 2))
     tree.rows(fixed)
-    index = ShardIndex(shard, Places("x", "y"), tree.cfg.spatial)
+    index = ShardIndex(shard, Places("x", "y"), tree.cfg.spatial, tree.surveyor.ration)
     index.configure(tree.surveyor.settings())
     path = (0, 0)
     index.refresh([ROOT, path], time.monotonic() + 60)
@@ -317,7 +384,9 @@ def test_eight_writers_and_eight_readers_while_regions_split_and_join() -> None:
         one.join(30)
     index.refresh([ROOT, path], time.monotonic() + 60)
     assert faults == [] and slices[0] > 10
-    assert len(index.index) == 2000 + 8 * 12 * 100
+    assert len(index.index) == len(all_of(index.index)) == 2000 + 8 * 12 * 100
+    for one in tree.shards.values():
+        one.store.close()
 
 
 def test_limits_are_judged_by_every_reader_alike() -> None:

@@ -152,8 +152,14 @@ class Gauges(Collector):
         yield gauge("pct_regions", "Regions of the spatial index.", "depth",
                     [((depth,), n) for depth, n in sorted(depths.items())])  # fmt: skip
         lacking: Counter[str] = Counter()
+        left_out = 0
         for _, survey in surveyor.surveys() if surveyor is not None else ():
             lacking.update(survey.index.unplaced())
+            left_out += len(survey.index.left_out())
+        yield gauge("pct_spatial_bytes", "Of the spatial indexes, of limits.spatial_bytes.", "",
+                    [((), surveyor.ration.taken)] if surveyor is not None else [])  # fmt: skip
+        yield gauge("pct_spatial_left_out_nodes", "Read from the store: no room in the index.", "",
+                    [((), left_out)] if surveyor is not None else [])  # fmt: skip
         yield gauge("pct_unplaced_rows", "Rows without a position, by why.", "why",
                     [((why,), n) for why, n in sorted(lacking.items())])  # fmt: skip
 

@@ -10,16 +10,19 @@ the cut, and it is told once, by its origin.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+from pctstream.agents.segments import Segment, named
 from pctstream.agents.shard import Shard
-from pctstream.agents.spatial import Segment, ShardIndex
+from pctstream.agents.spatial import ShardIndex
 from pctstream.agents.surveyor import Survey, Surveyor
+from pctstream.core.density_map import merged
 from pctstream.core.handing import HandsDown
 from pctstream.core.identity import Identity
 from pctstream.core.names import Path, level, node_name
 from pctstream.core.routing import Routing
-from pctstream.core.spatial import NEAREST, Found
+from pctstream.core.spatial import NEAREST, Found, SpatialIndex, Touched
 from pctstream.errors import NotReady
 
 IDENTITIES = 256
@@ -27,6 +30,25 @@ IDENTITIES = 256
 TOUCHED = 1000
 """Regions that an explanation tells one by one."""
 Answer = dict[str, Any]
+
+
+class Row(NamedTuple):
+    """A row that was found."""
+
+    segment: Segment
+    row: int
+    x: float
+    y: float
+    distance: float | None
+
+
+@dataclass(slots=True)
+class Looked:
+    """What one shard found; `told` is what is said of how."""
+
+    rows: list[Row]
+    truncated: bool
+    told: Answer = field(default_factory=dict)
 
 
 class Located:
@@ -47,7 +69,7 @@ class Located:
         before = index.whole(current=not done)
         told = {
             "box": self._box, "point": self._nearest, "map": self._map, "regions": self._regions,
-        }[str(question["what"])](survey, question)  # fmt: skip
+        }[str(question["what"])](survey, question, deadline)  # fmt: skip
         same = index.whole()
         searched = [
             p for p, part in before.items() if same.get(p) is part and self._sound(shard, p)
@@ -67,53 +89,73 @@ class Located:
         behind = node is None or node.position.taken < self.reported(shard.number, path)
         return not behind and path not in shard.lost
 
-    def _box(self, survey: Survey, asked: Mapping[str, Any]) -> Answer:
+    def _box(self, survey: Survey, asked: Mapping[str, Any], deadline: float) -> Answer:
         limit, index = int(asked["limit"]), survey.index
-        more = min(limit, index.rows_in(self._routing.cut))
-        with index.look() as locked:
-            found = locked.box(
-                tuple(asked["box"]), limit=limit + more, explain=bool(asked["explain"])
-            )
-            segments = index.segments_of(found.keys)
-            every = len(locked)
-        rows = self._rows(index, found, segments)
-        return {"rows": rows, "truncated": found.truncated, **_looked(found, every)}
+        most, box = limit + min(limit, index.rows_in(self._routing.cut)), tuple(asked["box"])
 
-    def _nearest(self, survey: Survey, asked: Mapping[str, Any]) -> Answer:
-        k, index = int(asked["k"]), survey.index
-        more = min(k, index.rows_in(self._routing.cut))
-        with index.look() as locked:
-            wanted = min(NEAREST, k + more)
-            found = locked.nearest(tuple(asked["point"]), wanted, explain=bool(asked["explain"]))
-            segments = index.segments_of(found.keys)
-            every = len(locked)
-        rows = self._rows(index, found, segments)
-        short = len(rows) < k and len(found.keys) == wanted < every
-        return {"rows": rows[:k], "truncated": False, "short": short, **_looked(found, every)}
+        def look(part: SpatialIndex) -> Found:
+            return part.box(box, limit=most, explain=bool(asked["explain"]))
 
-    def _map(self, survey: Survey, asked: Mapping[str, Any]) -> Answer:
+        looked = self._looked(index, look, deadline)
+        return {"rows": self._rows(index, looked.rows[:most]),
+                "truncated": looked.truncated or len(looked.rows) > most, **looked.told}  # fmt: skip
+
+    def _nearest(self, survey: Survey, asked: Mapping[str, Any], deadline: float) -> Answer:
+        k, index, point = int(asked["k"]), survey.index, tuple(asked["point"])
+        wanted = min(NEAREST, k + min(k, index.rows_in(self._routing.cut)))
+
+        def look(part: SpatialIndex) -> Found:
+            return part.nearest(point, wanted, explain=bool(asked["explain"]))
+
+        looked = self._looked(index, look, deadline)
+        looked.rows.sort(key=lambda row: row.distance or 0.0)
+        rows = self._rows(index, looked.rows[:wanted])
+        short = len(rows) < k and wanted < looked.told["of_rows"]
+        return {"rows": rows[:k], "truncated": False, "short": short, **looked.told}
+
+    def _looked(
+        self, index: ShardIndex, look: Callable[[SpatialIndex], Found], deadline: float
+    ) -> Looked:
+        """The rows of the index, then of the nodes that it has no room for."""
+        with index.look() as locked:
+            found = look(locked)
+            looked = Looked(_paired(found, index.segments_of(found.keys)), found.truncated)
+            every, touched, scanned = len(locked), found.touched, found.scanned
+        beside = 0
+        for part, segments in index.beside(deadline):
+            found = look(part)
+            looked.rows += _paired(found, named(segments, found.keys))
+            looked.truncated |= found.truncated
+            beside += len(part)
+        looked.told = {
+            "scanned": scanned + beside, "of_rows": every + beside, "beside": beside,
+            "touched": _touched(touched), "more_touched": max(0, len(touched) - TOUCHED),
+        }  # fmt: skip
+        return looked
+
+    def _map(self, survey: Survey, asked: Mapping[str, Any], deadline: float) -> Answer:
+        beside = [part.density_map for part, _ in survey.index.beside(deadline)]
         with survey.index.look() as locked:
-            said = {"map": locked.density_map.to_json(), "count": len(locked)}
+            whole = merged([locked.density_map, *beside]) if beside else locked.density_map
+            said = {"map": whole.to_json(), "count": len(locked)}
         return said | {"unplaced": dict(survey.index.unplaced())}
 
-    def _regions(self, survey: Survey, asked: Mapping[str, Any]) -> Answer:
-        with survey.index.look() as locked:
+    def _regions(self, survey: Survey, asked: Mapping[str, Any], deadline: float) -> Answer:
+        index = survey.index
+        with index.look() as locked:
             budget = locked.budget
             regions = locked.described() if len(locked) else []
             left = {"left": budget.left, "per_min": budget.per_min, "spent": budget.spent}
-        return {"regions": regions, "last": survey.index.latest, "budget": left,
+        left_out = [node_name(path) for path in index.left_out()]
+        return {"regions": regions, "last": index.latest, "budget": left, "left_out": left_out,
                 "adjustments": list(survey.adjustments)}  # fmt: skip
 
     # who they are
 
-    def _rows(
-        self, index: ShardIndex, found: Found, segments: list[tuple[Segment, int]]
-    ) -> list[Answer]:
+    def _rows(self, index: ShardIndex, found: list[Row]) -> list[Answer]:
         """The rows found, each once, in the order they were found."""
         rows: dict[str, Answer] = {}
-        away = found.distances.tolist() or [None] * len(found.keys)
-        places = zip(segments, found.x.tolist(), found.y.tolist(), away, strict=True)
-        for (segment, row), x, y, distance in places:
+        for segment, row, x, y, distance in found:
             who = self._identity(index, segment)
             origin = str(who.origin(row))
             one = {"id": who.name(row), "x": x, "y": y, "portion": node_name(segment.path),
@@ -125,12 +167,13 @@ class Located:
         return list(rows.values())
 
     def _identity(self, index: ShardIndex, segment: Segment) -> Identity:
-        known = index.identities.get(segment.first)
+        known = index.identities.get((segment.path, segment.last))
         if known is None:
             block = index.shard.store.segment(segment.path, segment.last)
             if block is None or len(block) != segment.rows:
                 raise NotReady(f"shard {index.shard.number} let go of rows meanwhile: ask again")
-            known = index.identities[segment.first] = Identity.of(segment.last, block)
+            known = Identity.of(segment.last, block)
+            index.identities[segment.path, segment.last] = known
             while len(index.identities) > IDENTITIES:
                 index.identities.popitem(last=False)
         return known
@@ -141,11 +184,15 @@ def _let_go(shard: Shard, path: Path) -> bool:
     return isinstance(node, HandsDown) and node.emptied
 
 
-def _looked(found: Found, every: int) -> Answer:
-    touched = [
+def _paired(found: Found, named: list[tuple[Segment, int]]) -> list[Row]:
+    away = found.distances.tolist() or [None] * len(found.keys)
+    places = zip(named, found.x.tolist(), found.y.tolist(), away, strict=True)
+    return [Row(*who, x, y, distance) for who, x, y, distance in places]
+
+
+def _touched(touched: tuple[Touched, ...]) -> list[Answer]:
+    return [
         {"region": one.region, "box": one.box, "depth": one.depth, "rows": one.rows,
          "how": one.how, "sub_box": one.sub_box}
-        for one in found.touched[:TOUCHED]
+        for one in touched[:TOUCHED]
     ]  # fmt: skip
-    return {"scanned": found.scanned, "of_rows": every, "touched": touched,
-            "more_touched": len(found.touched) - len(touched)}  # fmt: skip

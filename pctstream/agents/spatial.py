@@ -25,11 +25,14 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from pctstream.agents.overflow import SLICE_ROWS, Slice, overflow
+from pctstream.agents.ration import Ration
+from pctstream.agents.segments import Part, Segment, named
 from pctstream.agents.shard import Shard
 from pctstream.core.adjust import Adjusted
 from pctstream.core.geography import is_globe
@@ -39,58 +42,39 @@ from pctstream.core.kernels import Float64, Int64
 from pctstream.core.names import Path
 from pctstream.core.pace import Pace
 from pctstream.core.places import Places
-from pctstream.core.spatial import SpatialIndex
+from pctstream.core.spatial import EVERY, SpatialIndex
 from pctstream.settings import SpatialSettings
 
-SLICE_ROWS = 65_536
-"""Put into the index before whoever waits has a turn."""
 TURN_S = 0.0005
 NO_NUMBER = "no number"
-
-
-class Segment(NamedTuple):
-    """Rows that the index knows by ``first``, ``first`` + 1, ...: of a node, up to an offset."""
-
-    first: int
-    rows: int
-    path: Path
-    last: int
-
-
-@dataclass(slots=True)
-class Part:
-    """What of one node is in the index."""
-
-    purged: int
-    last: int = -1
-    left: int = -1
-    """The last offset at which rows left."""
-    rows: int = 0
-    seen: tuple[int, int] | None = None
-    whole: bool = False
-    """All that was stored when it was first looked at is in."""
-    unplaced: Counter[str] = field(default_factory=Counter)
+SEGMENT_BYTES = 200
+"""What is remembered of a segment."""
 
 
 class ShardIndex:
     """Of one shard, for as long as its store is open here."""
 
-    def __init__(self, shard: Shard, places: Places, settings: SpatialSettings) -> None:
+    def __init__(
+        self, shard: Shard, places: Places, settings: SpatialSettings, ration: Ration
+    ) -> None:
         self.shard = shard
         self._places = places
+        self._ration = ration
         self._parts: dict[Path, Part] = {}
         self._segments: list[Segment] = []
         self._next = 0
-        self.identities: OrderedDict[int, Identity] = OrderedDict()
-        """Who the rows of some segments are, by their `first`."""
+        self.identities: OrderedDict[tuple[Path, int], Identity] = OrderedDict()
+        """Who the rows of some segments are."""
         self._reading = threading.Lock()
         self._lock = threading.Lock()
         self.latest: dict[str, Any] = {}
         """What the last adjustment did."""
-        self.index = SpatialIndex(
-            cells=settings.cells, bounds=settings.bounds,
-            globe=is_globe(settings.coordinates, settings.x, settings.y),
-        )  # fmt: skip
+        globe = is_globe(settings.coordinates, settings.x, settings.y)
+        self.another = partial(
+            SpatialIndex, cells=settings.cells, bounds=settings.bounds, globe=globe
+        )
+        """Makes an empty index like this one."""
+        self.index = self.another()
         try:
             if entries := shard.store.chart.regions():
                 self.index.restore(entries)
@@ -127,25 +111,29 @@ class ShardIndex:
                 if segment.path == path:
                     self.index.delete(np.arange(segment.first, segment.first + segment.rows))
             self._segments = [s for s in self._segments if s.path != path]
+            self._ration.take(self, self._bytes_with(0, 0))
 
     def _catch_up(self, path: Path, deadline: float) -> bool:
         version = self._version(path)
         part = self._parts.get(path)
         if part is None:
             part = self._parts[path] = Part(version[1])
-        if part.seen == version:
+        if part.seen == version or part.left_out:
+            part.seen = version
             return True
         some: list[tuple[int, Float64]] = []
         for last in self.shard.store.offsets(path, part.last):
-            if (places := self._read(path, last)) is None:
+            if (places := self.read(path, last)) is None:
                 break  # purged meanwhile
             some.append((last, places))
             if sum(p.shape[1] for _, p in some) >= SLICE_ROWS:
-                self._put(path, part, some)
+                if not self._put(path, part, some):
+                    return self._leave_out(path, part, version)
                 some = []
                 if time.monotonic() > deadline:
                     return False
-        self._put(path, part, some)
+        if not self._put(path, part, some):
+            return self._leave_out(path, part, version)
         self._follow_left(path, part)
         with self.shard.store.renumbering:
             if not self._fresh(path):
@@ -166,7 +154,7 @@ class ShardIndex:
                 self.index.delete(keys)
             part.left, part.rows = offset, part.rows - len(keys)
 
-    def _read(self, path: Path, last: int) -> Float64 | None:
+    def read(self, path: Path, last: int) -> Float64 | None:
         """The places of a segment; made from its rows, and kept, where there are none to be read."""
         store = self.shard.store
         found = self._places.from_bytes(store.chart.places(path, last))
@@ -181,10 +169,15 @@ class ShardIndex:
                 store.chart.place(path, last, self._places.to_bytes(found))
         return found
 
-    def _put(self, path: Path, part: Part, some: list[tuple[int, Float64]]) -> None:
+    def _put(self, path: Path, part: Part, some: list[tuple[int, Float64]]) -> bool:
+        """Whether there was room for them."""
         if not some:
-            return
+            return True
         with self._lock:
+            came = sum(places.shape[1] for _, places in some)
+            if not self._ration.take(self, self._bytes_with(came, len(some))):
+                part.rows += came
+                return False
             first = self._next
             for last, places in some:
                 rows = places.shape[1]
@@ -196,15 +189,48 @@ class ShardIndex:
             part.unplaced[NO_NUMBER] += len(x) - len(there)
             put = self.index.insert(first + there, x[there], y[there])
             part.unplaced.update(put.refused)
+            return True
+
+    # where there is no room
+
+    def _bytes_with(self, rows: int, segments: int) -> int:
+        size = SEGMENT_BYTES * (len(self._segments) + segments)
+        return self.index.bytes_with(rows) + size
+
+    def _leave_out(self, path: Path, part: Part, version: tuple[int, int]) -> bool:
+        """A node that does not fit goes as a whole, so that what is said of the others is whole."""
+        self._drop(path)
+        self._parts[path] = Part(
+            version[1], rows=part.rows, seen=version, whole=True, left_out=True
+        )
+        return True
+
+    def left_out(self) -> list[Path]:
+        """The nodes that are read from the store for each question."""
+        return [path for path, part in sorted(self._parts.items()) if part.left_out]
+
+    def beside(self, deadline: float) -> Iterator[Slice]:
+        """Their rows; NotReady if the time (monotonic seconds) is over before."""
+        for path in self.left_out():
+            yield from overflow(self, path, deadline)
+
+    def try_again(self) -> None:
+        """Nodes that were left out are read in, if there is room for twice what was read of them then."""
+        for path in self.left_out():
+            with self._lock:
+                needed = self._bytes_with(2 * self._parts[path].rows, 0)
+            if needed <= self._ration.left(self):
+                with self._reading:
+                    self._parts.pop(path, None)
 
     # adjusting
 
     def configure(self, settings: dict[str, Any]) -> None:
         """Other limits, effective at the next adjustment, and another pace from now on."""
-        named = {name: settings[name] for name in Granularity.__dataclass_fields__}
+        fine = {name: settings[name] for name in Granularity.__dataclass_fields__}
         pace = self.index.pace
         with self._lock:
-            self.index.configure(Granularity(**named))
+            self.index.configure(Granularity(**fine))
             self.index.pace = Pace(
                 float(settings["interval_s"]), int(settings["change_rows"]),
                 float(settings["change_fraction"]),
@@ -213,7 +239,9 @@ class ShardIndex:
 
     def adjust(self, now_s: float, closing: Callable[[], bool]) -> Adjusted:
         """One adjustment, in slices between which others have a turn; its regions are written."""
+        self.try_again()
         with self._lock:
+            self.index.most_bytes = self._ration.left(self) - SEGMENT_BYTES * len(self._segments)
             work, took = self.index.adjust(now_s), None
         while not closing():
             with self._lock:
@@ -225,6 +253,7 @@ class ShardIndex:
                 took = time.thread_time() - began
             time.sleep(TURN_S)
         with self._lock:
+            self._ration.take(self, self._bytes_with(0, 0))
             if self.index.density_map.bounds:
                 self.shard.store.chart.set_regions(self.index.regions.changes())
             return self.index.last
@@ -240,7 +269,8 @@ class ShardIndex:
     @property
     def state(self) -> tuple[int, ...]:
         """Another one when there is something new to tell."""
-        return self._next, len(self.index), len(self.index.regions), len(self._parts)
+        left_out = len(self.left_out())
+        return self._next, len(self.index), len(self.index.regions), len(self._parts), left_out
 
     def whole(self, *, current: bool = False) -> dict[Path, Part]:
         """The nodes whose rows are in the index: all up to the last `refresh` that had the time for it,
@@ -249,9 +279,9 @@ class ShardIndex:
         return {p: one for p, one in parts.items() if not current or one.seen == self._version(p)}
 
     def rows_in(self, level_below: int) -> int:
-        """Rows of nodes above a level."""
-        parts = list(self._parts.items())
-        return sum(part.rows for path, part in parts if len(path) - 1 < level_below)
+        """Rows of nodes above a level, at most."""
+        parts = [one for path, one in list(self._parts.items()) if len(path) - 1 < level_below]
+        return sum(EVERY if part.left_out else part.rows for part in parts)
 
     def unplaced(self) -> Counter[str]:
         """Rows that are stored and have no place, by why."""
@@ -262,9 +292,4 @@ class ShardIndex:
 
     def segments_of(self, keys: Int64) -> list[tuple[Segment, int]]:
         """Segment and row of each key that was found, while `look`ing."""
-        firsts = np.array([segment.first for segment in self._segments], np.int64)
-        numbers = np.searchsorted(firsts, keys, side="right") - 1
-        return [
-            (self._segments[number], key - self._segments[number].first)
-            for number, key in zip(numbers.tolist(), keys.tolist(), strict=True)
-        ]
+        return named(self._segments, keys)

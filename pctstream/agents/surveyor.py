@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pctstream.agents.ration import Ration
 from pctstream.agents.shard import Shard
 from pctstream.agents.spatial import ShardIndex
 from pctstream.core.adjust import Adjusted
 from pctstream.core.coarse import coarsest
-from pctstream.core.names import ROOT, Path
+from pctstream.core.names import ROOT, Path, node_name
 from pctstream.core.places import Places
 from pctstream.core.regions import LEAF
+from pctstream.core.root import Root
 from pctstream.errors import NotReady, PctError
 from pctstream.tables import Record
 
@@ -55,6 +57,7 @@ class Survey:
     tuned: int | None = None
     told: tuple[int, ...] = ()
     told_s: float = -1e9
+    left_out: list[Path] = field(default_factory=list)
 
 
 class Surveyor:
@@ -64,6 +67,7 @@ class Surveyor:
         self._worker = worker
         settings = worker.cfg.spatial
         self.places = Places(settings.x, settings.y)
+        self.ration = Ration(worker.cfg.limits.spatial_bytes)
         self._surveys: dict[int, Survey] = {}
         self._failed: dict[int, float] = {}
         self._closing = threading.Event()
@@ -129,17 +133,36 @@ class Surveyor:
             return
         survey = self._surveys.get(shard.number)
         if survey is None or survey.index.shard is not shard:
-            index = ShardIndex(shard, self.places, self._worker.cfg.spatial)
+            index = ShardIndex(shard, self.places, self._worker.cfg.spatial, self.ration)
             survey = self._surveys[shard.number] = Survey(index)
         tuning = self._worker.routing.orders.tuning
         if survey.tuned != tuning.version:
             survey.tuned = tuning.version
             survey.index.configure(self.settings())
         survey.index.refresh(self.served(shard), now + REFRESH_S)
+        self._say(survey)
         pace, rows = survey.index.index.pace, len(survey.index.index)
         if (trigger := pace.due(time.monotonic(), rows)) is not None:
             self._adjust(survey, trigger)
         self._tell(survey)
+
+    def _say(self, survey: Survey) -> None:
+        """One line where nodes begin to be left out, one where none is any more."""
+        before, survey.left_out = survey.left_out, survey.index.left_out()
+        shard, names = survey.index.shard.number, [node_name(path) for path in survey.left_out]
+        if set(survey.left_out) - set(before):
+            self._worker.tell(
+                f"the spatial index of shard {shard} has no room for {', '.join(names)} "
+                f"(limits.spatial_bytes = {self.ration.most:,}): rows there are read from the store "
+                "for each question about places, which takes longer"
+            )
+        elif before and not names:
+            self._worker.tell(f"the spatial index of shard {shard} has all its rows again")
+
+    def left_out(self, shard: Shard, paths: list[Path]) -> int:
+        """Rows of nodes of a shard that its index has no room for."""
+        nodes = [shard.nodes[path] for path in paths if path in shard.nodes]
+        return sum(node.rows if isinstance(node, Root) else node.held_rows for node in nodes)
 
     def _adjust(self, survey: Survey, trigger: str) -> None:
         began = time.time()
@@ -176,7 +199,7 @@ class Surveyor:
     def record(self, survey: Survey) -> Record:
         """What is told of a shard's index."""
         worker, shard = self._worker, survey.index.shard
-        root = shard.root
+        root, left_out = shard.root, self.left_out(shard, survey.index.left_out())
         at = root.position.stored + root.position.routed if root is not None else -1
         with survey.index.look() as index:
             regions, nodes = index.regions, index.regions.nodes
@@ -195,7 +218,7 @@ class Surveyor:
             "kind": "regions", "shard": shard.number, **worker.host(),
             "epoch": worker.routing.epoch, "offset": at, "time": time.time(), "rows": rows,
             "unplaced": dict(survey.index.unplaced()), "number": leaves, "regions": columns,
-            "map": density,
+            "map": density, "left_out": left_out,
         }  # fmt: skip
 
     def depths(self) -> dict[int, int]:

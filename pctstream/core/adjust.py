@@ -29,6 +29,7 @@ from pctstream.core.density_map import DensityMap
 from pctstream.core.granularity import Granularity
 from pctstream.core.kernels import Int64
 from pctstream.core.membership import Membership
+from pctstream.core.pages import PAGE
 from pctstream.core.regions import Cut, Regions
 
 TOLD = 100
@@ -72,7 +73,7 @@ class Denied:
     region: str
     rows: int
     why: str
-    """budget, identical, min_size, max_size, depth, regions"""
+    """budget, identical, min_size, max_size, depth, regions, bytes"""
 
 
 @dataclass(slots=True)
@@ -97,7 +98,9 @@ class Adjusted:
     @property
     def again(self) -> bool:
         """Whether the next adjustment must look everywhere."""
-        return bool(self.splits or self.merges or any(why == "budget" for _, why in self.denied))
+        return bool(
+            self.splits or self.merges or any(why in ("budget", "bytes") for _, why in self.denied)
+        )
 
     def deny(self, kind: str, region: str, rows: int, why: str) -> None:
         """Counts and tells."""
@@ -193,6 +196,9 @@ def _split(
             done.deny("split", name, rows, why)
         if cut is None:
             continue
+        if index.bytes_with(min(rows, config.slice_rows)) > index.most_bytes:
+            done.deny("split", name, rows, "bytes")
+            continue
         # a region goes, and one more come than there are lines
         if not budget.allows(budget.cost(rows, cutter.made + 2)):
             done.deny("split", name, rows, "budget")
@@ -243,6 +249,9 @@ def _merge(
                 done.deny("merge", name, rows, "max_size")
             continue
         both = rows + int(regions.nodes.rows[allowed[0]])
+        if index.bytes_with(2 * PAGE) > index.most_bytes:
+            done.deny("merge", name, rows, "bytes")
+            continue
         if not budget.allows(budget.cost(both, 3)):
             done.deny("merge", name, rows, "budget")
             continue

@@ -21,7 +21,7 @@ import numpy as np
 
 from pctstream.core.kernels import Float64, Int64
 from pctstream.core.lanes import compiled, inlined
-from pctstream.core.pages import EMPTY, PAGE, SHIFT, Pages, append, entry, forget, pop
+from pctstream.core.pages import EMPTY, PAGE, PAGE_BYTES, SHIFT, Pages, append, entry, forget, pop
 from pctstream.core.regions import Regions, locate
 
 
@@ -154,30 +154,46 @@ class Membership:
 
     def __init__(self, regions: Regions) -> None:
         self.regions = regions
-        self.pages = Pages(
-            np.zeros(0), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64),
-            np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64),
-        )  # fmt: skip
-        self._table = np.zeros(1024, np.int32)
+        self.most_bytes = 2**62
+        """Regions are not changed where the arrays would take more (`core.adjust`)."""
         self._rows = 0
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The memory of rows that are all gone."""
+        none = np.zeros(0, np.int64)
+        self.pages = Pages(np.zeros(0), np.zeros(0), none, none, none, none, np.zeros(1, np.int64))
+        self._table = np.zeros(1024, np.int32)
 
     def __len__(self) -> int:
         return self._rows
 
+    def _growth(self, rows: int) -> tuple[int, int]:
+        """Pages that so many more rows need beyond those there are, and the table's size with them."""
+        free, n = int(self.pages.top[0]), len(self.pages.owner)
+        needed = rows // PAGE + min(rows, len(self.regions)) + (rows > 0)
+        size = len(self._table)
+        while (self._rows + rows) * 2 > size:
+            size *= 2
+        return max(needed, n) if needed > free else 0, size
+
+    def bytes_with(self, rows: int) -> int:
+        """What the arrays take, once there is room for so many more rows."""
+        pages, size = self._growth(rows)
+        columns = sum(column.nbytes for column in self.pages)
+        nodes = sum(column.nbytes for column in self.regions.nodes)
+        return int(columns + nodes + pages * PAGE_BYTES + size * self._table.itemsize)
+
     def _make_room(self, rows: int) -> None:
         """Free pages and entries for so many more rows, wherever they fall."""
-        pages, free = self.pages, int(self.pages.top[0])
-        if (needed := rows // PAGE + min(rows, len(self.regions)) + 1) > free:
-            n = len(pages.owner)
-            more = max(needed, n)
+        pages, free, n = self.pages, int(self.pages.top[0]), len(self.pages.owner)
+        more, size = self._growth(rows)
+        if more:
             x, y, key = (_longer(column, more << SHIFT) for column in pages[:3])
             owner, following, stack = (_longer(links, more) for links in pages[3:6])
             stack[free : free + more] = np.arange(n + more - 1, n - 1, -1)
             top = np.array([free + more], np.int64)
             self.pages = Pages(x, y, key, owner, following, stack, top)
-        size = len(self._table)
-        while (self._rows + rows) * 2 > size:
-            size *= 2
         if size > len(self._table):
             self._table = np.zeros(size, np.int32)
             _fill(self.regions.nodes, self.pages, self._table)
@@ -197,6 +213,8 @@ class Membership:
         old = np.empty((2, len(keys)))
         gone = _delete(self.regions.nodes, self.pages, self._table, keys, old)
         self._rows -= gone
+        if gone and not self._rows:
+            self._let_go()
         return old[:, :gone]
 
     def hand_down(self, node: int, most: int) -> int:

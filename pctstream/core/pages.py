@@ -22,6 +22,8 @@ from pctstream.core.lanes import inlined
 
 SHIFT = 8
 PAGE = 1 << SHIFT
+PAGE_BYTES = 8 * (3 * PAGE + 3)
+"""Three columns of rows, and three links."""
 EMPTY = 0
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 

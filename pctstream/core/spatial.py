@@ -104,6 +104,8 @@ class SpatialIndex:
         self.pace = pace or Pace(10.0, 10_000)
         self.last = Adjusted()
         """The last adjustment."""
+        self.most_bytes = EVERY
+        """Regions are not changed where the index would take more."""
         self._members: Membership | None = None
         self._everywhere = True
         self._faded_s: float | None = None
@@ -129,6 +131,11 @@ class SpatialIndex:
     def regions(self) -> Regions:
         """The tree of regions."""
         return self.members.regions
+
+    def bytes_with(self, rows: int) -> int:
+        """What the index takes of memory, once there is room for so many more rows: all its arrays."""
+        density = self.density_map
+        return self.members.bytes_with(rows) + 2 * density.counts.nbytes
 
     def restore(self, entries: Mapping[bytes, bytes]) -> None:
         """Regions from the store (`Regions.changes`), before the first row is put in again."""
@@ -175,6 +182,7 @@ class SpatialIndex:
         since = 0.0 if self._faded_s is None else max(0.0, now_s - self._faded_s)
         self._faded_s = now_s
         members = self.members
+        members.most_bytes = self.most_bytes - 2 * self.density_map.counts.nbytes
         members.regions.fade(0.5 ** (since / self.config.query_half_life_s))
         everywhere, self._everywhere = self._everywhere, True
         work = adjust(self.density_map, members, self.config, self.budget, everywhere=everywhere)

@@ -142,8 +142,11 @@ def coarse(
         rows = np.array(columns["rows"], np.int64)
         whole = (-np.inf, -np.inf, np.inf, np.inf)
         guess = estimated(boxes, rows, box if box is not None else whole)
+        # rows that its index had no room for may lie anywhere
+        left_out = int(record.get("left_out", 0))
+        guess = guess._replace(most=guess.most + left_out)
         found.append(
-            {"shard": shard, "rows": guess._asdict(), "of_rows": int(record["rows"]),
+            {"shard": shard, "rows": guess._asdict(), "of_rows": int(record["rows"]) + left_out,
              "regions": len(rows), "told": record["time"]}
         )  # fmt: skip
     return found

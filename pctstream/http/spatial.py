@@ -132,7 +132,8 @@ class Views:
             **_folded(whole.counts, edges, cells), "bounds": list(whole.bounds),
             "rows": int(whole.counts.sum()), "outside": whole.outside, "unplaced": unplaced,
             "partial": bool(outcome.missing), "missing": sorted(outcome.missing),
-            "told": [{"shard": s, "time": r["time"]} for s, r in sorted(stale.items())],
+            "told": [{"shard": s, "time": r["time"], "left_out": r.get("left_out", 0)}
+                     for s, r in sorted(stale.items())],
             "as_of": self.as_of(),
         }  # fmt: skip
 
@@ -140,10 +141,11 @@ class Views:
         """The regions of all shards, and what was last done to them."""
         outcome = await self.places.ask({"what": "regions"}, time.monotonic() + DEADLINE_S)
         every, shards = [], []
+        said = ("last", "adjustments", "budget", "left_out")
         for shard, answer in sorted(outcome.last.items()):
             every += [{**r, "id": f"{shard}:{r['id']}", "shard": shard} for r in answer["regions"]]
             shards.append({"shard": shard, "regions": len(answer["regions"]), "told": None,
-                           **{key: answer[key] for key in ("last", "adjustments", "budget")}})  # fmt: skip
+                           **{key: answer[key] for key in said}})  # fmt: skip
         for shard, record in sorted(self.told().items()):
             if shard in outcome.missing - set(outcome.last):
                 columns = record["regions"]
@@ -200,7 +202,8 @@ def _explained(outcome: Outcome) -> dict[str, Any]:
     """Which regions were touched, in what part of the question's box, and how."""
     shards = [
         {"shard": a["shard"], "searched": a["searched"], "rows_scanned": a["scanned"],
-         "rows_skipped": a["of_rows"] - a["scanned"], "regions": a["touched"],
+         "rows_skipped": a["of_rows"] - a["scanned"],
+         "rows_beside": a["beside"], "regions": a["touched"],
          "more_regions": a["more_touched"]}
         for a in outcome.answers
     ]  # fmt: skip

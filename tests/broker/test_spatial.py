@@ -6,15 +6,20 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow as pa
+import pytest
 from broker.system import System, mixture, wait_for
 from broker.test_moves import dropped, ended, hosts, largest, start
-from core.points import in_box, skewed
+from core.points import data, in_box, skewed
+from core.test_spatial import haversine
 
 from pctstream.client import Producer
+from pctstream.core.regions import area
 
 ROWS, K = 3000, 10
 BOXES = ([0.0, 0.0, 1.0, 1.0], [0.3, 0.2, 0.7, 0.5], [0.45, 0.45, 0.55, 0.55])
@@ -158,6 +163,35 @@ def _lived_through(one: System, asked: Asked) -> None:
     assert one.get("/v1/tables/regions")["rows"].keys() == set("0123")
     metrics = [httpx.get(f"{url}/metrics").text for url in one.urls]
     assert any('pct_regions{depth="' in text for text in metrics)
+    assert all(float(line.split()[-1]) > 1000 for text in metrics for line in text.splitlines()
+               if line.startswith("pct_spatial_bytes "))  # fmt: skip
+    _one_stopped(one, asked)
+
+
+def _one_stopped(one: System, asked: Asked) -> None:
+    """What a stopped worker's shards had is bounded by what they told, and never left out in silence."""
+
+    def told() -> bool:
+        records = one.get("/v1/tables/regions")["rows"].values()
+        return bool(sum(record["rows"] for record in records) == one.fed)
+
+    wait_for("every shard has told of all its rows", told)
+    gone = {s for s, w in hosts(one).items() if w == "worker-1"}
+    before = [asked.post(0, box=box, limit=10_000)["results"] for box in BOXES]
+    one.kill(1)
+    for box, rows in zip(BOXES, before, strict=True):
+        found = wait_for(
+            "a partial answer", lambda b=box: _partial(asked.post(0, box=b, limit=10_000))
+        )
+        there = {r["id"] for r in found["results"]}
+        assert there == {r["id"] for r in rows if r["shard"] not in gone}
+        assert {c["shard"] for c in found["coarse"]} == gone
+        for guess in found["coarse"]:
+            truth = sum(r["shard"] == guess["shard"] for r in rows)
+            assert guess["rows"]["least"] <= truth <= guess["rows"]["most"], guess
+    density = one.get("/v1/spatial/density", 0)
+    assert density["partial"] and density["rows"] == one.fed
+    assert {t["shard"] for t in density["told"]} == gone
 
 
 def _partial(found: dict[str, Any]) -> dict[str, Any] | None:
@@ -187,4 +221,79 @@ def test_kdtree_and_count_as_the_default_of_a_system(system: Callable[..., Syste
     with Asked(one, places) as asked:
         asked.map_is(places)
         asked.right()
+        # the same ids elsewhere: some stay in their portion, some go to another
+        places[:300] = rows[:300, 1::-1]
+        one.feed(
+            np.concatenate([rows[:300, 1::-1], rows[:300, 2:]], axis=1), list(map(str, range(300)))
+        )
+        one.settle()
+        asked.map_is(places)
+        asked.right()
     assert {r["rows"] > 400 for r in one.get("/v1/spatial/regions")["regions"]} >= {False}
+    _keeps_time(one)
+
+
+def _keeps_time(one: System) -> None:
+    """After deletes within two seconds; then each second, from the next adjustment on."""
+    began = time.time()
+    with Producer(one.broker, one.tree, format="json") as producer:
+        rows = mixture(2100, seed=7)
+        for i, row in enumerate(rows):
+            producer.add(row, id=f"more{i}")
+    one.fed += len(rows)
+    one.settle()
+    applied = time.time()
+
+    def last(trigger: str, since: float) -> Any:
+        shards = one.get("/v1/spatial/regions?limit=1")["shards"]
+        times = [s["last"]["time"] for s in shards if s["last"] and s["last"]["trigger"] == trigger]
+        return max((t for t in times if t > since), default=None)
+
+    # one of two shards has more than its change_rows of them
+    assert wait_for("an adjustment for changes", lambda: last("changes", began), 5) - applied < 2.0
+    put = {"interval_s": 1.0, "change_rows": 10**6}
+    assert httpx.put(f"{one.urls[0]}/v1/spatial/config", json=put, timeout=20).status_code == 200
+    times = [wait_for("the first of them", lambda: last("interval", applied), 5)]
+    while len(times) < 5:
+        times.append(wait_for("the next one", lambda: last("interval", times[-1] + 0.2), 5))
+    assert 0.9 < np.median(np.diff(times)) < 1.1, times
+
+
+def test_fires_and_earthquakes_from_end_to_end(
+    system: Callable[..., System], shared_data: Path
+) -> None:
+    one = system(
+        shards__count=2, tree__epsilon=15.0, tree__gap=500, spatial__enabled=True,
+        spatial__split_rows=1000, spatial__merge_rows=300, spatial__interval_s=1.0,
+        spatial__pattern="kdtree", spatial__neighbors="proximity",
+    )  # fmt: skip
+    one.start(0)
+    parts = [data(shared_data, f) for f in ("au_fires_2019.npz", "earthquakes_1965_2016.npz")]
+    lon, lat = np.concatenate(parts, axis=1)
+    with Producer(one.broker, one.tree) as producer:
+        flat = pa.array(np.stack([lon, lat], axis=1).astype(np.float32).ravel())
+        ids = pa.array([str(i) for i in range(len(lon))])
+        columns = [pa.FixedSizeListArray.from_arrays(flat, 2), ids, pa.array(lon), pa.array(lat)]
+        producer.extend(pa.record_batch(columns, ["vector", "id", "lon", "lat"]))
+    one.fed = len(lon)
+    one.settle()
+    with Asked(one, np.stack([lon, lat], axis=1)) as asked:
+        asked.map_is(asked.places)
+        regions = one.get("/v1/spatial/regions?limit=1000")
+        assert not regions["next"] and sum(r["rows"] for r in regions["regions"]) == len(lon)
+        by_shard = {s: [r["box"] for r in regions["regions"] if r["shard"] == s] for s in (0, 1)}
+        for boxes in (np.array(some) for some in by_shard.values() if some):
+            whole = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+            assert area(boxes) == pytest.approx(area(whole[None]))
+        for box in ((130.0, -25.0, 132.0, -12.0), (170.0, -30.0, -175.0, -15.0)):
+            found = asked.post(0, box=box, limit=10_000, explain=True)
+            x = np.where(lon < box[0], lon + 360.0, lon) if box[0] > box[2] else lon
+            right = in_box(x, lat, (box[0], box[1], box[2] + 360.0 * (box[0] > box[2]), box[3]))
+            assert sorted(int(r["id"]) for r in found["results"]) == right.tolist() and len(right)
+            assert not found["partial"]
+            touched = [r["box"] for s in found["explain"]["shards"] for r in s["regions"]]
+            assert len({(x1 - x0, y1 - y0) for x0, y0, x1, y1 in touched}) >= 2
+        for point in ((131.0, -13.0), (179.99, -20.0), (0.0, 90.0)):
+            near = asked.post(0, point=point, k=50)["results"]
+            away = np.sort(haversine(lon, lat, point))[:50]
+            assert np.allclose([r["distance"] for r in near], away, rtol=1e-6, atol=0.2)

@@ -94,9 +94,7 @@ def test_the_fires_move_over_the_continent(limits: Granularity, shared_data: Any
     assert whole(index).keys() == set(range(len(x) - 9000, len(x)))
 
 
-@pytest.mark.parametrize("pattern", ["quadtree", "kdtree"])
-def test_equal_points_at_each_depth_end(pattern: Pattern) -> None:
-    limits = Granularity(pattern, split_rows=200, merge_rows=50, budget_per_min=1e9)
+def test_equal_points_at_each_depth_end(limits: Granularity) -> None:
     index = SpatialIndex(limits, bounds=(0.0, 0.0, 1.0, 1.0))
     x = np.concatenate([np.full(1000, 2.0**-depth) for depth in range(1, 31)])
     index.insert(np.arange(len(x)), x, x)
@@ -106,9 +104,8 @@ def test_equal_points_at_each_depth_end(pattern: Pattern) -> None:
     whole(index)
 
 
-@pytest.mark.parametrize("pattern", ["quadtree", "kdtree"])
-def test_identical_points_are_left_alone(pattern: Pattern) -> None:
-    index = SpatialIndex(Granularity(pattern, budget_per_min=1e9))
+def test_identical_points_are_left_alone(limits: Granularity) -> None:
+    index = SpatialIndex(replace(limits, split_rows=5000, merge_rows=1000))
     index.insert(np.arange(100_000), np.full(100_000, 0.3), np.full(100_000, -7.1))
     done = index.adjust_now(0.0)
     assert (done.splits, done.reindexed) == (0, 0)
@@ -154,6 +151,18 @@ def test_no_more_regions_than_allowed() -> None:
     assert len(index.regions.leaves()) <= 30 and done.denied["split", "regions"] > 0
 
 
+def test_nothing_is_split_where_there_is_no_memory_for_it() -> None:
+    index = SpatialIndex(Granularity(split_rows=200, merge_rows=60, budget_per_min=1e9))
+    index.insert(np.arange(5000), *skewed(5000).T)
+    index.most_bytes = index.bytes_with(0)
+    before = sum(one.splits + one.merges for one in settled(index))
+    assert index.last.denied["split", "bytes"] > 0 and index.bytes_with(0) <= index.most_bytes
+    whole(index)
+    index.most_bytes *= 100
+    assert sum(one.splits for one in settled(index)) > before
+    assert len(index.regions.leaves()) > 25
+
+
 def test_the_criteria_choose_different_neighbors() -> None:
     """Of two partners one is nearer, the other has as many rows."""
     for neighbors, other in (("proximity", [0.0, 0.0, 4.0, 2.0]), ("count", [0.0, 0.0, 2.0, 16.0])):
@@ -183,20 +192,22 @@ def test_a_hot_and_a_cold_neighbor_do_not_join_to_split_again() -> None:
     assert sorted(rows for _, rows in index.regions.listed()) == [2, 36]
 
 
-def flipping(budget: float, intervals: int) -> Iterator[tuple[SpatialIndex, Adjusted]]:
+def flipping(
+    limits: Granularity, budget: float, intervals: int
+) -> Iterator[tuple[SpatialIndex, Adjusted]]:
     """All rows jump from one corner to the other each interval of 10 s."""
-    limits = Granularity(split_rows=200, merge_rows=60, budget_per_min=budget)
+    limits = replace(limits, budget_per_min=budget)
     index, points = SpatialIndex(limits, bounds=(0.0, 0.0, 2.0, 2.0)), skewed(5000)
     for interval in range(intervals):
         index.insert(np.arange(5000), *(points + interval % 2 * 0.999).T)
         yield index, index.adjust_now(10.0 * interval)
 
 
-def test_an_adversary_is_stopped_by_the_budget() -> None:
-    free = sum(done.cost for _, done in flipping(1e9, 60))
+def test_an_adversary_is_stopped_by_the_budget(limits: Granularity) -> None:
+    free = sum(done.cost for _, done in flipping(limits, 1e9, 60))
     denied = 0
     budget = 5000.0
-    for index, done in flipping(budget, 60):  # noqa: B007
+    for index, done in flipping(limits, budget, 60):  # noqa: B007
         denied += done.denied["split", "budget"] + done.denied["merge", "budget"]
     minutes = 10.0
     # what a minute allows, the full bucket of the beginning, and what was lent once
@@ -207,8 +218,8 @@ def test_an_adversary_is_stopped_by_the_budget() -> None:
     whole(index)
 
 
-def test_a_moving_hot_spot_touches_little() -> None:
-    limits = Granularity(split_rows=500, merge_rows=150, budget_per_min=1e9)
+def test_a_moving_hot_spot_touches_little(limits: Granularity) -> None:
+    limits = replace(limits, split_rows=500, merge_rows=150)
     index, points, rng = SpatialIndex(limits), skewed(100_000), np.random.default_rng(0)
     index.insert(np.arange(100_000), *points.T)
     settled(index)

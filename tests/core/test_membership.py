@@ -78,3 +78,21 @@ def test_keys_that_collide_and_the_same_key_twice_in_a_call() -> None:
     assert sorted(index.box((0.0, 0.0, 1e4, 1e4)).keys.tolist()) == keys[1::2].tolist()
     assert index.delete(np.array([keys[1], keys[1]])) == 1
     whole(index)
+
+
+def test_what_more_rows_take_is_known_before_they_come() -> None:
+    index, rng = SpatialIndex(Granularity(split_rows=200, merge_rows=60)), np.random.default_rng(0)
+    first = 0
+    for size in (1, 300, 5000, 70, 40_000, 3):
+        expected = index.bytes_with(size)
+        index.insert(np.arange(first, first + size), *rng.random((2, size)))
+        pages, table = index.members.pages, index.members._table
+        arrays = [*pages, *index.regions.nodes, table, index.density_map.counts]
+        taken = sum(one.nbytes for one in arrays) + index.density_map._changes.nbytes
+        assert expected == index.bytes_with(0) == taken
+        first += size
+        index.adjust_now(0.0)
+    index.delete(np.arange(first))
+    assert index.bytes_with(0) < 300_000, "rows that are gone take nothing"
+    index.insert(np.arange(5), *rng.random((2, 5)))
+    assert len(whole(index)) == 5

@@ -133,11 +133,11 @@ def test_rows_outside_given_bounds_are_found_too() -> None:
     check_nearest(index, rows, (-1.0, 2.0))
 
 
-def test_the_earthquakes_over_poles_and_the_antimeridian(shared_data: Any) -> None:
+def test_the_earthquakes_over_poles_and_the_antimeridian(
+    shared_data: Any, limits: Granularity
+) -> None:
     x, y = data(shared_data, "earthquakes_1965_2016.npz")
-    index = SpatialIndex(
-        Granularity(split_rows=500, merge_rows=150, budget_per_min=1e9), globe=True
-    )
+    index = SpatialIndex(replace(limits, split_rows=500, merge_rows=150), globe=True)
     index.insert(np.arange(len(x)), x, y)
     index.adjust_now(0.0)
     rows = dict(zip(range(len(x)), zip(x.tolist(), y.tolist(), strict=True), strict=True))
@@ -201,8 +201,8 @@ def test_an_empty_index_answers_and_an_empty_call_does_nothing() -> None:
     assert len(index) == 0 and index.density_map.counts.sum() == 0
 
 
-def test_explain_tells_sizes_depths_and_sub_boxes() -> None:
-    index = SpatialIndex(Granularity(split_rows=200, merge_rows=60, budget_per_min=1e9))
+def test_explain_tells_sizes_depths_and_sub_boxes(limits: Granularity) -> None:
+    index = SpatialIndex(limits)
     rng = np.random.default_rng(0)
     dense, sparse = rng.normal(0.25, 0.01, (4000, 2)), rng.random((300, 2))
     index.insert(np.arange(4300), *np.concatenate([dense, sparse]).T)
@@ -210,25 +210,29 @@ def test_explain_tells_sizes_depths_and_sub_boxes() -> None:
     box = (0.2, 0.2, 0.9, 0.9)
     found = index.box(box, explain=True)
     assert len({(t.box[2] - t.box[0], t.box[3] - t.box[1]) for t in found.touched}) >= 2
-    assert len({t.depth for t in found.touched}) >= 2
+    # cut at the median, regions of as many rows are as deep
+    assert len({t.depth for t in found.touched}) >= 2 or limits.pattern == "kdtree"
     assert {t.how for t in found.touched} >= {"all", "scanned"}
     for t in found.touched:
         assert t.sub_box == (*np.maximum(t.box[:2], box[:2]), *np.minimum(t.box[2:], box[2:]))
         assert (t.how == "all") <= (t.sub_box == t.box)
 
 
-def test_subdividing_a_big_box_with_an_empty_middle_compares_fewer_rows() -> None:
+def test_subdividing_a_big_box_with_an_empty_middle_compares_fewer_rows(
+    limits: Granularity,
+) -> None:
     rng = np.random.default_rng(0)
     angle = rng.random(20_000) * 2 * np.pi
     ring = np.stack([np.cos(angle), np.sin(angle)]) * rng.normal(1, 0.02, 20_000)
-    index = SpatialIndex(Granularity(split_rows=500, merge_rows=150, budget_per_min=1e9))
+    index = SpatialIndex(replace(limits, split_rows=500, merge_rows=150))
     index.insert(np.arange(20_000), *ring)
     index.adjust_now(0.0)
     for box in ((-0.9, -0.9, 0.9, 0.9), (-0.5, -0.8, 0.8, 1.2), (-2.0, -2.0, 2.0, 2.0)):
         one, other = (index.box(box, subdivide=subdivide) for subdivide in (True, False))
         assert sorted(one.keys.tolist()) == sorted(other.keys.tolist())
         assert sorted(one.keys.tolist()) == in_box(*ring, box).tolist()
-        assert one.scanned < 0.7 * other.scanned
+        # cuts at the median lie along the ring less well
+        assert one.scanned < (0.7 if limits.pattern == "quadtree" else 0.85) * other.scanned
     middle = index.box((-0.9, -0.9, 0.9, 0.9), explain=True)
     assert "empty" in {t.how for t in middle.touched}
 
@@ -238,12 +242,11 @@ def asked(index: SpatialIndex, centres: Any) -> float:
     return float(np.mean([index.box((*(c - H), *(c + H))).scanned for c in centres]))
 
 
-@pytest.mark.parametrize("pattern", ["quadtree", "kdtree"])
 def test_fewer_rows_are_compared_than_by_the_best_grid_also_after_the_queries_moved(
-    pattern: Any,
+    limits: Granularity,
 ) -> None:
     points, rng = skewed(40_000), np.random.default_rng(2)
-    limits = Granularity(pattern, split_rows=1000, merge_rows=200, budget_per_min=1e9)
+    limits = replace(limits, split_rows=1000, merge_rows=200)
     index = SpatialIndex(limits)
     index.insert(np.arange(40_000), *points.T)
     now_s = 0.0
