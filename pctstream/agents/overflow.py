@@ -35,6 +35,7 @@ class Slice(NamedTuple):
 def overflow(index: ShardIndex, path: Path, deadline: float) -> Iterator[Slice]:
     """All rows of a node; NotReady if the time (monotonic seconds) is over before, or they went."""
     store = index.shard.store
+    purged = store.versions.get(path, (0, 0))[1]
     offsets = list(store.offsets(path))
     gone = store.gone(path)
     some: list[tuple[int, Float64]] = []
@@ -44,13 +45,15 @@ def overflow(index: ShardIndex, path: Path, deadline: float) -> Iterator[Slice]:
             raise NotReady(f"rows of {node_name(path)} were not read in time: ask again")
         if last in gone:
             places = places.copy()
-            places[:, gone[last]] = np.nan
+            left = gone[last]
+            places[:, left[left < places.shape[1]]] = np.nan
         some.append((last, places))
-        if sum(p.shape[1] for _, p in some) >= SLICE_ROWS:
-            yield _sliced(index.another(), path, some)
-            some = []
-    if some:
+        if last != offsets[-1] and sum(p.shape[1] for _, p in some) < SLICE_ROWS:
+            continue
+        if not index.same(path, purged):
+            raise NotReady(f"{node_name(path)} let go of rows meanwhile: ask again")
         yield _sliced(index.another(), path, some)
+        some = []
 
 
 def _sliced(index: SpatialIndex, path: Path, some: list[tuple[int, Float64]]) -> Slice:

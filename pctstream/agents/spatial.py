@@ -98,7 +98,13 @@ class ShardIndex:
             self._reading.release()
 
     def _fresh(self, path: Path) -> bool:
-        return self._version(path)[1] == self._parts[path].purged
+        part = self._parts.get(path)
+        return part is not None and self._version(path)[1] == part.purged
+
+    def same(self, path: Path, purged: int) -> bool:
+        """Whether no rows got other numbers since a version, and none are about to."""
+        with self.shard.store.renumbering:
+            return self._version(path)[1] == purged
 
     def _version(self, path: Path) -> tuple[int, int]:
         return self.shard.store.versions.get(path, (0, 0))
@@ -135,10 +141,9 @@ class ShardIndex:
         if not self._put(path, part, some):
             return self._leave_out(path, part, version)
         self._follow_left(path, part)
-        with self.shard.store.renumbering:
-            if not self._fresh(path):
-                part.whole = False  # rows got other numbers while they were read
-                return False
+        if not self.same(path, part.purged):
+            part.whole = False
+            return False
         part.seen, part.whole = version, True
         return True
 
