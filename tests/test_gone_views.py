@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from standing import SHARDS, Client, Standing
 
+from pctstream.agents.ration import Ration
 from pctstream.agents.spatial import ShardIndex
 from pctstream.core import kernels
 from pctstream.core.block import Block
@@ -131,10 +132,15 @@ def test_what_has_left_is_out_of_the_spatial_index_also_when_it_is_read_in_anew(
     truth = Told(tree)
     settings = SpatialSettings(enabled=True, x="dim:0", y="dim:1")
     shards = list(tree.shards.values())
-    first = [ShardIndex(shard, Places("dim:0", "dim:1"), settings) for shard in shards]
+    first = [
+        ShardIndex(shard, Places("dim:0", "dim:1"), settings, Ration(1 << 30)) for shard in shards
+    ]
     for _ in range(6):
         truth.feed(150)
-        later = [ShardIndex(shard, Places("dim:0", "dim:1"), settings) for shard in shards]
+        later = [
+            ShardIndex(shard, Places("dim:0", "dim:1"), settings, Ration(1 << 30))
+            for shard in shards
+        ]
         for indexes in (first, later):
             found = []
             for index in indexes:

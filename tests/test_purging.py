@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sim.memory import MemoryKV
 
+from pctstream.agents.ration import Ration
 from pctstream.agents.shard import Shard
 from pctstream.agents.spatial import ShardIndex
 from pctstream.agents.view import View
@@ -233,7 +234,8 @@ def test_rows_of_a_segment_that_was_cut_are_not_told_as_others() -> None:
 def test_the_index_of_places_has_the_rows_that_are_left() -> None:
     pipe, here = Pipe(9), Here()
     places = Places("dim:0", "dim:1")
-    index = ShardIndex(here.shard, places, SpatialSettings(enabled=True, x="dim:0", y="dim:1"))
+    settings = SpatialSettings(enabled=True, x="dim:0", y="dim:1")
+    index = ShardIndex(here.shard, places, settings, Ration(1 << 30))
     for unit in range(60):
         here.feed(pipe.unit())
         if unit % 3 == 0:

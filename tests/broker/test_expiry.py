@@ -9,7 +9,8 @@ import httpx
 from broker.system import System, mixture, wait_for
 from broker.test_formats import metrics
 
-TTL_S = 5.0
+TTL_S = 10.0
+"""Long enough for a row to be found meanwhile."""
 
 
 def test_rows_leave_when_their_time_is_over_also_after_kill_9(
