@@ -12,9 +12,10 @@ hold 95 % of the neighbours. Any partition is right; a better one is faster.
 The radius of a cell is measured over its own rows, in float64, and rounded up. So it is never stale:
 rows that come later are in cells of their own.
 
-Layout: the rows of a cell stand side by side in tiles of eight, `[tile, dimension, lane]`, as the
-centroids of a node do (`lanes`): eight distances are summed at once, whatever the dimension. A row is
-known by its **slot**, tile * 8 + lane. Missing lanes are +inf and nearer to nothing.
+Layout: the rows of a cell stand one behind the other, and are coded side by side in tiles of eight
+(`codes`): eight distances are summed at once, whatever the dimension. A row is known by its **slot**,
+tile * 8 + lane; a cell begins with a tile, and nobody looks at lanes behind its last row. The centres are
+in tiles as the centroids of a node are (`lanes`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from pctstream.core.codes import Codes
 from pctstream.core.distance import distance
 from pctstream.core.kernels import Float64, Int64, distances, grouped
 from pctstream.core.lanes import (
@@ -56,8 +58,10 @@ LEAST_SHARE = 8
 class Cells:
     """Rows laid out once, never changed."""
 
-    tiles: Float32
-    """f32[tiles, d, 8], and `WIDE` tiles of +inf behind them."""
+    x: Float32
+    """f32[slots, d]: the rows; zeros where there is none."""
+    codes: Codes
+    """Of the rows, and `WIDE` tiles behind them."""
     first: Int64
     """i64[cells + 1]: number of each cell's first tile."""
     size: Int64
@@ -80,19 +84,19 @@ class Cells:
     def nbytes(self) -> int:
         """What it takes of memory."""
         return sum(part.nbytes for part in (
-            self.tiles, self.first, self.size, self.rows, self.centres, self.radius, self.hubs,
-            self.reach,
+            self.x, self.codes, self.first, self.size, self.rows, self.centres, self.radius,
+            self.hubs, self.reach,
         ))  # fmt: skip
 
     def vectors(self, slots: Int64) -> Float32:
         """The rows f32[n, d] at these slots."""
-        return np.ascontiguousarray(self.tiles[slots // LANES, :, slots % LANES])
+        return self.x[slots]
 
     def all_vectors(self) -> Float32:
         """Every row f32[n, d], in the order in which they were given."""
         slots = np.flatnonzero(self.rows >= 0)
-        out = np.empty((len(slots), self.tiles.shape[1]), np.float32)
-        out[self.rows[slots]] = self.vectors(slots)
+        out = np.empty((len(slots), self.x.shape[1]), np.float32)
+        out[self.rows[slots]] = self.x[slots]
         return out
 
 
@@ -112,14 +116,15 @@ def cells_of(rows: Float32, group: Int32 | None = None, size: int = CELL) -> Cel
     edges = _halved(rows, order, starts[: len(starts) if len(rows) else 1], size)
     counts = np.diff(edges)
     first = np.concatenate([[0], np.cumsum(-(-counts // LANES))]).astype(np.int64)
-    tiles = empty_table(int(first[-1] + WIDE) * LANES, rows.shape[1])
     placed = np.full(int(first[-1]) * LANES, -1, np.int64)
-    _lay_out(rows, order, edges, first, tiles, placed)
+    x = np.zeros((len(placed), rows.shape[1]), np.float32)
+    _lay_out(rows, order, edges, first, x, placed)
     centres = _centres(rows, order, edges)
     slack = 1.0 + (rows.shape[1] + 4) * 2.0**-52
     radius = _radii(rows, order, edges, centres) * slack
     hubs, reach = _hubs(centres, radius, slack)
-    return Cells(tiles, first, counts, placed, _table(centres), radius, _table(hubs), reach)
+    codes = Codes.of(x, first, counts, centres, WIDE)
+    return Cells(x, codes, first, counts, placed, _table(centres), radius, _table(hubs), reach)
 
 
 def _table(centres: Float32) -> Float32:
@@ -140,14 +145,13 @@ def _hubs(centres: Float32, radius: Float64, slack: float) -> tuple[Float32, Flo
 
 
 @compiled
-def _lay_out(rows: Any, order: Any, edges: Any, first: Any, tiles: Any, placed: Any) -> None:
+def _lay_out(rows: Any, order: Any, edges: Any, first: Any, x: Any, placed: Any) -> None:
     for cell in range(edges.shape[0] - 1):
         slot = first[cell] * LANES
         for at in range(edges[cell], edges[cell + 1]):
             row = order[at]
             placed[slot] = row
-            for j in range(rows.shape[1]):
-                tiles[slot // LANES, j, slot % LANES] = rows[row, j]
+            x[slot] = rows[row]
             slot += 1
 
 

@@ -7,8 +7,8 @@ Theory
    taken side by side, and from then on it stands by the least that is left. So most centres are never
    looked at, and nothing is sorted.
 2. A group whose rows all lie beyond is dropped by its hub alone.
-3. The rows of a cell are compared in float32 with the distance of the k-th found so far (`near`); those
-   that may be as near are taken again in float64, strictly in order. These distances alone decide.
+3. The codes of a cell's rows are compared with the distance of the k-th found so far (`codes`); those that
+   may be as near are taken again in float64, strictly in order. These distances alone decide.
 4. **Exact**: once k rows are found, every cell with d(q, c) - r beyond the k-th is ruled out, and the
    answer is proven when none is left. **Approximate**: the search ends after so many cells, or at the
    first centre farther than ``reach``; `recall` learns how many.
@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 
 from pctstream.core.cells import GROUP
+from pctstream.core.codes import LARGEST_SUM
+from pctstream.core.grid import near_of_four, near_of_two, put_on_grid
 from pctstream.core.heaps import keep, sift
 from pctstream.core.lanes import LANES, compiled, inlined
 from pctstream.core.near import (
@@ -35,66 +37,74 @@ from pctstream.core.near import (
     int64_at,
     lowest_bit,
     sums_of_four,
-    within_four,
-    within_two,
+    sums_of_one,
 )
 
 LARGEST = np.finfo(np.float32).max
 FIRST = 2
 """Cells that are scanned before the others are ruled out by their balls."""
-TILES, FIRST_TILE, SIZE, CENTRES, RADIUS, HUBS, REACH, CELLS, GROUPS, SLOT = range(10)
-"""Columns of what a kernel knows of a run: seven addresses, and where its cells, groups, slots begin."""
+ROWS, CODES, ORIGIN, GRID, FIRST_TILE, SIZE, CENTRES, RADIUS, HUBS, REACH = range(10)
+CELLS, GROUPS, SLOT = range(10, 13)
+"""Columns of what a kernel knows of a run: ten addresses, and where its cells, groups, slots begin."""
+ENDLESS = math.sqrt(LARGEST_SUM)
 
 
 @inlined
-def _coarse(most: float, off: float, d: int) -> Any:
-    """What a float32 square may be of a row that is within ``most``."""
-    limit = (most + off) * (most + off)
-    return np.float32(limit * (1.0 + (d + 8) * 2.0**-22) + d * 2.0**-148)
+def _limit(most: float, slack: float, inverse: float) -> Any:
+    """What the sum of squares of a row's codes may be, if it is within ``most`` (see `codes`)."""
+    far = (most + slack) * inverse * (1.0 + 1e-9) + 1e-6
+    return np.int32(far * far) if far < ENDLESS else np.int32(LARGEST_SUM)
+
+
+@inlined
+def _away(q: Any, d: int, address: int) -> Any:
+    """The distance of the row at an address, summed in order."""
+    total = 0.0
+    for j in range(d):
+        difference = q[j] - np.float64(float32_at(address, j))
+        total += difference * difference
+    return math.sqrt(total)
 
 
 @compiled
 def _scan(
-    q: Any, rounded: Any, off: float, address: int, first: int, last: int, base: int, mask: Any,
+    q: Any, d: int, code: Any, known: Any, r: int, cell: int, largest: float, mask: Any,
     k: int, most: float, distance: Any, slot: Any, count: int, lost: float,
 ) -> Any:  # fmt: skip
-    """The rows of the tiles [first, last); slots count from ``base``."""
-    d = q.shape[0]
-    tile_bytes = d * LANES * 4
-    limit = _coarse(most, off, d)
-    t = first
-    while t < last:
-        left = last - t
-        if left > 2:
-            bits = within_four(rounded, address + t * tile_bytes, limit)
+    """The rows of one cell."""
+    wide = q.shape[0]
+    step = float64_at(known[r, GRID], 2 * cell)
+    inverse = 1.0 / step
+    origin = known[r, ORIGIN] + cell * wide * 4
+    missed = math.sqrt(put_on_grid(q, origin, step, inverse, largest, code))
+    slack = missed + float64_at(known[r, GRID], 2 * cell + 1)
+    limit = _limit(most, slack, inverse)
+    first = int64_at(known[r, FIRST_TILE], cell) * LANES
+    size = int64_at(known[r, SIZE], cell)
+    tiles = known[r, CODES] + first * wide
+    for begin in range(0, size, 32):
+        left = size - begin
+        if left > 16:
+            bits = near_of_four(code, tiles + begin * wide, limit)
         else:
-            bits = within_two(rounded, address + t * tile_bytes, limit)
-        if left < 4:
-            bits = np.uint32(bits & ((np.uint32(1) << np.uint32(LANES * left)) - np.uint32(1)))
+            bits = near_of_two(code, tiles + begin * wide, limit)
+        if left < 32:
+            bits = np.uint32(bits & ((np.uint32(1) << np.uint32(left)) - np.uint32(1)))
         while bits != 0:
-            bit = lowest_bit(bits)
+            own = first + begin + lowest_bit(bits)
             bits = np.uint32(bits & (bits - np.uint32(1)))
-            lane = (t + bit // LANES) * LANES * d + bit % LANES
-            own = base + t * LANES + bit
-            if mask.shape[0] and not mask[own]:
+            if mask.shape[0] and not mask[known[r, SLOT] + own]:
                 continue
-            if float32_at(address, lane) == np.inf:
-                continue
-            total = 0.0
-            for j in range(d):
-                difference = q[j] - np.float64(float32_at(address, lane + j * LANES))
-                total += difference * difference
-            away = math.sqrt(total)
+            away = _away(q, d, known[r, ROWS] + own * d * 4)
             if away > most or (count == k and away >= distance[0]):
                 lost = min(lost, away)
                 continue
-            lost = min(lost, keep(distance, slot, count, k, away, own))
+            lost = min(lost, keep(distance, slot, count, k, away, known[r, SLOT] + own))
             if count < k:
                 count += 1
             if count == k:
                 most = min(most, distance[0])
-                limit = _coarse(most, off, d)
-        t += 4
+                limit = _limit(most, slack, inverse)
     return count, lost, most
 
 
@@ -145,7 +155,10 @@ def _measure(
         for begin in range(0, groups, GROUP):
             # the squares of 32 hubs, for a moment where those of the first group's cells will stand
             at = (known[r, GROUPS] + begin) * GROUP
-            sums_of_four(rounded, known[r, HUBS] + (begin // GROUP) * stride, squares, at)
+            if groups - begin > LANES:
+                sums_of_four(rounded, known[r, HUBS] + (begin // GROUP) * stride, squares, at)
+            else:
+                sums_of_one(rounded, known[r, HUBS] + (begin // GROUP) * stride, squares, at)
             for own in range(begin, min(begin + GROUP, groups)):
                 g = known[r, GROUPS] + own
                 away[g] = math.sqrt(min(squares[at + own - begin], LARGEST))
@@ -202,12 +215,12 @@ def _pop(group: Any, squares: Any, least: Any, left: int) -> Any:
 
 @compiled
 def _ask(
-    q: Any, known: Any, k: int, most: float, probes: int, reach: float, mask: Any, distance: Any,
-    slot: Any, work: Any,
+    q: Any, known: Any, k: int, most: float, probes: int, reach: float, largest: float, mask: Any,
+    distance: Any, slot: Any, work: Any,
 ) -> Any:  # fmt: skip
     """One question; the k nearest as a heap."""
-    rounded, squares, least, group, away = work
-    d = q.shape[0]
+    rounded, squares, least, group, away, code = work
+    d = rounded.shape[0]
     off = 0.0
     for j in range(d):
         rounded[j] = np.float32(q[j])
@@ -240,12 +253,9 @@ def _ask(
         if square > outer * outer * h:
             continue
         taken, last = taken + 1, far
-        first = int64_at(known[r, FIRST_TILE], cell)
-        end = int64_at(known[r, FIRST_TILE], cell + 1)
         count, lost, most = _scan(
-            q, rounded, off, known[r, TILES], first, end, known[r, SLOT], mask, k, most,
-            distance, slot, count, lost,
-        )  # fmt: skip
+            q, d, code, known, r, cell, largest, mask, k, most, distance, slot, count, lost
+        )
         scanned += 1
         seen += int64_at(known[r, SIZE], cell)
     return count, scanned, seen, lost, last
@@ -253,22 +263,24 @@ def _ask(
 
 @compiled
 def search_all(
-    queries: Any, known: Any, k: int, within: Any, probes: int, reach: Any, mask: Any,
-    distance: Any, slot: Any, numbers: Any, edges: Any,
+    queries: Any, d: int, known: Any, k: int, within: Any, probes: int, reach: Any,
+    largest: float, mask: Any, distance: Any, slot: Any, numbers: Any, edges: Any,
 ) -> None:  # fmt: skip
-    """Every query f64[m, d]; `Table.search` says what goes in and out."""
+    """Every query f64[m, filled], of which d count; `Table.search` says what goes in and out."""
     groups = known[-1, GROUPS]
     work = (
-        np.empty(queries.shape[1], np.float32),
+        np.empty(d, np.float32),
         np.full(groups * GROUP, np.inf, np.float32),
         np.empty(groups, np.float32),
         np.empty(groups, np.int64),
         np.empty(groups, np.float64),
+        np.empty(queries.shape[1], np.int16),
     )
     for i in range(queries.shape[0]):
         count, scanned, seen, lost, last = _ask(
-            queries[i], known, k, within[i], probes, reach[i], mask, distance[i], slot[i], work
-        )
+            queries[i], known, k, within[i], probes, reach[i], largest, mask, distance[i], slot[i],
+            work,
+        )  # fmt: skip
         order = np.argsort(distance[i, :count])
         distance[i, :count] = distance[i, :count][order]
         slot[i, :count] = slot[i, :count][order]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pctstream.core.cells import GROUP, Cells
+from pctstream.core.codes import filled, ranges
 from pctstream.core.kernels import Float64, Int64
 from pctstream.core.search import CELLS, SLOT, search_all
 
@@ -46,11 +47,14 @@ class Table:
     def __init__(self, runs: Sequence[Cells], dimension: int) -> None:
         self.runs = tuple(runs)  # keeps alive what the addresses point at
         self.dimension = dimension
-        self._known = np.zeros((len(runs) + 1, 10), np.int64)
+        self._known = np.zeros((len(runs) + 1, SLOT + 1), np.int64)
         for i, run in enumerate(runs):
-            arrays = (run.tiles, run.first, run.size, run.centres, run.radius, run.hubs, run.reach)
-            self._known[i, :7] = [array.ctypes.data for array in arrays]
-            self._known[i + 1, 7:] = self._known[i, 7:] + (
+            arrays = (
+                run.x, *run.codes, run.first, run.size, run.centres, run.radius, run.hubs,
+                run.reach,
+            )  # fmt: skip
+            self._known[i, :CELLS] = [array.ctypes.data for array in arrays]
+            self._known[i + 1, CELLS:] = self._known[i, CELLS:] + (
                 len(run),
                 -(-len(run) // GROUP),
                 len(run.rows),
@@ -101,10 +105,12 @@ class Table:
         edges = np.zeros((2, m))
         distance, slot = np.full((m, k), np.inf), np.full((m, k), -1, np.int64)
         approximate = probes > 0 or reach is not None
+        asked = np.zeros((m, filled(self.dimension)), np.float64)
+        asked[:, : self.dimension] = queries
         search_all(
-            np.ascontiguousarray(queries, np.float64), self._known, k,
+            asked, self.dimension, self._known, k,
             endless if within is None else within, (probes or 1 << 62) if approximate else 0,
-            endless if reach is None else reach,
+            endless if reach is None else reach, float(ranges(self.dimension)[1]),
             np.zeros(0, np.bool_) if mask is None else mask, distance, slot, numbers, edges,
         )  # fmt: skip
         return Found(distance, slot, numbers[0], edges[0], edges[1], numbers[1], numbers[2])
