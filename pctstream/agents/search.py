@@ -31,7 +31,6 @@ from pctstream.core.names import ROOT, Path, level, node_name
 from pctstream.core.recall import Learnt, learn
 from pctstream.core.root import Root
 from pctstream.core.routing import Routing
-from pctstream.core.runs import merge
 from pctstream.core.table import Table
 from pctstream.errors import Late, NotReady, QueryRefused
 
@@ -202,7 +201,7 @@ class Search:
         """Bytes of memory that a view of the node will take, about."""
         node = shard.nodes[path]
         rows = node.rows if isinstance(node, Root) else node.held_rows
-        return rows * (4 * self._routing.dimension + ROW_BYTES) * 5 // 4
+        return rows * (5 * self._routing.dimension + ROW_BYTES) * 5 // 4
 
     def _fits(self, shard: Shard, path: Path) -> bool:
         """Whether the node's view may stay; the views that were not asked for longest make room."""
@@ -250,10 +249,10 @@ class Search:
                 self._later(("tidy", id(view)), lambda view=view: self._merge(view))  # type: ignore[misc]
 
     def _merge(self, view: View) -> None:
-        while due := view.runs.due():
-            made = merge(due)
+        while (step := view.runs.due()) and not self._closing.is_set():
+            made = step.made()
             with self._lock(view.shard.number):
-                if not view.runs.replace(due, made):
+                if not view.runs.replace(step, made):
                     return
 
     def _later(self, key: object, act: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ in tiles as the centroids of a node are (`lanes`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -76,17 +76,26 @@ class Cells:
     """f32[tiles of groups, d, 8], and `WIDE` tiles of +inf: a centre of each `GROUP` cells."""
     reach: Float64
     """f64[2, groups]: no centre of the group, and no row of it, is farther from its hub."""
+    count: int = field(init=False)
+    """Rows of all cells."""
+    nbytes: int = field(init=False)
+    """What all of it takes of memory."""
+    addresses: Int64 = field(init=False)
+    """Where the arrays lie, as `search` wants them."""
+
+    def __post_init__(self) -> None:
+        asked = (self.x, *self.codes, self.first, self.size, self.centres, self.radius, self.hubs,
+                 self.reach)  # fmt: skip
+        known = {
+            "count": int(self.size.sum()),
+            "nbytes": self.rows.nbytes + sum(array.nbytes for array in asked),
+            "addresses": np.array([array.ctypes.data for array in asked], np.int64),
+        }
+        for name, value in known.items():
+            object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return len(self.radius)
-
-    @property
-    def nbytes(self) -> int:
-        """What it takes of memory."""
-        return sum(part.nbytes for part in (
-            self.x, self.codes, self.first, self.size, self.rows, self.centres, self.radius,
-            self.hubs, self.reach,
-        ))  # fmt: skip
 
     def vectors(self, slots: Int64) -> Float32:
         """The rows f32[n, d] at these slots."""
@@ -113,7 +122,7 @@ def cells_of(rows: Float32, group: Int32 | None = None, size: int = CELL) -> Cel
     else:
         known, own = np.unique(group, return_inverse=True)
         order, starts = grouped(own.astype(np.int32), len(known))
-    edges = _halved(rows, order, starts[: len(starts) if len(rows) else 1], size)
+    edges = halved(rows, order, starts[: len(starts) if len(rows) else 1], size)
     counts = np.diff(edges)
     first = np.concatenate([[0], np.cumsum(-(-counts // LANES))]).astype(np.int64)
     placed = np.full(int(first[-1]) * LANES, -1, np.int64)
@@ -256,7 +265,7 @@ def _halve(rows: Any, order: Any, low: int, high: int, two: Any, lean: Any) -> A
 
 
 @_loose
-def _halved(rows: Any, order: Any, starts: Any, size: int) -> Any:
+def halved(rows: Any, order: Any, starts: Any, size: int) -> Any:
     """The edges of the cells, once every piece is halved down to ``size``; ``order`` is reordered."""
     n = order.shape[0]
     edges = np.empty(n + 1, np.int64)

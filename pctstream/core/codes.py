@@ -56,7 +56,7 @@ def ranges(dimension: int) -> tuple[int, int]:
     """The largest code of a row, and of a question.
 
     >>> ranges(128), ranges(225_000)
-    ((127, 3969), (48, 49))
+    ((127, 3968), (48, 49))
     """
     most = min(math.isqrt(LARGEST_SUM // filled(dimension)), LARGEST_DIFFERENCE)
     own = min(RANGE, most // 2)
@@ -72,11 +72,6 @@ class Codes(NamedTuple):
     """f32[cells, filled]: of each cell's grid, its centre."""
     grid: Float64
     """f64[cells, 2]: the step; no row of the cell is farther from its point of the grid than that."""
-
-    @property
-    def nbytes(self) -> int:
-        """What they take of memory."""
-        return self.tiles.nbytes + self.origin.nbytes + self.grid.nbytes
 
     @classmethod
     def of(cls, x: Float32, first: Int64, size: Int64, centres: Float32, more: int) -> Codes:

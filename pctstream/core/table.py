@@ -47,23 +47,16 @@ class Table:
     def __init__(self, runs: Sequence[Cells], dimension: int) -> None:
         self.runs = tuple(runs)  # keeps alive what the addresses point at
         self.dimension = dimension
+        self.rows = sum(run.count for run in runs)
+        """Of all runs."""
         self._known = np.zeros((len(runs) + 1, SLOT + 1), np.int64)
         for i, run in enumerate(runs):
-            arrays = (
-                run.x, *run.codes, run.first, run.size, run.centres, run.radius, run.hubs,
-                run.reach,
-            )  # fmt: skip
-            self._known[i, :CELLS] = [array.ctypes.data for array in arrays]
+            self._known[i, :CELLS] = run.addresses
             self._known[i + 1, CELLS:] = self._known[i, CELLS:] + (
                 len(run),
                 -(-len(run) // GROUP),
                 len(run.rows),
             )
-
-    @property
-    def rows(self) -> int:
-        """Of all runs."""
-        return sum(int(run.size.sum()) for run in self.runs)
 
     @property
     def cells(self) -> int:
