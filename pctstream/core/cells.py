@@ -21,6 +21,7 @@ in tiles as the centroids of a node are (`lanes`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -35,9 +36,7 @@ from pctstream.core.lanes import (
     Float32,
     Kernel,
     compiled,
-    empty_table,
     expect_rows,
-    transpose,
 )
 
 Int32 = npt.NDArray[np.int32]
@@ -63,19 +62,22 @@ class Cells:
     codes: Codes
     """Of the rows, and `WIDE` tiles behind them."""
     first: Int64
-    """i64[cells + 1]: number of each cell's first tile."""
+    """i64[places + 1]: number of each cell's first tile. Cells have places in groups of `GROUP`; those at
+    the end of a group may be empty."""
     size: Int64
-    """i64[cells]: rows of each."""
+    """i64[places]: rows of each; 0 at an empty place."""
     rows: Int64
     """i64[slots]: which of the rows given stands there, -1 for none."""
     centres: Float32
-    """f32[tiles of centres, d, 8], and `WIDE` tiles of +inf behind them."""
+    """f32[tiles of places, d, 8], and `WIDE` tiles behind them; +inf where there is no cell."""
     radius: Float64
-    """f64[cells]: no row of the cell is farther from its centre."""
+    """f64[places]: no row of the cell is farther from its centre."""
     hubs: Float32
-    """f32[tiles of groups, d, 8], and `WIDE` tiles of +inf: a centre of each `GROUP` cells."""
+    """f32[tiles of groups, d, 8], and `WIDE` tiles of +inf: a centre of each group of cells."""
     reach: Float64
     """f64[2, groups]: no centre of the group, and no row of it, is farther from its hub."""
+    members: Int64
+    """i64[groups]: how many cells are in each."""
     count: int = field(init=False)
     """Rows of all cells."""
     nbytes: int = field(init=False)
@@ -85,7 +87,7 @@ class Cells:
 
     def __post_init__(self) -> None:
         asked = (self.x, *self.codes, self.first, self.size, self.centres, self.radius, self.hubs,
-                 self.reach)  # fmt: skip
+                 self.reach, self.members)  # fmt: skip
         known = {
             "count": int(self.size.sum()),
             "nbytes": self.rows.nbytes + sum(array.nbytes for array in asked),
@@ -95,7 +97,7 @@ class Cells:
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
-        return len(self.radius)
+        return int(self.members.sum())
 
     def vectors(self, slots: Int64) -> Float32:
         """The rows f32[n, d] at these slots."""
@@ -113,7 +115,8 @@ def cells_of(rows: Float32, group: Int32 | None = None, size: int = CELL) -> Cel
     """Lay out rows f32[n, d]; ``group`` int32[n] >= 0 keeps rows of different leaves apart.
 
     >>> found = cells_of(np.array([[0, 0], [9, 9], [0, 1]], np.float32), size=2)
-    >>> found.size.tolist(), found.radius.round(6).tolist(), found.rows[found.rows >= 0].tolist()
+    >>> there = found.size > 0
+    >>> found.size[there].tolist(), found.radius[there].tolist(), found.rows[found.rows >= 0].tolist()
     ([1, 2], [0.0, 0.5], [1, 0, 2])
     """
     expect_rows(rows, rows.shape[1])
@@ -123,29 +126,48 @@ def cells_of(rows: Float32, group: Int32 | None = None, size: int = CELL) -> Cel
         known, own = np.unique(group, return_inverse=True)
         order, starts = grouped(own.astype(np.int32), len(known))
     edges = halved(rows, order, starts[: len(starts) if len(rows) else 1], size)
-    counts = np.diff(edges)
-    first = np.concatenate([[0], np.cumsum(-(-counts // LANES))]).astype(np.int64)
-    placed = np.full(int(first[-1]) * LANES, -1, np.int64)
-    x = np.zeros((len(placed), rows.shape[1]), np.float32)
-    _lay_out(rows, order, edges, first, x, placed)
     centres = _centres(rows, order, edges)
     slack = 1.0 + (rows.shape[1] + 4) * 2.0**-52
     radius = _radii(rows, order, edges, centres) * slack
-    hubs, reach = _hubs(centres, radius, slack)
-    codes = Codes.of(x, first, counts, centres, WIDE)
-    return Cells(x, codes, first, counts, placed, _table(centres), radius, _table(hubs), reach)
+    cell, ends = _groups(centres)
+    members = np.diff(ends)
+    place = np.arange(len(cell)) + np.repeat(np.arange(len(members)) * GROUP - ends[:-1], members)
+    counts = np.zeros(len(members) * GROUP, np.int64)
+    counts[place] = np.diff(edges)[cell]
+    first = np.concatenate([[0], np.cumsum(-(-counts // LANES))]).astype(np.int64)
+    placed = np.full(int(first[-1]) * LANES, -1, np.int64)
+    x = np.zeros((len(placed), rows.shape[1]), np.float32)
+    _lay_out(rows, order, edges, cell, first[place], x, placed)
+    centres, radius = centres[cell], radius[cell]
+    hubs, reach = _hubs(centres, radius, ends, slack)
+    every, around = np.full((len(counts), rows.shape[1]), np.inf, np.float32), np.zeros(len(counts))
+    every[place], around[place] = centres, radius
+    codes = Codes.of(x, first, counts, every, WIDE)
+    return Cells(
+        x, codes, first, counts, placed, _table(every), around, _table(hubs), reach, members
+    )
 
 
-def _table(centres: Float32) -> Float32:
-    return np.concatenate([transpose(centres), empty_table(WIDE * LANES, centres.shape[1])])
+def _table(points: Float32) -> Float32:
+    """As tiles, and `WIDE` more."""
+    n, d = points.shape
+    table = np.full((-(-n // LANES) + WIDE, LANES, d), np.inf, np.float32)
+    table.reshape(-1, d)[:n] = points
+    return np.ascontiguousarray(table.transpose(0, 2, 1))
 
 
-def _hubs(centres: Float32, radius: Float64, slack: float) -> tuple[Float32, Float64]:
-    """Cells stand in the order in which they were halved, so those of a group are near each other."""
-    edges = np.array([*range(0, len(centres), GROUP), len(centres)], np.int64)
-    order = np.arange(len(centres))
-    hubs = _centres(centres, order, edges)
-    own = np.repeat(np.arange(len(hubs)), np.diff(edges)).astype(np.int32)
+def _groups(centres: Float32) -> tuple[Int64, Int64]:
+    """Cells in an order in which groups of at most `GROUP` are near each other, and where each begins
+    and the last ends. Groups that reach far are all looked at, so they are halved as rows are."""
+    cell = np.arange(len(centres))
+    ends = halved(centres, cell, np.array([0, len(centres)][: 1 + (len(centres) > 0)]), GROUP)
+    pieces = [np.arange(low, high, GROUP) for low, high in pairwise(ends.tolist())]
+    return cell, np.concatenate([*pieces, ends[-1:]]).astype(np.int64)
+
+
+def _hubs(centres: Float32, radius: Float64, ends: Int64, slack: float) -> tuple[Float32, Float64]:
+    hubs = _centres(centres, np.arange(len(centres)), ends)
+    own = np.repeat(np.arange(len(hubs)), np.diff(ends)).astype(np.int32)
     away = distances(centres, own, hubs) * slack
     reach = np.zeros((2, len(hubs)), np.float64)
     np.maximum.at(reach[0], own, away)
@@ -154,13 +176,14 @@ def _hubs(centres: Float32, radius: Float64, slack: float) -> tuple[Float32, Flo
 
 
 @compiled
-def _lay_out(rows: Any, order: Any, edges: Any, first: Any, x: Any, placed: Any) -> None:
-    for cell in range(edges.shape[0] - 1):
-        slot = first[cell] * LANES
-        for at in range(edges[cell], edges[cell + 1]):
-            row = order[at]
-            placed[slot] = row
-            x[slot] = rows[row]
+def _lay_out(
+    rows: Any, order: Any, edges: Any, cells: Any, first: Any, x: Any, placed: Any
+) -> None:
+    for i in range(cells.shape[0]):
+        slot = first[i] * LANES
+        for at in range(edges[cells[i]], edges[cells[i] + 1]):
+            placed[slot] = order[at]
+            x[slot] = rows[order[at]]
             slot += 1
 
 

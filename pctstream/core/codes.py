@@ -80,7 +80,7 @@ class Codes(NamedTuple):
         d = x.shape[1]
         wide = filled(d)
         origin = np.zeros((len(size), wide), np.float32)
-        origin[:, :d] = centres
+        origin[size > 0, :d] = centres[size > 0]
         tiles = np.zeros((len(x) // LANES + more, wide // 2, LANES, 2), np.int8)
         grid = np.empty((len(size), 2), np.float64)
         _code(x, first, size, origin, ranges(d)[0], tiles, grid)

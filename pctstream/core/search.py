@@ -43,9 +43,9 @@ from pctstream.core.near import (
 LARGEST = np.finfo(np.float32).max
 FIRST = 2
 """Cells that are scanned before the others are ruled out by their balls."""
-ROWS, CODES, ORIGIN, GRID, FIRST_TILE, SIZE, CENTRES, RADIUS, HUBS, REACH = range(10)
-CELLS, GROUPS, SLOT = range(10, 13)
-"""Columns of what a kernel knows of a run: ten addresses, and where its cells, groups, slots begin."""
+ROWS, CODES, ORIGIN, GRID, FIRST_TILE, SIZE, CENTRES, RADIUS, HUBS, REACH, MEMBERS = range(11)
+GROUPS, SLOT = 11, 12
+"""Columns of what a kernel knows of a run: eleven addresses, and where its groups and slots begin."""
 ENDLESS = math.sqrt(LARGEST_SUM)
 
 
@@ -115,10 +115,7 @@ def _rule_out(
     """What lies beyond is never looked at; the groups that are left, as a heap."""
     left = 0
     for r in range(known.shape[0] - 1):
-        groups, cells = (
-            known[r + 1, GROUPS] - known[r, GROUPS],
-            known[r + 1, CELLS] - known[r, CELLS],
-        )
+        groups = known[r + 1, GROUPS] - known[r, GROUPS]
         for own in range(groups):
             g = known[r, GROUPS] + own
             if away[g] >= 0.0:
@@ -128,7 +125,7 @@ def _rule_out(
                     least[g] = np.inf
             else:
                 least[g] = np.inf
-                for cell in range(own * GROUP, min(own * GROUP + GROUP, cells)):
+                for cell in range(own * GROUP, own * GROUP + GROUP):
                     at = known[r, GROUPS] * GROUP + cell
                     if squares[at] < np.inf:
                         outer = most + float64_at(known[r, RADIUS], cell)
@@ -177,22 +174,15 @@ def _open(
     address = known[r, CENTRES] + begin * rounded.shape[0] * 4
     sums_of_four(rounded, address, squares, g * GROUP)
     smallest = np.float32(np.inf)
-    for i in range(min(GROUP, known[r + 1, CELLS] - known[r, CELLS] - begin)):
+    members = int64_at(known[r, MEMBERS], g - known[r, GROUPS])
+    squares[g * GROUP + members : (g + 1) * GROUP] = np.inf
+    for i in range(members):
         # +inf says that there is no such cell, or that it was taken
         square = min(squares[g * GROUP + i], LARGEST)
         outer = most + float64_at(known[r, RADIUS], begin + i)
         squares[g * GROUP + i] = np.float32(np.inf) if square > outer * outer * h else square
         smallest = min(smallest, squares[g * GROUP + i])
     least[g] = smallest
-
-
-@inlined
-def _run_of(known: Any, g: int) -> Any:
-    """The run that a group belongs to."""
-    r = np.searchsorted(known[: known.shape[0] - 1, GROUPS], g, side="right") - 1
-    while known[r + 1, GROUPS] == known[r, GROUPS]:
-        r -= 1
-    return r
 
 
 @inlined
@@ -219,7 +209,7 @@ def _ask(
     distance: Any, slot: Any, work: Any,
 ) -> Any:  # fmt: skip
     """One question; the k nearest as a heap."""
-    rounded, squares, least, group, away, code = work
+    rounded, squares, least, group, away, code, run = work
     d = rounded.shape[0]
     off = 0.0
     for j in range(d):
@@ -238,7 +228,7 @@ def _ask(
         if probes and taken >= probes and count == k:
             break
         g = group[0]
-        r = _run_of(known, g)
+        r = run[g]
         if away[g] >= 0.0:
             away[g] = -1.0
             _open(known, r, g, rounded, squares, least, most + off, h)
@@ -275,7 +265,10 @@ def search_all(
         np.empty(groups, np.int64),
         np.empty(groups, np.float64),
         np.empty(queries.shape[1], np.int16),
+        np.empty(groups, np.int64),
     )
+    for r in range(known.shape[0] - 1):
+        work[-1][known[r, GROUPS] : known[r + 1, GROUPS]] = r
     for i in range(queries.shape[0]):
         count, scanned, seen, lost, last = _ask(
             queries[i], known, k, within[i], probes, reach[i], largest, mask, distance[i], slot[i],

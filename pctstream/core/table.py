@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pctstream.core.cells import GROUP, Cells
+from pctstream.core.cells import Cells
 from pctstream.core.codes import filled, ranges
 from pctstream.core.kernels import Float64, Int64
-from pctstream.core.search import CELLS, SLOT, search_all
+from pctstream.core.search import GROUPS, SLOT, search_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +49,15 @@ class Table:
         self.dimension = dimension
         self.rows = sum(run.count for run in runs)
         """Of all runs."""
+        self.cells = sum(map(len, runs))
+        """Of all runs."""
         self._known = np.zeros((len(runs) + 1, SLOT + 1), np.int64)
         for i, run in enumerate(runs):
-            self._known[i, :CELLS] = run.addresses
-            self._known[i + 1, CELLS:] = self._known[i, CELLS:] + (
-                len(run),
-                -(-len(run) // GROUP),
+            self._known[i, :GROUPS] = run.addresses
+            self._known[i + 1, GROUPS:] = self._known[i, GROUPS:] + (
+                len(run.members),
                 len(run.rows),
             )
-
-    @property
-    def cells(self) -> int:
-        """Of all runs."""
-        return int(self._known[-1, CELLS])
 
     @property
     def slots(self) -> int:

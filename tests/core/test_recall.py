@@ -40,15 +40,17 @@ def test_ranks_count_the_centres_that_are_nearer() -> None:
     one, two = cells_of(rows[:300].copy(), size=16), cells_of(rows[300:].copy(), size=16)
     table = Table([one, two], 5)
     query = rng.normal(size=5)
-    centres = [run.centres[n // 8, :, n % 8] for run in (one, two) for n in range(len(run))]
+    places = [len(run.size) for run in (one, two)]
+    centres = [run.centres[n // 8, :, n % 8] for run in (one, two) for n in range(len(run.size))]
     away = ((np.array(centres, np.float64) - query) ** 2).sum(axis=1)
+    assert np.isfinite(away).sum() == len(one) + len(two)
     slots = table.search(query[None], 50).slot[0]
     run = np.searchsorted(table.starts(), slots, side="right") - 1
     own = []
     for slot, r in zip(slots, run, strict=True):
         tile = (slot - table.starts()[r]) // 8
         cell = int(np.searchsorted((one, two)[r].first, tile, side="right")) - 1
-        own.append(cell + (len(one) if r else 0))
+        own.append(cell + (places[0] if r else 0))
     assert ranks_of(table, query, slots).tolist() == [int((away < away[c]).sum()) for c in own]
 
 
