@@ -14,7 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from pctstream.core.lanes import LANES
-from pctstream.core.near import query_of
+from pctstream.core.near import query_of, to_cache
 
 _WORD = ir.IntType(64)
 _BITS = ir.IntType(32)
@@ -38,8 +38,9 @@ def _apart(builder: Any, own: Any, tile: Any, at: Any) -> Any:
     return builder.add(even, odd)
 
 
-def _code_sums(builder: Any, query: Any, tiles: list[Any], pairs: Any) -> list[Any]:
-    """The loop over the pairs of dimensions; the sums are in registers."""
+def _code_sums(builder: Any, query: Any, tiles: list[Any], pairs: Any, ahead: Any) -> list[Any]:
+    """The loop over the pairs of dimensions; the sums are in registers. As many bytes as are read here
+    are asked for ahead."""
     before, loop = builder.block, builder.append_basic_block("pair")
     done = builder.append_basic_block("summed")
     builder.branch(loop)
@@ -56,6 +57,7 @@ def _code_sums(builder: Any, query: Any, tiles: list[Any], pairs: Any) -> list[A
         total.add_incoming(ir.Constant(_INTEGERS, [0] * LANES), before)
         totals.append(builder.add(total, _apart(builder, own, tile, at)))
         total.add_incoming(totals[-1], loop)
+    to_cache(builder, builder.gep(ahead, [builder.mul(at, _WORD(2 * LANES * len(tiles)))]))
     following = builder.add(at, _WORD(1))
     at.add_incoming(following, loop)
     builder.cbranch(builder.icmp_signed("<", following, pairs), loop, done)
@@ -64,13 +66,14 @@ def _code_sums(builder: Any, query: Any, tiles: list[Any], pairs: Any) -> list[A
 
 
 def _near(count: int) -> Callable[..., Any]:
-    """An intrinsic `f(query i16[n], address, limit i32) -> uint32`: bit t * 8 + lane is set where the
-    sum of squares of that row of the ``count`` tiles of codes at ``address`` is at most ``limit``."""
+    """An intrinsic `f(query i16[n], address, limit i32, ahead) -> uint32`: bit t * 8 + lane is set where
+    the sum of squares of that row of the ``count`` tiles of codes at ``address`` is at most ``limit``.
+    So many tiles at ``ahead`` will be read soon."""
 
-    def near(typing: Any, query: Any, address: Any, limit: Any) -> Any:
+    def near(typing: Any, query: Any, address: Any, limit: Any, ahead: Any) -> Any:
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             data, wide = query_of(context, builder, signature, args)
-            start = builder.inttoptr(args[1], ir.IntType(8).as_pointer())
+            start, soon = (builder.inttoptr(args[i], ir.IntType(8).as_pointer()) for i in (1, 3))
             size = builder.mul(wide, _WORD(LANES))
             tiles = [builder.gep(start, [builder.mul(_WORD(t), size)]) for t in range(count)]
             empty = ir.Constant(_INTEGERS, ir.Undefined)
@@ -78,12 +81,12 @@ def _near(count: int) -> Callable[..., Any]:
             most = builder.shuffle_vector(first, empty, ir.Constant(_INTEGERS, [0] * LANES))
             bits: Any = _BITS(0)
             pairs = builder.lshr(wide, _WORD(1))
-            for t, total in enumerate(_code_sums(builder, data, tiles, pairs)):
+            for t, total in enumerate(_code_sums(builder, data, tiles, pairs, soon)):
                 near = builder.bitcast(builder.icmp_signed("<=", total, most), ir.IntType(LANES))
                 bits = builder.or_(bits, builder.shl(builder.zext(near, _BITS), _BITS(t * LANES)))
             return bits
 
-        return types.uint32(query, types.int64, types.int32), emit
+        return types.uint32(query, types.int64, types.int32, types.int64), emit
 
     wrapped: Callable[..., Any] = intrinsic(near)
     return wrapped

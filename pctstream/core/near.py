@@ -61,27 +61,22 @@ def query_of(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any
     return own.data, builder.extract_value(own.shape, 0)
 
 
-def _to(count: int) -> Callable[..., Any]:
-    """An intrinsic `f(query f32[d], address, out f32[n], slot)`: the sums of tiles to out[slot:]."""
+def _to(typing: Any, query: Any, address: Any, out: Any, slot: Any) -> Any:
+    """`f(query f32[d], address, out f32[n], slot)`: the 32 sums of four tiles to out[slot:]."""
 
-    def sums(typing: Any, query: Any, address: Any, out: Any, slot: Any) -> Any:
-        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            data, dimension = query_of(context, builder, signature, args)
-            result = context.make_array(signature.args[2])(context, builder, args[2])
-            tiles = _pointers(builder, args[1], dimension, count)
-            target = builder.gep(result.data, [args[3]])
-            for t, total in enumerate(_sums(builder, data, tiles, dimension)):
-                builder.store(total, vector_at(builder, target, _WORD(t * LANES)), align=4)
-            return context.get_dummy_value()
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data, dimension = query_of(context, builder, signature, args)
+        result = context.make_array(signature.args[2])(context, builder, args[2])
+        tiles = _pointers(builder, args[1], dimension, 4)
+        target = builder.gep(result.data, [args[3]])
+        for t, total in enumerate(_sums(builder, data, tiles, dimension)):
+            builder.store(total, vector_at(builder, target, _WORD(t * LANES)), align=4)
+        return context.get_dummy_value()
 
-        return types.void(query, types.int64, out, types.int64), emit
-
-    wrapped: Callable[..., Any] = intrinsic(sums)
-    return wrapped
+    return types.void(query, types.int64, out, types.int64), emit
 
 
-sums_of_four = _to(4)
-sums_of_one = _to(1)
+sums_of_four: Callable[..., Any] = intrinsic(_to)
 
 
 def _at(kind: Any, size: int) -> Callable[..., Any]:
@@ -102,7 +97,6 @@ def _at(kind: Any, size: int) -> Callable[..., Any]:
 float32_at = _at(types.float32, 4)
 float64_at = _at(types.float64, 8)
 int64_at = _at(types.int64, 8)
-lowest_bit: Callable[..., Any]
 
 
 def _cttz(typing: Any, bits: Any) -> Any:
@@ -114,4 +108,26 @@ def _cttz(typing: Any, bits: Any) -> Any:
     return types.int64(types.uint32), emit
 
 
-lowest_bit = intrinsic(_cttz)
+lowest_bit: Callable[..., Any] = intrinsic(_cttz)
+
+
+def to_cache(builder: Any, place: Any) -> None:
+    """The memory at a pointer <i8*> will be read soon."""
+    kinds = [place.type, _BITS, _BITS, _BITS]
+    prefetch = builder.module.declare_intrinsic(
+        "llvm.prefetch", [place.type], ir.FunctionType(ir.VoidType(), kinds)
+    )
+    builder.call(prefetch, [place, _BITS(0), _BITS(3), _BITS(1)])
+
+
+def _fetch(typing: Any, address: Any) -> Any:
+    """`f(address)`: the 64 bytes there will be read soon."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to_cache(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
+
+
+fetch: Callable[..., Any] = intrinsic(_fetch)

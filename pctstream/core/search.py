@@ -27,90 +27,34 @@ from typing import Any
 import numpy as np
 
 from pctstream.core.cells import GROUP
-from pctstream.core.codes import LARGEST_SUM
-from pctstream.core.grid import near_of_four, near_of_two, put_on_grid
-from pctstream.core.heaps import keep, sift
+from pctstream.core.heaps import sift
 from pctstream.core.lanes import LANES, compiled, inlined
-from pctstream.core.near import (
-    float32_at,
-    float64_at,
-    int64_at,
-    lowest_bit,
-    sums_of_four,
-    sums_of_one,
+from pctstream.core.near import fetch, float64_at, int64_at, sums_of_four
+from pctstream.core.sweep import (
+    AT_ONCE,
+    CENTRES,
+    CODES,
+    FIRST_TILE,
+    GROUPS,
+    HUBS,
+    LINE,
+    MEMBERS,
+    ORIGIN,
+    RADIUS,
+    REACH,
+    SIZE,
+    decide,
+    scan_cell,
 )
 
 LARGEST = np.finfo(np.float32).max
 FIRST = 2
 """Cells that are scanned before the others are ruled out by their balls."""
-ROWS, CODES, ORIGIN, GRID, FIRST_TILE, SIZE, CENTRES, RADIUS, HUBS, REACH, MEMBERS = range(11)
-GROUPS, SLOT = 11, 12
-"""Columns of what a kernel knows of a run: eleven addresses, and where its groups and slots begin."""
-ENDLESS = math.sqrt(LARGEST_SUM)
-
-
-@inlined
-def _limit(most: float, slack: float, inverse: float) -> Any:
-    """What the sum of squares of a row's codes may be, if it is within ``most`` (see `codes`)."""
-    far = (most + slack) * inverse * (1.0 + 1e-9) + 1e-6
-    return np.int32(far * far) if far < ENDLESS else np.int32(LARGEST_SUM)
-
-
-@inlined
-def _away(q: Any, d: int, address: int) -> Any:
-    """The distance of the row at an address, summed in order."""
-    total = 0.0
-    for j in range(d):
-        difference = q[j] - np.float64(float32_at(address, j))
-        total += difference * difference
-    return math.sqrt(total)
-
-
-@compiled
-def _scan(
-    q: Any, d: int, code: Any, known: Any, r: int, cell: int, largest: float, mask: Any,
-    k: int, most: float, distance: Any, slot: Any, count: int, lost: float,
-) -> Any:  # fmt: skip
-    """The rows of one cell."""
-    wide = q.shape[0]
-    step = float64_at(known[r, GRID], 2 * cell)
-    inverse = 1.0 / step
-    origin = known[r, ORIGIN] + cell * wide * 4
-    missed = math.sqrt(put_on_grid(q, origin, step, inverse, largest, code))
-    slack = missed + float64_at(known[r, GRID], 2 * cell + 1)
-    limit = _limit(most, slack, inverse)
-    first = int64_at(known[r, FIRST_TILE], cell) * LANES
-    size = int64_at(known[r, SIZE], cell)
-    tiles = known[r, CODES] + first * wide
-    for begin in range(0, size, 32):
-        left = size - begin
-        if left > 16:
-            bits = near_of_four(code, tiles + begin * wide, limit)
-        else:
-            bits = near_of_two(code, tiles + begin * wide, limit)
-        if left < 32:
-            bits = np.uint32(bits & ((np.uint32(1) << np.uint32(left)) - np.uint32(1)))
-        while bits != 0:
-            own = first + begin + lowest_bit(bits)
-            bits = np.uint32(bits & (bits - np.uint32(1)))
-            if mask.shape[0] and not mask[known[r, SLOT] + own]:
-                continue
-            away = _away(q, d, known[r, ROWS] + own * d * 4)
-            if away > most or (count == k and away >= distance[0]):
-                lost = min(lost, away)
-                continue
-            lost = min(lost, keep(distance, slot, count, k, away, known[r, SLOT] + own))
-            if count < k:
-                count += 1
-            if count == k:
-                most = min(most, distance[0])
-                limit = _limit(most, slack, inverse)
-    return count, lost, most
 
 
 @compiled
 def _rule_out(
-    known: Any, squares: Any, least: Any, group: Any, away: Any, most: float, h: float
+    known: Any, squares: Any, least: Any, nearest: Any, group: Any, away: Any, most: float, h: float
 ) -> Any:
     """What lies beyond is never looked at; the groups that are left, as a heap."""
     left = 0
@@ -124,15 +68,12 @@ def _rule_out(
                 if away[g] * away[g] > outer * outer * h:
                     least[g] = np.inf
             else:
-                least[g] = np.inf
                 for cell in range(own * GROUP, own * GROUP + GROUP):
                     at = known[r, GROUPS] * GROUP + cell
-                    if squares[at] < np.inf:
-                        outer = most + float64_at(known[r, RADIUS], cell)
-                        if squares[at] > outer * outer * h:
-                            squares[at] = np.inf
-                        else:
-                            least[g] = min(least[g], squares[at])
+                    outer = most + float64_at(known[r, RADIUS], cell)
+                    if squares[at] > outer * outer * h:
+                        squares[at] = np.inf
+                _least(squares, least, nearest, g)
             if least[g] < np.inf:
                 group[left] = g
                 left += 1
@@ -142,38 +83,35 @@ def _rule_out(
 
 
 @compiled
-def _measure(
-    known: Any, rounded: Any, squares: Any, least: Any, group: Any, away: Any, off: float, h: float
-) -> None:
-    """How far each group's hub is, and by that how near a centre of it can be; the heap of groups."""
+def _measure(known: Any, rounded: Any, hubs: Any) -> None:
+    """The squares of all hubs, side by side."""
     stride = rounded.shape[0] * GROUP * 4
-    for r in range(known.shape[0] - 1):
-        groups = known[r + 1, GROUPS] - known[r, GROUPS]
-        for begin in range(0, groups, GROUP):
-            # the squares of 32 hubs, for a moment where those of the first group's cells will stand
-            at = (known[r, GROUPS] + begin) * GROUP
-            if groups - begin > LANES:
-                sums_of_four(rounded, known[r, HUBS] + (begin // GROUP) * stride, squares, at)
-            else:
-                sums_of_one(rounded, known[r, HUBS] + (begin // GROUP) * stride, squares, at)
-            for own in range(begin, min(begin + GROUP, groups)):
-                g = known[r, GROUPS] + own
-                away[g] = math.sqrt(min(squares[at + own - begin], LARGEST))
-                near = max(0.0, away[g] - float64_at(known[r, REACH], own) - off)
-                least[g], group[g] = np.float32(near * near / h), g
+    for begin in range(0, known[-1, GROUPS], GROUP):
+        sums_of_four(rounded, known[-1, HUBS] + (begin // GROUP) * stride, hubs, begin)
+
+
+@compiled
+def _arrange(
+    known: Any, hubs: Any, run: Any, least: Any, group: Any, away: Any, off: float, h: float
+) -> None:
+    """By how far each group's hub is: how near a centre of it can be; the heap of groups."""
+    for g in range(len(group)):
+        away[g] = math.sqrt(min(hubs[g], LARGEST))
+        r = run[g]
+        near = max(0.0, away[g] - float64_at(known[r, REACH], g - known[r, GROUPS]) - off)
+        least[g], group[g] = np.float32(near * near / h), g
     for at in range(len(group) // 2 - 1, -1, -1):
         sift(group, least, at, len(group))
 
 
 @compiled
 def _open(
-    known: Any, r: int, g: int, rounded: Any, squares: Any, least: Any, most: float, h: float
+    known: Any, r: int, g: int, rounded: Any, squares: Any, most: float, h: float
 ) -> None:  # fmt: skip
     """The squares of the centres of one group, and the least of those whose rows may be near."""
     begin = (g - known[r, GROUPS]) * GROUP
     address = known[r, CENTRES] + begin * rounded.shape[0] * 4
     sums_of_four(rounded, address, squares, g * GROUP)
-    smallest = np.float32(np.inf)
     members = int64_at(known[r, MEMBERS], g - known[r, GROUPS])
     squares[g * GROUP + members : (g + 1) * GROUP] = np.inf
     for i in range(members):
@@ -181,26 +119,31 @@ def _open(
         square = min(squares[g * GROUP + i], LARGEST)
         outer = most + float64_at(known[r, RADIUS], begin + i)
         squares[g * GROUP + i] = np.float32(np.inf) if square > outer * outer * h else square
-        smallest = min(smallest, squares[g * GROUP + i])
-    least[g] = smallest
 
 
 @inlined
-def _pop(group: Any, squares: Any, least: Any, left: int) -> Any:
-    """The nearest cell left, as its place among the squares, and its square; it is taken out."""
-    top = group[0]
-    place = top * GROUP
-    for i in range(1, GROUP):
-        if squares[top * GROUP + i] < squares[place]:
-            place = top * GROUP + i
-    square = squares[place]
-    squares[place] = np.inf
-    smallest = np.float32(np.inf)
-    for i in range(GROUP):
-        smallest = min(smallest, squares[top * GROUP + i])
-    least[top] = smallest
-    sift(group, least, 0, left)
-    return place, square
+def _least(squares: Any, least: Any, nearest: Any, g: int) -> None:
+    """The nearest cell that is left of a group."""
+    smallest, at = np.float32(np.inf), g * GROUP
+    for i in range(g * GROUP, g * GROUP + GROUP):
+        if squares[i] < smallest:
+            smallest, at = squares[i], i
+    least[g], nearest[g] = smallest, at
+
+
+@inlined
+def _soon(
+    known: Any, run: Any, group: Any, least: Any, nearest: Any, away: Any, left: int, wide: int
+) -> Any:
+    """Where the codes lie of the cell that is likely to be next; 0 where that is not known."""
+    g = group[0]
+    if left == 0 or away[g] >= 0.0 or least[g] == np.inf:
+        return 0
+    r = run[g]
+    cell = nearest[g] - known[r, GROUPS] * GROUP
+    for line in range(0, wide * 4, LINE):
+        fetch(known[r, ORIGIN] + cell * wide * 4 + line)
+    return known[r, CODES] + int64_at(known[r, FIRST_TILE], cell) * LANES * wide
 
 
 @compiled
@@ -209,7 +152,7 @@ def _ask(
     distance: Any, slot: Any, work: Any,
 ) -> Any:  # fmt: skip
     """One question; the k nearest as a heap."""
-    rounded, squares, least, group, away, code, run = work
+    rounded, squares, least, nearest, group, away, code, run, pending, hubs = work
     d = rounded.shape[0]
     off = 0.0
     for j in range(d):
@@ -217,13 +160,14 @@ def _ask(
         off += (q[j] - np.float64(rounded[j])) ** 2
     off = math.sqrt(off) * 1.0000001
     h = 1.0 + (d + 8) * 2.0**-22
-    _measure(known, rounded, squares, least, group, away, off, h)
+    _measure(known, rounded, hubs)
+    _arrange(known, hubs, run, least, group, away, off, h)
     count, lost, scanned, seen, taken, ruled = 0, np.inf, 0, 0, 0, False
-    left, last = len(group), 0.0
+    left, last, waiting = len(group), 0.0, 0
     while left > 0 and least[group[0]] < np.inf:
         if not ruled and taken >= FIRST and most < np.inf:
             ruled = True
-            left = _rule_out(known, squares, least, group, away, most + off, h)
+            left = _rule_out(known, squares, least, nearest, group, away, most + off, h)
             continue
         if probes and taken >= probes and count == k:
             break
@@ -231,10 +175,14 @@ def _ask(
         r = run[g]
         if away[g] >= 0.0:
             away[g] = -1.0
-            _open(known, r, g, rounded, squares, least, most + off, h)
+            _open(known, r, g, rounded, squares, most + off, h)
+            _least(squares, least, nearest, g)
             sift(group, least, 0, left)
             continue
-        place, square = _pop(group, squares, least, left)
+        place, square = nearest[g], least[g]
+        squares[place] = np.inf
+        _least(squares, least, nearest, g)
+        sift(group, least, 0, left)
         far = math.sqrt(square)
         if far * (1.0 - 2.0**-20) - off > reach:
             break
@@ -243,12 +191,35 @@ def _ask(
         if square > outer * outer * h:
             continue
         taken, last = taken + 1, far
-        count, lost, most = _scan(
-            q, d, code, known, r, cell, largest, mask, k, most, distance, slot, count, lost
-        )
+        ahead = _soon(known, run, group, least, nearest, away, left, q.shape[0])
+        count, lost, most, waiting = scan_cell(
+            q, d, code, known, r, cell, ahead, largest, mask, pending, waiting, k, most, distance,
+            slot, count, lost,
+        )  # fmt: skip
+        if waiting and (count < k or taken <= FIRST or taken == probes):
+            count, lost, most = decide(q, d, pending, waiting, k, most, distance, slot, count, lost)
+            waiting = 0
         scanned += 1
         seen += int64_at(known[r, SIZE], cell)
+    if waiting:
+        count, lost, _ = decide(q, d, pending, waiting, k, most, distance, slot, count, lost)
     return count, scanned, seen, lost, last
+
+
+@compiled
+def _order(queries: Any, known: Any, rounded: Any, hubs: Any) -> Any:
+    """Questions that are near each other, one after the other: what one has read the next finds in
+    the cache."""
+    home = np.zeros(queries.shape[0], np.int64)
+    if len(home) > 1:
+        for i in range(len(home)):
+            for j in range(rounded.shape[0]):
+                rounded[j] = np.float32(queries[i, j])
+            _measure(known, rounded, hubs)
+            for g in range(1, known[-1, GROUPS]):
+                if hubs[g] < hubs[home[i]]:
+                    home[i] = g
+    return np.argsort(home)
 
 
 @compiled
@@ -263,13 +234,16 @@ def search_all(
         np.full(groups * GROUP, np.inf, np.float32),
         np.empty(groups, np.float32),
         np.empty(groups, np.int64),
+        np.empty(groups, np.int64),
         np.empty(groups, np.float64),
         np.empty(queries.shape[1], np.int16),
         np.empty(groups, np.int64),
+        np.empty((2, AT_ONCE), np.int64),
+        np.empty(groups + GROUP, np.float32),
     )
     for r in range(known.shape[0] - 1):
-        work[-1][known[r, GROUPS] : known[r + 1, GROUPS]] = r
-    for i in range(queries.shape[0]):
+        work[7][known[r, GROUPS] : known[r + 1, GROUPS]] = r
+    for i in _order(queries, known, work[0], work[9]):
         count, scanned, seen, lost, last = _ask(
             queries[i], known, k, within[i], probes, reach[i], largest, mask, distance[i], slot[i],
             work,

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pctstream.core.cells import halved
+from pctstream.core.halving import halved
 from pctstream.core.kernels import Int64, grouped, nearest
 from pctstream.core.lanes import Float32, transpose
 from pctstream.core.run import Part, Run, Sizes, joined, merge, unsettled

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pctstream.core.cells import Cells
+from pctstream.core.cells import Cells, tiled
 from pctstream.core.codes import filled, ranges
 from pctstream.core.kernels import Float64, Int64
-from pctstream.core.search import GROUPS, SLOT, search_all
+from pctstream.core.search import search_all
+from pctstream.core.sweep import GROUPS, HUBS, SLOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ class Table:
                 len(run.members),
                 len(run.rows),
             )
+        none = np.zeros((0, dimension), np.float32)
+        self._hubs = tiled(np.concatenate([none, *(run.hubs for run in runs)]))
+        self._known[-1, HUBS] = self._hubs.ctypes.data
 
     @property
     def slots(self) -> int:
