@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.registry import CPUDispatcher
 
+from pctstream.core import cells, codes, halving, recall, search, sweep
 from pctstream.core.alive import Alive, numbers
 from pctstream.core.recall import learn
 from pctstream.core.run import SIZES, Run, Sizes, unsettled
@@ -163,3 +165,26 @@ def test_a_run_may_hold_a_part_of_a_segment() -> None:
     alive.leave(np.concatenate([numbers(3, np.array([1])), numbers(8, np.array([2]))]))
     kept = run.cells.rows[alive.slots & (run.cells.rows >= 0)]
     assert sorted(kept.tolist()) == [0, 2, 3]
+
+
+def test_each_kernel_is_compiled_once() -> None:
+    """Whatever the shards warm up with is what rows need later: nobody waits for a compiler."""
+    rng = np.random.default_rng(8)
+    runs = Runs(5, SMALL)
+    for segment in range(20):
+        rows = rng.normal(size=(40, 5)).astype(np.float32)
+        rows.flags.writeable = False
+        runs.add(rows, np.zeros(40, np.int32), segment)
+        for _ in steps(runs):
+            pass
+    table = Table([run.cells for run in runs.all()], 5)
+    table.search(np.zeros((2, 5)), 3, mask=np.ones(table.slots, np.bool_))
+    learn(table, 3, rng, 4)
+    kernels = [
+        kernel
+        for module in (cells, codes, halving, recall, search, sweep)
+        for kernel in vars(module).values()
+        if isinstance(kernel, CPUDispatcher) and kernel.py_func.__module__ == module.__name__
+    ]
+    assert len(kernels) > 10
+    assert [kernel.py_func.__name__ for kernel in kernels if len(kernel.signatures) > 1] == []
