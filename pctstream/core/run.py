@@ -24,19 +24,30 @@ ROUGH = 1 << 40
 """Rows of a cell, where leaves alone make the cells: soon done."""
 
 
+FULL_BYTES = 16 << 20
+"""Of the vectors of a full sub-portion: laid out in less than half a second."""
+FULL_ROWS = (2048, 1 << 18)
+
+
 class Sizes(NamedTuple):
     """How many rows lie where.
 
-    >>> Sizes().most
-    49152
+    >>> Sizes.of(128).full, Sizes.of(128).most
+    (32768, 98304)
     """
 
     tail: int = 512
     """Fewer are laid out anew whenever one comes."""
-    full: int = 16_384
+    full: int = FULL_ROWS[1]
     """A sub-portion with more is cut."""
-    share: int = 64
+    share: int = 256
     """So many for each sub-portion are handed down together, at most ``2 * full`` of them."""
+
+    @classmethod
+    def of(cls, dimension: int) -> Sizes:
+        """For rows of so many numbers."""
+        least, most = FULL_ROWS
+        return cls(full=min(max(FULL_BYTES // (4 * dimension), least), most))
 
     @property
     def young(self) -> int:
@@ -47,9 +58,6 @@ class Sizes(NamedTuple):
     def most(self) -> int:
         """The rows that a step reads, at most."""
         return 3 * self.full
-
-
-SIZES = Sizes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,14 @@ that in its place. A step changes nothing that is found.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from pctstream.core.cells import Int32
 from pctstream.core.lanes import Float32
-from pctstream.core.run import SIZES, Part, Run, Sizes, joined, merge, unsettled
+from pctstream.core.run import Part, Run, Sizes, joined, merge, unsettled
 from pctstream.core.subportions import SubPortion, SubPortions, handed_down, settled
 
 
@@ -43,7 +43,7 @@ class Step(NamedTuple):
     young: tuple[Run, ...] = ()
     """Side by side: to be handed down, or to become one."""
     down: bool = False
-    sizes: Sizes = SIZES
+    full: int = 0
 
     @property
     def rows(self) -> int:
@@ -54,7 +54,7 @@ class Step(NamedTuple):
         """Carried out; nothing of what is searched is changed."""
         subs, at = self.subs, self.which
         if at >= 0:
-            return Made((), (*subs[:at], *settled(subs[at], self.sizes), *subs[at + 1 :]))
+            return Made((), (*subs[:at], *settled(subs[at], self.full), *subs[at + 1 :]))
         if self.down:
             return Made((), handed_down(subs, self.young))
         return Made((merge(self.young),), subs)
@@ -75,7 +75,8 @@ class Runs:
     """
 
     dimension: int
-    sizes: Sizes = SIZES
+    given: InitVar[Sizes | None] = None
+    sizes: Sizes = field(init=False)
     subs: SubPortions = ()
     """At least one."""
     young: list[Run] = field(default_factory=list)
@@ -85,7 +86,8 @@ class Runs:
     _calm: SubPortions = ()
     """Of these none is due."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, given: Sizes | None) -> None:
+        self.sizes = given or Sizes.of(self.dimension)
         self.subs = self.subs or (SubPortion(np.zeros(self.dimension, np.float32)),)
 
     def __len__(self) -> int:
@@ -127,13 +129,13 @@ class Runs:
         sizes, subs, young = self.sizes, self.subs, tuple(self.young)
         for which, sub in enumerate(subs if subs is not self._calm else ()):
             if sub.rows > sizes.full or unsettled(sub.runs):
-                return Step(subs, which, sizes=sizes)
+                return Step(subs, which, full=sizes.full)
         self._calm = subs
         if young and sum(map(len, young)) >= min(sizes.share * len(subs), 2 * sizes.full):
             upto = np.cumsum([len(run) for run in young]) <= 2 * sizes.full
-            return Step(subs, -1, young[: int(upto.sum())], True, sizes)
+            return Step(subs, -1, young[: int(upto.sum())], True)
         read = unsettled(young)
-        return Step(subs, -1, tuple(read), sizes=sizes) if read else None
+        return Step(subs, -1, tuple(read)) if read else None
 
     def replace(self, step: Step, made: Made) -> bool:
         """What a step made in the place of what it read, unless that is no longer here."""

@@ -35,13 +35,13 @@ from pctstream.core.sweep import (
     CENTRES,
     CODES,
     FIRST_TILE,
+    GRID,
     GROUPS,
     HUBS,
     LINE,
     MEMBERS,
     ORIGIN,
     RADIUS,
-    REACH,
     SIZE,
     decide,
     scan_cell,
@@ -52,31 +52,39 @@ FIRST = 2
 """Cells that are scanned before the others are ruled out by their balls."""
 
 
+@inlined
+def _least(squares: Any, least: Any, nearest: Any, g: int) -> None:
+    """The nearest cell that is left of a group."""
+    smallest, at = np.float32(np.inf), g * GROUP
+    for i in range(g * GROUP, g * GROUP + GROUP):
+        if squares[i] < smallest:
+            smallest, at = squares[i], i
+    least[g], nearest[g] = smallest, at
+
+
 @compiled
 def _rule_out(
-    known: Any, squares: Any, least: Any, nearest: Any, group: Any, away: Any, most: float, h: float
-) -> Any:
+    known: Any, run: Any, around: Any, squares: Any, least: Any, nearest: Any, group: Any,
+    away: Any, most: float, h: float,
+) -> Any:  # fmt: skip
     """What lies beyond is never looked at; the groups that are left, as a heap."""
     left = 0
-    for r in range(known.shape[0] - 1):
-        groups = known[r + 1, GROUPS] - known[r, GROUPS]
-        for own in range(groups):
-            g = known[r, GROUPS] + own
-            if away[g] >= 0.0:
-                # its centres have not been looked at
-                outer = most + float64_at(known[r, REACH], groups + own)
-                if away[g] * away[g] > outer * outer * h:
-                    least[g] = np.inf
-            else:
-                for cell in range(own * GROUP, own * GROUP + GROUP):
-                    at = known[r, GROUPS] * GROUP + cell
-                    outer = most + float64_at(known[r, RADIUS], cell)
-                    if squares[at] > outer * outer * h:
-                        squares[at] = np.inf
-                _least(squares, least, nearest, g)
-            if least[g] < np.inf:
-                group[left] = g
-                left += 1
+    for g in range(len(group)):
+        if away[g] >= 0.0:
+            # its centres have not been looked at
+            outer = most + around[1, g]
+            if away[g] * away[g] > outer * outer * h:
+                continue
+        else:
+            begin = (g - known[run[g], GROUPS]) * GROUP
+            for i in range(GROUP):
+                outer = most + float64_at(known[run[g], RADIUS], begin + i)
+                if squares[g * GROUP + i] > outer * outer * h:
+                    squares[g * GROUP + i] = np.inf
+            _least(squares, least, nearest, g)
+        if least[g] < np.inf:
+            group[left] = g
+            left += 1
     for at in range(left // 2 - 1, -1, -1):
         sift(group, least, at, left)
     return left
@@ -92,14 +100,14 @@ def _measure(known: Any, rounded: Any, hubs: Any) -> None:
 
 @compiled
 def _arrange(
-    known: Any, hubs: Any, run: Any, least: Any, group: Any, away: Any, off: float, h: float
+    hubs: Any, around: Any, least: Any, group: Any, away: Any, off: float, h: float
 ) -> None:
     """By how far each group's hub is: how near a centre of it can be; the heap of groups."""
+    inverse = 1.0 / h
     for g in range(len(group)):
         away[g] = math.sqrt(min(hubs[g], LARGEST))
-        r = run[g]
-        near = max(0.0, away[g] - float64_at(known[r, REACH], g - known[r, GROUPS]) - off)
-        least[g], group[g] = np.float32(near * near / h), g
+        near = max(0.0, away[g] - around[0, g] - off)
+        least[g], group[g] = np.float32(near * near * inverse), g
     for at in range(len(group) // 2 - 1, -1, -1):
         sift(group, least, at, len(group))
 
@@ -112,6 +120,12 @@ def _open(
     begin = (g - known[r, GROUPS]) * GROUP
     address = known[r, CENTRES] + begin * rounded.shape[0] * 4
     sums_of_four(rounded, address, squares, g * GROUP)
+    for line in range(0, GROUP * 8, LINE):
+        # what is told of these cells will be read when they are scanned
+        fetch(known[r, SIZE] + begin * 8 + line)
+        fetch(known[r, FIRST_TILE] + begin * 8 + line)
+        fetch(known[r, GRID] + begin * 16 + 2 * line)
+        fetch(known[r, GRID] + begin * 16 + 2 * line + LINE)
     members = int64_at(known[r, MEMBERS], g - known[r, GROUPS])
     squares[g * GROUP + members : (g + 1) * GROUP] = np.inf
     for i in range(members):
@@ -119,16 +133,6 @@ def _open(
         square = min(squares[g * GROUP + i], LARGEST)
         outer = most + float64_at(known[r, RADIUS], begin + i)
         squares[g * GROUP + i] = np.float32(np.inf) if square > outer * outer * h else square
-
-
-@inlined
-def _least(squares: Any, least: Any, nearest: Any, g: int) -> None:
-    """The nearest cell that is left of a group."""
-    smallest, at = np.float32(np.inf), g * GROUP
-    for i in range(g * GROUP, g * GROUP + GROUP):
-        if squares[i] < smallest:
-            smallest, at = squares[i], i
-    least[g], nearest[g] = smallest, at
 
 
 @inlined
@@ -148,8 +152,8 @@ def _soon(
 
 @compiled
 def _ask(
-    q: Any, known: Any, k: int, most: float, probes: int, reach: float, largest: float, mask: Any,
-    distance: Any, slot: Any, work: Any,
+    q: Any, known: Any, around: Any, k: int, most: float, probes: int, reach: float,
+    largest: float, mask: Any, distance: Any, slot: Any, work: Any,
 ) -> Any:  # fmt: skip
     """One question; the k nearest as a heap."""
     rounded, squares, least, nearest, group, away, code, run, pending, hubs = work
@@ -161,13 +165,17 @@ def _ask(
     off = math.sqrt(off) * 1.0000001
     h = 1.0 + (d + 8) * 2.0**-22
     _measure(known, rounded, hubs)
-    _arrange(known, hubs, run, least, group, away, off, h)
-    count, lost, scanned, seen, taken, ruled = 0, np.inf, 0, 0, 0, False
-    left, last, waiting = len(group), 0.0, 0
+    _arrange(hubs, around, least, group, away, off, h)
+    # not literals: `scan_cell` would be compiled for them too
+    count, waiting = np.int64(0), np.int64(0)
+    lost, scanned, seen, taken, ruled = np.inf, 0, 0, 0, False
+    left, last = len(group), 0.0
     while left > 0 and least[group[0]] < np.inf:
         if not ruled and taken >= FIRST and most < np.inf:
             ruled = True
-            left = _rule_out(known, squares, least, nearest, group, away, most + off, h)
+            left = _rule_out(
+                known, run, around, squares, least, nearest, group, away, most + off, h
+            )
             continue
         if probes and taken >= probes and count == k:
             break
@@ -224,7 +232,7 @@ def _order(queries: Any, known: Any, rounded: Any, hubs: Any) -> Any:
 
 @compiled
 def search_all(
-    queries: Any, d: int, known: Any, k: int, within: Any, probes: int, reach: Any,
+    queries: Any, d: int, known: Any, around: Any, k: int, within: Any, probes: int, reach: Any,
     largest: float, mask: Any, distance: Any, slot: Any, numbers: Any, edges: Any,
 ) -> None:  # fmt: skip
     """Every query f64[m, filled], of which d count; `Table.search` says what goes in and out."""
@@ -245,7 +253,7 @@ def search_all(
         work[7][known[r, GROUPS] : known[r + 1, GROUPS]] = r
     for i in _order(queries, known, work[0], work[9]):
         count, scanned, seen, lost, last = _ask(
-            queries[i], known, k, within[i], probes, reach[i], largest, mask, distance[i], slot[i],
+            queries[i], known, around, k, within[i], probes, reach[i], largest, mask, distance[i], slot[i],
             work,
         )  # fmt: skip
         order = np.argsort(distance[i, :count])

@@ -21,7 +21,7 @@ import numpy as np
 from pctstream.core.halving import halved
 from pctstream.core.kernels import Int64, grouped, nearest
 from pctstream.core.lanes import Float32, transpose
-from pctstream.core.run import Part, Run, Sizes, joined, merge, unsettled
+from pctstream.core.run import Part, Run, joined, merge, unsettled
 
 
 class SubPortion(NamedTuple):
@@ -63,15 +63,15 @@ def handed_down(subs: SubPortions, runs: Sequence[Run]) -> SubPortions:
     )
 
 
-def settled(sub: SubPortion, sizes: Sizes) -> SubPortions:
+def settled(sub: SubPortion, full: int) -> SubPortions:
     """The sub-portion with the runs that are due as one; as several, where it is too large."""
-    if sub.rows <= sizes.full:
+    if sub.rows <= full:
         due = unsettled(sub.runs)
         at = next(i for i, run in enumerate(sub.runs) if run is due[0])
         runs = (*sub.runs[:at], merge(due), *sub.runs[at + len(due) :])
         return (SubPortion(_mean(runs), runs),)
     part = joined([run.part for run in sub.runs])
-    made = [(Run.of(*piece),) for piece in _cut(part, sizes.full)]
+    made = [(Run.of(*piece),) for piece in _cut(part, full)]
     return tuple(SubPortion(_mean(runs), runs) for runs in made)
 
 

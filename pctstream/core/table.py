@@ -61,6 +61,8 @@ class Table:
             )
         none = np.zeros((0, dimension), np.float32)
         self._hubs = tiled(np.concatenate([none, *(run.hubs for run in runs)]))
+        reaches = [np.zeros((2, 0), np.float64), *(run.reach for run in runs)]
+        self._reach = np.concatenate(reaches, axis=1)
         self._known[-1, HUBS] = self._hubs.ctypes.data
 
     @property
@@ -101,7 +103,7 @@ class Table:
         asked = np.zeros((m, filled(self.dimension)), np.float64)
         asked[:, : self.dimension] = queries
         search_all(
-            asked, self.dimension, self._known, k,
+            asked, self.dimension, self._known, self._reach, k,
             endless if within is None else within, (probes or 1 << 62) if approximate else 0,
             endless if reach is None else reach, float(ranges(self.dimension)[1]),
             np.zeros(0, np.bool_) if mask is None else mask, distance, slot, numbers, edges,

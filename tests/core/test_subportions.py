@@ -14,7 +14,7 @@ from numba.core.registry import CPUDispatcher
 from pctstream.core import cells, codes, halving, recall, search, sweep
 from pctstream.core.alive import Alive, numbers
 from pctstream.core.recall import learn
-from pctstream.core.run import SIZES, Run, Sizes, unsettled
+from pctstream.core.run import Run, Sizes, unsettled
 from pctstream.core.runs import Runs
 from pctstream.core.table import Table
 from pctstream.core.ties import candidates
@@ -136,7 +136,7 @@ def test_a_big_sink_is_not_scanned_whole(tidy: bool) -> None:
     centres = rng.normal(size=(100, 32))
     every = centres[rng.integers(0, 100, 24_300)] + 0.3 * rng.normal(size=(24_300, 32))
     rows, queries = every[:24_000].astype(np.float32), every[24_000:].astype(np.float32)
-    runs = Runs(32, SIZES._replace(full=2048) if tidy else SIZES)
+    runs = Runs(32, Sizes.of(32)._replace(full=2048) if tidy else None)
     for segment, part in enumerate(np.array_split(rows, 60)):
         runs.add(part, np.zeros(len(part), np.int32), segment)
         for _ in steps(runs, 2):
