@@ -25,7 +25,7 @@ from pctstream.agents.shard import Shard
 from pctstream.agents.sight import Sight
 from pctstream.agents.view import View
 from pctstream.core.answers import Answer, Question, Tally
-from pctstream.core.cells import CELL, cells_of
+from pctstream.core.cells import cell_rows, cells_of
 from pctstream.core.handing import HandsDown
 from pctstream.core.names import ROOT, Path, level, node_name
 from pctstream.core.recall import Learnt, learn
@@ -77,7 +77,7 @@ class Search:
             while not begin() and time.monotonic() < until and not self._closing.wait(0.2):
                 pass
             if not self._closing.is_set():
-                rows = np.zeros((2 * CELL, 2), np.float32)
+                rows = np.zeros((2 * cell_rows(2), 2), np.float32)
                 rows[:, 0] = np.arange(len(rows))
                 table = Table([cells_of(rows, np.zeros(len(rows), np.int32))], 2)
                 learn(table, 2, np.random.default_rng(0), 2)

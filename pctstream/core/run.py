@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pctstream.core.cells import CELL, Cells, Int32, cells_of
+from pctstream.core.cells import Cells, Int32, cells_of
 from pctstream.core.kernels import Int64
 from pctstream.core.lanes import Float32
 
@@ -87,7 +87,7 @@ class Run:
     @classmethod
     def of(cls, rows: Float32, leaf: Int32, place: Int64, rough: bool = False) -> Run:
         """Rows f32[n, d], their leaves int32[n] and places i64[n, 2], laid out."""
-        cells = cells_of(np.ascontiguousarray(rows), leaf, ROUGH if rough else CELL)
+        cells = cells_of(np.ascontiguousarray(rows), leaf, ROUGH if rough else 0)
         return cls(cells, place, leaf, rough)
 
 

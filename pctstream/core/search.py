@@ -167,7 +167,8 @@ def _ask(
     _measure(known, rounded, hubs)
     _arrange(hubs, around, least, group, away, off, h)
     # not literals: `scan_cell` would be compiled for them too
-    count, waiting = np.int64(0), np.int64(0)
+    count: Any = np.int64(0)
+    waiting: Any = np.int64(0)
     lost, scanned, seen, taken, ruled = np.inf, 0, 0, 0, False
     left, last = len(group), 0.0
     while left > 0 and least[group[0]] < np.inf:
