@@ -150,6 +150,16 @@ def _soon(
     return known[r, CODES] + int64_at(known[r, FIRST_TILE], cell) * LANES * wide
 
 
+@inlined
+def _round(q: Any, rounded: Any) -> Any:
+    """The question in float32; how far that is from it, at most."""
+    off = 0.0
+    for j in range(rounded.shape[0]):
+        rounded[j] = np.float32(q[j])
+        off += (q[j] - np.float64(rounded[j])) ** 2
+    return math.sqrt(off) * 1.0000001
+
+
 @compiled
 def _ask(
     q: Any, known: Any, around: Any, k: int, most: float, probes: int, reach: float,
@@ -158,11 +168,7 @@ def _ask(
     """One question; the k nearest as a heap."""
     rounded, squares, least, nearest, group, away, code, run, pending, hubs = work
     d = rounded.shape[0]
-    off = 0.0
-    for j in range(d):
-        rounded[j] = np.float32(q[j])
-        off += (q[j] - np.float64(rounded[j])) ** 2
-    off = math.sqrt(off) * 1.0000001
+    off = _round(q, rounded)
     h = 1.0 + (d + 8) * 2.0**-22
     _measure(known, rounded, hubs)
     _arrange(hubs, around, least, group, away, off, h)
@@ -222,8 +228,7 @@ def _order(queries: Any, known: Any, rounded: Any, hubs: Any) -> Any:
     home = np.zeros(queries.shape[0], np.int64)
     if len(home) > 1:
         for i in range(len(home)):
-            for j in range(rounded.shape[0]):
-                rounded[j] = np.float32(queries[i, j])
+            _round(queries[i], rounded)
             _measure(known, rounded, hubs)
             for g in range(1, known[-1, GROUPS]):
                 if hubs[g] < hubs[home[i]]:
