@@ -3,16 +3,15 @@
 Rows of three kinds: a mixture of 100 Gaussians (200,000 x 128), Beijing's air (420,768 x 11), pictures of
 clothes (Fashion-MNIST, 60,000 x 784); the last 1,000 rows are the questions, k = 10. Everything on one
 thread. The rows go through a tree first (`leaves`: covers by level, as a portion makes them), because
-cells are made within its leaves.
+cells are made within its leaves; they come in segments of 1,024, as a shard reads them.
 
     exact   one by one and all 1,000 at once; against faiss Flat one by one and in batches, scipy cKDTree
     recall  the cells for 0.95 are learnt from the rows; against faiss IVFFlat (256 lists, trained on the
             first 10,000 rows), at the fewest lists that reach 0.95 on these very questions
 
-CPU seconds of one thread, median of three rounds. Our exact distances are compared bit for bit with
-float64 brute force on 100 questions, and the rows with what faiss Flat finds in float32. Peers run from
-the environment of `make bench`, or what --peers names; those that are not installed are left out, and
-said so. What HTTP adds is not measured here.
+CPU seconds of one thread, median of rounds in which ours and theirs take turns. Our exact distances are
+compared bit for bit with float64 brute force on 100 questions, and the rows with what faiss Flat finds.
+Peers run from the environment of `make bench`, or what --peers names. HTTP is not measured.
 """
 
 from __future__ import annotations
@@ -33,8 +32,10 @@ import numpy as np
 HERE = Path(__file__).parent
 SHARED = Path(os.environ.get("PCT_SHARED", HERE.parents[1] / "shared"))
 KINDS = ("mixture", "beijing", "fashion")
-QUESTIONS, K, ROUNDS, SINGLES = 1000, 10, 3, 300
+QUESTIONS, K, ROUNDS, SINGLES = 1000, 10, 5, 300
 RECALL = 0.95
+SEGMENT = 1024
+"""Rows that come together."""
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "NUMBA", "MKL")}
 BARS = {
     ("mixture", "single", "flat_single"): 10.0, ("mixture", "batch", "flat_batch"): 3.0,
@@ -95,17 +96,20 @@ Asked = Callable[[Any], Any]
 
 
 def ours(rows: Any, test: Any) -> tuple[dict[str, Asked], dict[str, Any]]:
-    """Ways to ask, and what to tell of them."""
-    from pctstream.core.cells import cells_of
+    """Ways to ask, and what to tell of them. The rows come in segments and are tidied as they come."""
     from pctstream.core.recall import learn
     from pctstream.core.table import Table
 
     leaf = leaves(rows)
-    cells_of(rows[:2000].copy(), leaf[:2000])
+    laid_out(rows[:2000], leaf[:2000])
     start = time.process_time()
-    cells = cells_of(rows, leaf)
+    runs, read = laid_out(rows, leaf)
     built = time.process_time() - start
-    table = Table([cells], rows.shape[1])
+    every = runs.all()
+    table = Table([run.cells for run in every], rows.shape[1])
+    row = np.concatenate([
+        np.where(run.cells.rows >= 0, run.place[run.cells.rows] @ (SEGMENT, 1), -1) for run in every
+    ])  # fmt: skip
     learn(table, K, np.random.default_rng(1), 4)
     start = time.process_time()
     learnt = learn(table, K, np.random.default_rng(0))
@@ -113,20 +117,31 @@ def ours(rows: Any, test: Any) -> tuple[dict[str, Asked], dict[str, Any]]:
     probes = learnt.probes(RECALL)
     scanned: dict[str, float] = {}
 
-    def exact(queries: Any) -> Any:
-        found = table.search(queries.astype(np.float64), K)
-        scanned["exact"] = float(found.rows.mean())
-        return cells.rows[found.slot]
-
-    def approximate(queries: Any) -> Any:
+    def asked(name: str, queries: Any, probes: int) -> Any:
         found = table.search(queries.astype(np.float64), K, probes=probes)
-        scanned["approximate"] = float(found.rows.mean())
-        return cells.rows[found.slot]
+        scanned[name] = float(found.rows.mean())
+        return row[found.slot]
 
     wrong = [i for i in range(100) if not same(table, rows, test[i])]
-    told = {"wrong": wrong, "build_s": built, "learn_s": took, "cells": len(cells), "probes": probes,
-            "expected": learnt.expected(probes), "scanned": scanned}  # fmt: skip
-    return {"exact": exact, "approximate": approximate}, told
+    told = {"wrong": wrong, "build_s": built, "learn_s": took, "cells": table.cells, "probes": probes,
+            "expected": learnt.expected(probes), "scanned": scanned, "most": read,
+            "subs": len(runs.subs), "runs": len(every), "bytes": runs.nbytes}  # fmt: skip
+    return {"exact": lambda q: asked("exact", q, 0),
+            "approximate": lambda q: asked("approximate", q, probes)}, told  # fmt: skip
+
+
+def laid_out(rows: Any, leaf: Any) -> tuple[Any, int]:
+    """Runs of these rows, and the rows that the largest step read."""
+    from pctstream.core.runs import Runs
+
+    runs, most = Runs(rows.shape[1]), 0
+    for number, begin in enumerate(range(0, len(rows), SEGMENT)):
+        some = slice(begin, begin + SEGMENT)
+        runs.add(rows[some], leaf[some], number)
+        while step := runs.due():
+            most = max(most, step.rows)
+            runs.replace(step, step.made())
+    return runs, most
 
 
 def same(table: Any, rows: Any, query: Any) -> bool:
@@ -141,7 +156,6 @@ def same(table: Any, rows: Any, query: Any) -> bool:
 def peers(rows: Any, queries: Any) -> tuple[dict[str, Asked], dict[str, Any]]:
     """The same of whichever peers are installed."""
     found: dict[str, Asked] = {}
-    told: dict[str, Any] = {}
     try:
         import faiss
     except ImportError:
@@ -155,7 +169,7 @@ def peers(rows: Any, queries: Any) -> tuple[dict[str, Asked], dict[str, Any]]:
     ivf = faiss.IndexIVFFlat(faiss.IndexFlatL2(rows.shape[1]), rows.shape[1], 256)
     ivf.train(rows[:10_000])
     ivf.add(rows)
-    told["ivf_build_s"] = time.process_time() - start
+    told = {"ivf_build_s": time.process_time() - start}
     for ivf.nprobe in range(1, 64):
         if (reached := recall(ivf.search(queries, K)[1], truth)) >= RECALL:
             told |= {"ivf_nprobe": ivf.nprobe, "ivf_recall": reached}
@@ -189,51 +203,67 @@ def rate(ask: Asked, queries: Any, single: bool) -> float:
     return 1.0 / statistics.median(times)
 
 
-def measure(kind: str, who: str) -> dict[str, Any]:
-    """One process: ours, or the peers."""
+def serve(kind: str, who: str) -> None:
+    """One process: ours, or the peers. Each line that comes is a round; then what was answered."""
     rows = rows_of(kind)
     if rows is None:
-        return {"absent": "missing shared data"}
+        print(json.dumps({"absent": "missing shared data"}), flush=True)
+        return
     queries, rows = rows[-QUESTIONS:].copy(), rows[:-QUESTIONS].copy()
     ways, told = ours(rows, queries) if who == "ours" else peers(rows, queries)
-    rates: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
-        for name, ask in ways.items():
-            for single in (True, False):
-                key = f"{name}_{'single' if single else 'batch'}"
-                rates.setdefault(key, []).append(rate(ask, queries, single))
     answers = {name: ask(queries).tolist() for name, ask in ways.items()}
-    return {"rates": {name: statistics.median(r) for name, r in rates.items()},
-            "answers": answers, **told}  # fmt: skip
+    print(json.dumps({"answers": answers, **told}), flush=True)
+    for _ in sys.stdin:
+        found = {f"{name}_{'single' if single else 'batch'}": rate(ask, queries, single)
+                 for name, ask in ways.items() for single in (True, False)}  # fmt: skip
+        print(json.dumps(found), flush=True)
 
 
-def asked_of(kind: str, who: str, python: str) -> dict[str, Any]:
+def measured(kind: str, pythons: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """What each process tells, and its rates: the median of rounds that were taken in turn."""
     env = {**os.environ, **ONE_THREAD}
-    command = [python, __file__, "--once", kind, who]
-    done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    both = {
+        who: subprocess.Popen([python, __file__, "--once", kind, who], env=env, text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for who, python in pythons.items()
+    }  # fmt: skip
+    told: dict[str, dict[str, Any]] = {}
+    for who, process in both.items():
+        told[who] = json.loads(process.stdout.readline())  # type: ignore[union-attr]
+    rates: dict[str, list[dict[str, float]]] = {who: [] for who in both}
+    for _ in range(0 if any("absent" in one for one in told.values()) else ROUNDS):
+        for who, process in both.items():
+            process.stdin.write("round\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+            rates[who].append(json.loads(process.stdout.readline()))  # type: ignore[union-attr]
+    for who, process in both.items():
+        process.communicate()
+        told[who]["rates"] = {name: statistics.median(one[name] for one in rates[who])
+                              for name in (rates[who] or [{}])[0]}  # fmt: skip
+    return told
 
 
 def compare(kind: str, python: str) -> bool:
     """Print one kind of rows; whether every bar holds."""
-    mine, theirs = asked_of(kind, "ours", sys.executable), asked_of(kind, "peers", python)
-    if "absent" in mine:
-        print(f"{kind}: {mine['absent']}")
-        return True
-    r, p = mine["rates"], theirs.get("rates", {})
+    told = measured(kind, {"ours": sys.executable, "peers": python})
+    mine, theirs = told["ours"], told["peers"]
+    for one in (mine, theirs):
+        if "absent" in one:
+            print(f"{kind}: without {one['absent']} there is nothing to compare")
+            return True
+    r, p = mine["rates"], theirs["rates"]
     own = {"single": r["exact_single"], "batch": r["exact_batch"],
            "approximate": r["approximate_batch"]}  # fmt: skip
     other = {**p, "kdtree": p.get("kdtree_single")}
-    print(f"{kind}: {mine['cells']:,} cells in {mine['build_s']:.2f} s, recall learnt in "
-          f"{mine['learn_s']:.2f} s; rows scanned {mine['scanned']['exact']:,.0f} exact, "
-          f"{mine['scanned']['approximate']:,.0f} for {RECALL} ({mine['probes']} cells, "
-          f"{mine['expected']:.3f} expected)")  # fmt: skip
+    print(
+        f"{kind}: {mine['subs']} sub-portions, {mine['runs']} runs, {mine['cells']:,} cells, "
+        f"{mine['bytes'] / 1e6:,.0f} MB in {mine['build_s']:.2f} s, a step read at most "
+        f"{mine['most']:,} rows; recall learnt in {mine['learn_s']:.2f} s"
+    )
+    print(f"  rows scanned {mine['scanned']['exact']:,.0f} exact, {mine['scanned']['approximate']:,.0f} "
+          f"for {RECALL} ({mine['probes']} cells, {mine['expected']:.3f} expected)")  # fmt: skip
     print("  ours   " + "  ".join(f"{name} {value:,.0f}/s" for name, value in r.items()))
     print("  peers  " + "  ".join(f"{name} {value:,.0f}/s" for name, value in p.items()))
-    if "absent" in theirs:
-        print(f"  without {theirs['absent']}: nothing to compare with")
-        return True
     truth = np.array(theirs["answers"]["flat"])
     exact = recall(np.array(mine["answers"]["exact"]), truth)
     per_question = [len({*a} & {*b}) / K for a, b in
@@ -259,7 +289,7 @@ def main() -> int:
     parser.add_argument("--peers", default=str(HERE.parent / ".venv-bench" / "bin" / "python"))
     asked = parser.parse_args()
     if asked.once:
-        print(json.dumps(measure(*asked.once)))
+        serve(*asked.once)
         return 0
     python = asked.peers if Path(asked.peers).exists() else sys.executable
     print(f"load {'/'.join(f'{x:.1f}' for x in os.getloadavg())}")

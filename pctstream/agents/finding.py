@@ -14,7 +14,7 @@ from pctstream.core.answers import Hit, Question, Tally, farthest, nearest
 from pctstream.core.block import Block
 from pctstream.core.kernels import Float64, Int64
 from pctstream.core.names import node_name
-from pctstream.core.runs import Run
+from pctstream.core.run import Run
 from pctstream.core.table import Table
 from pctstream.core.ties import candidates
 from pctstream.core.walk import Int32

@@ -25,13 +25,12 @@ from pctstream.agents.shard import Shard
 from pctstream.agents.sight import Sight
 from pctstream.agents.view import View
 from pctstream.core.answers import Answer, Question, Tally
-from pctstream.core.cells import CELL, cells_of
+from pctstream.core.cells import cell_rows, cells_of
 from pctstream.core.handing import HandsDown
 from pctstream.core.names import ROOT, Path, level, node_name
 from pctstream.core.recall import Learnt, learn
 from pctstream.core.root import Root
 from pctstream.core.routing import Routing
-from pctstream.core.runs import merge
 from pctstream.core.table import Table
 from pctstream.errors import Late, NotReady, QueryRefused
 
@@ -78,7 +77,7 @@ class Search:
             while not begin() and time.monotonic() < until and not self._closing.wait(0.2):
                 pass
             if not self._closing.is_set():
-                rows = np.zeros((2 * CELL, 2), np.float32)
+                rows = np.zeros((2 * cell_rows(2), 2), np.float32)
                 rows[:, 0] = np.arange(len(rows))
                 table = Table([cells_of(rows, np.zeros(len(rows), np.int32))], 2)
                 learn(table, 2, np.random.default_rng(0), 2)
@@ -202,7 +201,7 @@ class Search:
         """Bytes of memory that a view of the node will take, about."""
         node = shard.nodes[path]
         rows = node.rows if isinstance(node, Root) else node.held_rows
-        return rows * (4 * self._routing.dimension + ROW_BYTES) * 5 // 4
+        return rows * (5 * self._routing.dimension + ROW_BYTES) * 5 // 4
 
     def _fits(self, shard: Shard, path: Path) -> bool:
         """Whether the node's view may stay; the views that were not asked for longest make room."""
@@ -250,10 +249,10 @@ class Search:
                 self._later(("tidy", id(view)), lambda view=view: self._merge(view))  # type: ignore[misc]
 
     def _merge(self, view: View) -> None:
-        while due := view.runs.due():
-            made = merge(due)
+        while (step := view.runs.due()) and not self._closing.is_set():
+            made = step.made()
             with self._lock(view.shard.number):
-                if not view.runs.replace(due, made):
+                if not view.runs.replace(step, made):
                     return
 
     def _later(self, key: object, act: Callable[[], None]) -> None:

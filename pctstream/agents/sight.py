@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pctstream.agents.view import Mask, View
-from pctstream.core.runs import Run
+from pctstream.core.run import Run
 from pctstream.core.table import Table
 
 

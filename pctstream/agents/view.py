@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pctstream.agents.shard import LOCK_S, Node, Shard
-from pctstream.core.alive import Alive
+from pctstream.core.alive import Alive, numbers
 from pctstream.core.block import Block
 from pctstream.core.columns import Columns
 from pctstream.core.filters import Filter
@@ -25,7 +25,8 @@ from pctstream.core.identity import Identity
 from pctstream.core.kernels import Int64
 from pctstream.core.names import Path, node_name
 from pctstream.core.portion import Portion
-from pctstream.core.runs import Part, Run, Runs
+from pctstream.core.run import Part, Run
+from pctstream.core.runs import Runs
 from pctstream.core.walk import Int32
 from pctstream.errors import NotReady
 
@@ -119,27 +120,35 @@ class View:
             self._left_at = offset
             for last, row in left.tolist():
                 found.setdefault(last, []).append(row)
-        for last, rows in found.items():
-            fresh = np.array(rows, np.int64)
-            self._gone[last] = np.union1d(self._gone.get(last, fresh[:0]), fresh)
-            for alive in self._alive.values() if last in self._numbers else ():
-                alive.leave(self._numbers[last], fresh)
+        fresh = {last: np.array(rows, np.int64) for last, rows in found.items()}
+        for last, rows in fresh.items():
+            self._gone[last] = np.union1d(self._gone.get(last, rows[:0]), rows)
         known = {id(run) for run in self.runs.all()}
         self._alive = {key: alive for key, alive in self._alive.items() if key in known}
+        if fresh:
+            places = self._places(fresh)
+            for alive in self._alive.values():
+                alive.leave(places)
         self.left += len(found)
+
+    def _places(self, left: dict[int, Int64]) -> Int64:
+        """The rows of segments, by their last offsets, as `numbers`; of those that were read."""
+        known = [
+            numbers(self._numbers[last], rows)
+            for last, rows in left.items()
+            if last in self._numbers
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *known])
 
     def alive(self, run: Run) -> Alive | None:
         """Which rows of a run count; None: all of them."""
         known = self._alive.get(id(run))
         if known is not None and known.run is run:
             return known
-        numbers = {last: self._numbers[last] for last in self._gone if last in self._numbers}
-        mine = {last: n for last, n in numbers.items() if Alive.holds(run, n)}
-        if not mine:
+        if not self._gone:
             return None
         self._alive[id(run)] = alive = Alive(run)
-        for last, number in mine.items():
-            alive.leave(number, self._gone[last])
+        alive.leave(self._places(self._gone))
         return alive
 
     def _part(self, last: int, rows: Block, leaf: Int32) -> Part:

@@ -5,103 +5,127 @@ Theory
 A question rules out what the triangle inequality lets it: no row of a ball with centre c and radius r
 is nearer to q than d(q, c) - r. The tree's leaves are such balls, of some thousand rows. Rows that are
 laid out for search are first grouped by their leaf, then halved (two means, a few steps) until a cell
-has at most `CELL` rows. Measured on 420,000 rows of 11 numbers: with leaves alone an exact question
+has at most `cell_rows`. Measured on 420,000 rows of 11 numbers: with leaves alone an exact question
 scans 149,000 rows, with cells of 256 49,000, of 64 19,000, and of the cells nearest to q fewer rows
-hold 95 % of the neighbours. Any partition is right; a better one is faster.
+hold 95 % of the neighbours. Once rows are scanned by their codes it is the cells that cost: there 256 are
+faster than 64 (46 against 80 us a question of recall 0.95), of 128 numbers 64 are. Any partition is right.
 
 The radius of a cell is measured over its own rows, in float64, and rounded up. So it is never stale:
 rows that come later are in cells of their own.
 
-Layout: the rows of a cell stand side by side in tiles of eight, `[tile, dimension, lane]`, as the
-centroids of a node do (`lanes`): eight distances are summed at once, whatever the dimension. A row is
-known by its **slot**, tile * 8 + lane. Missing lanes are +inf and nearer to nothing.
+Layout: the rows of a cell stand one behind the other, and are coded side by side in tiles of eight
+(`codes`): eight distances are summed at once, whatever the dimension. A row is known by its **slot**,
+tile * 8 + lane; a cell begins with a tile, and nobody looks at lanes behind its last row. The centres are
+in tiles as the centroids of a node are (`lanes`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pctstream.core.codes import Codes
 from pctstream.core.distance import distance
+from pctstream.core.halving import halved
 from pctstream.core.kernels import Float64, Int64, distances, grouped
 from pctstream.core.lanes import (
     LANES,
     Float32,
-    Kernel,
     compiled,
-    empty_table,
     expect_rows,
-    transpose,
 )
 
 Int32 = npt.NDArray[np.int32]
 
-CELL = 64
-"""Rows of a cell at most, unless they are all equal."""
+CELL_NUMBERS = 8192
+"""Numbers of a cell's rows, about: what is told of a cell costs as much as to look at some rows."""
 GROUP = 32
 """Cells whose centres are looked at together."""
 WIDE = 4
 """Tiles that a scan reads at once: it may read so many behind the last."""
-STEPS = 3
-"""Steps of two means at a halving."""
-LEAST_SHARE = 8
-"""A half has at least this part of the rows, or they are cut in the middle instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
     """Rows laid out once, never changed."""
 
-    tiles: Float32
-    """f32[tiles, d, 8], and `WIDE` tiles of +inf behind them."""
+    x: Float32
+    """f32[slots, d]: the rows; zeros where there is none."""
+    codes: Codes
+    """Of the rows, and `WIDE` tiles behind them."""
     first: Int64
-    """i64[cells + 1]: number of each cell's first tile."""
+    """i64[places + 1]: number of each cell's first tile. Cells have places in groups of `GROUP`; those at
+    the end of a group may be empty."""
     size: Int64
-    """i64[cells]: rows of each."""
+    """i64[places]: rows of each; 0 at an empty place."""
     rows: Int64
     """i64[slots]: which of the rows given stands there, -1 for none."""
     centres: Float32
-    """f32[tiles of centres, d, 8], and `WIDE` tiles of +inf behind them."""
+    """f32[tiles of places, d, 8], and `WIDE` tiles behind them; +inf where there is no cell."""
     radius: Float64
-    """f64[cells]: no row of the cell is farther from its centre."""
+    """f64[places]: no row of the cell is farther from its centre."""
     hubs: Float32
-    """f32[tiles of groups, d, 8], and `WIDE` tiles of +inf: a centre of each `GROUP` cells."""
+    """f32[groups, d]: a centre of each group of cells."""
     reach: Float64
     """f64[2, groups]: no centre of the group, and no row of it, is farther from its hub."""
+    members: Int64
+    """i64[groups]: how many cells are in each."""
+    count: int = field(init=False)
+    """Rows of all cells."""
+    nbytes: int = field(init=False)
+    """What all of it takes of memory."""
+    addresses: Int64 = field(init=False)
+    """Where the arrays lie, as `search` wants them."""
+
+    def __post_init__(self) -> None:
+        asked = (self.x, *self.codes, self.first, self.size, self.centres, self.radius, self.hubs,
+                 self.reach, self.members)  # fmt: skip
+        known = {
+            "count": int(self.size.sum()),
+            "nbytes": self.rows.nbytes + sum(array.nbytes for array in asked),
+            "addresses": np.array([array.ctypes.data for array in asked], np.int64),
+        }
+        for name, value in known.items():
+            object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
-        return len(self.radius)
-
-    @property
-    def nbytes(self) -> int:
-        """What it takes of memory."""
-        return sum(part.nbytes for part in (
-            self.tiles, self.first, self.size, self.rows, self.centres, self.radius, self.hubs,
-            self.reach,
-        ))  # fmt: skip
+        return int(self.members.sum())
 
     def vectors(self, slots: Int64) -> Float32:
         """The rows f32[n, d] at these slots."""
-        return np.ascontiguousarray(self.tiles[slots // LANES, :, slots % LANES])
+        return self.x[slots]
 
     def all_vectors(self) -> Float32:
         """Every row f32[n, d], in the order in which they were given."""
         slots = np.flatnonzero(self.rows >= 0)
-        out = np.empty((len(slots), self.tiles.shape[1]), np.float32)
-        out[self.rows[slots]] = self.vectors(slots)
+        out = np.empty((len(slots), self.x.shape[1]), np.float32)
+        out[self.rows[slots]] = self.x[slots]
         return out
 
 
-def cells_of(rows: Float32, group: Int32 | None = None, size: int = CELL) -> Cells:
-    """Lay out rows f32[n, d]; ``group`` int32[n] >= 0 keeps rows of different leaves apart.
+def cell_rows(dimension: int) -> int:
+    """Rows of a cell at most, unless they are all equal.
+
+    >>> cell_rows(11), cell_rows(128), cell_rows(784)
+    (256, 64, 64)
+    """
+    return min(max(CELL_NUMBERS // dimension, 64), 256)
+
+
+def cells_of(rows: Float32, group: Int32 | None = None, size: int = 0) -> Cells:
+    """Lay out rows f32[n, d] in cells of ``size``, or `cell_rows`; ``group`` int32[n] >= 0 keeps rows
+    of different leaves apart.
 
     >>> found = cells_of(np.array([[0, 0], [9, 9], [0, 1]], np.float32), size=2)
-    >>> found.size.tolist(), found.radius.round(6).tolist(), found.rows[found.rows >= 0].tolist()
-    ([1, 2], [0.0, 0.5], [1, 0, 2])
+    >>> there = found.size > 0
+    >>> found.size[there].tolist(), found.radius[there].round(6).tolist()
+    ([1, 2], [0.0, 0.5])
+    >>> found.rows[found.rows >= 0].tolist()
+    [1, 0, 2]
     """
     expect_rows(rows, rows.shape[1])
     if group is None or not len(rows):
@@ -109,29 +133,49 @@ def cells_of(rows: Float32, group: Int32 | None = None, size: int = CELL) -> Cel
     else:
         known, own = np.unique(group, return_inverse=True)
         order, starts = grouped(own.astype(np.int32), len(known))
-    edges = _halved(rows, order, starts[: len(starts) if len(rows) else 1], size)
-    counts = np.diff(edges)
-    first = np.concatenate([[0], np.cumsum(-(-counts // LANES))]).astype(np.int64)
-    tiles = empty_table(int(first[-1] + WIDE) * LANES, rows.shape[1])
-    placed = np.full(int(first[-1]) * LANES, -1, np.int64)
-    _lay_out(rows, order, edges, first, tiles, placed)
+    edges = halved(
+        rows, order, starts[: len(starts) if len(rows) else 1], size or cell_rows(rows.shape[1])
+    )
     centres = _centres(rows, order, edges)
     slack = 1.0 + (rows.shape[1] + 4) * 2.0**-52
     radius = _radii(rows, order, edges, centres) * slack
-    hubs, reach = _hubs(centres, radius, slack)
-    return Cells(tiles, first, counts, placed, _table(centres), radius, _table(hubs), reach)
+    cell, ends = _groups(centres)
+    members = np.diff(ends)
+    place = np.arange(len(cell)) + np.repeat(np.arange(len(members)) * GROUP - ends[:-1], members)
+    counts = np.zeros(len(members) * GROUP, np.int64)
+    counts[place] = np.diff(edges)[cell]
+    first = np.concatenate([[0], np.cumsum(-(-counts // LANES))]).astype(np.int64)
+    placed = np.full(int(first[-1]) * LANES, -1, np.int64)
+    x = np.zeros((len(placed), rows.shape[1]), np.float32)
+    _lay_out(rows, order, edges, cell, first[place], x, placed)
+    centres, radius = centres[cell], radius[cell]
+    hubs, reach = _hubs(centres, radius, ends, slack)
+    every, around = np.full((len(counts), rows.shape[1]), np.inf, np.float32), np.zeros(len(counts))
+    every[place], around[place] = centres, radius
+    codes = Codes.of(x, first, counts, every, WIDE)
+    return Cells(x, codes, first, counts, placed, tiled(every), around, hubs, reach, members)
 
 
-def _table(centres: Float32) -> Float32:
-    return np.concatenate([transpose(centres), empty_table(WIDE * LANES, centres.shape[1])])
+def tiled(points: Float32) -> Float32:
+    """Points f32[n, d] as tiles f32[tiles, d, 8], and `WIDE` tiles of +inf behind them."""
+    n, d = points.shape
+    table = np.full((-(-n // LANES) + WIDE, LANES, d), np.inf, np.float32)
+    table.reshape(-1, d)[:n] = points
+    return np.ascontiguousarray(table.transpose(0, 2, 1))
 
 
-def _hubs(centres: Float32, radius: Float64, slack: float) -> tuple[Float32, Float64]:
-    """Cells stand in the order in which they were halved, so those of a group are near each other."""
-    edges = np.array([*range(0, len(centres), GROUP), len(centres)], np.int64)
-    order = np.arange(len(centres))
-    hubs = _centres(centres, order, edges)
-    own = np.repeat(np.arange(len(hubs)), np.diff(edges)).astype(np.int32)
+def _groups(centres: Float32) -> tuple[Int64, Int64]:
+    """Cells in an order in which groups of at most `GROUP` are near each other, and where each begins
+    and the last ends. Groups that reach far are all looked at, so they are halved as rows are."""
+    cell = np.arange(len(centres))
+    ends = halved(centres, cell, np.array([0, len(centres)][: 1 + (len(centres) > 0)]), GROUP)
+    pieces = [np.arange(low, high, GROUP) for low, high in pairwise(ends.tolist())]
+    return cell, np.concatenate([*pieces, ends[-1:]]).astype(np.int64)
+
+
+def _hubs(centres: Float32, radius: Float64, ends: Int64, slack: float) -> tuple[Float32, Float64]:
+    hubs = _centres(centres, np.arange(len(centres)), ends)
+    own = np.repeat(np.arange(len(hubs)), np.diff(ends)).astype(np.int32)
     away = distances(centres, own, hubs) * slack
     reach = np.zeros((2, len(hubs)), np.float64)
     np.maximum.at(reach[0], own, away)
@@ -140,14 +184,14 @@ def _hubs(centres: Float32, radius: Float64, slack: float) -> tuple[Float32, Flo
 
 
 @compiled
-def _lay_out(rows: Any, order: Any, edges: Any, first: Any, tiles: Any, placed: Any) -> None:
-    for cell in range(edges.shape[0] - 1):
-        slot = first[cell] * LANES
-        for at in range(edges[cell], edges[cell + 1]):
-            row = order[at]
-            placed[slot] = row
-            for j in range(rows.shape[1]):
-                tiles[slot // LANES, j, slot % LANES] = rows[row, j]
+def _lay_out(
+    rows: Any, order: Any, edges: Any, cells: Any, first: Any, x: Any, placed: Any
+) -> None:
+    for i in range(cells.shape[0]):
+        slot = first[i] * LANES
+        for at in range(edges[cells[i]], edges[cells[i] + 1]):
+            placed[slot] = order[at]
+            x[slot] = rows[order[at]]
             slot += 1
 
 
@@ -172,108 +216,3 @@ def _radii(rows: Any, order: Any, edges: Any, centres: Any) -> Any:
         for at in range(edges[cell], edges[cell + 1]):
             out[cell] = max(out[cell], distance(rows, order[at], centres, cell))
     return out
-
-
-def _loose(function: Kernel) -> Kernel:
-    """Sums in any order: they choose a partition, and any partition is right."""
-    made = njit(cache=True, nogil=True, error_model="numpy", fastmath=True)(function)
-    return cast(Kernel, made)
-
-
-@_loose
-def _farthest(rows: Any, order: Any, low: int, high: int, point: Any) -> Any:
-    best, place = np.float32(-1.0), low
-    for at in range(low, high):
-        total = np.float32(0.0)
-        for j in range(rows.shape[1]):
-            difference = rows[order[at], j] - point[j]
-            total += difference * difference
-        if total > best:
-            best, place = total, at
-    return best, place
-
-
-@_loose
-def _sides(rows: Any, order: Any, low: int, high: int, two: Any, lean: Any) -> Any:
-    """To ``lean`` how far each row leans to the second point; the rows that do are counted."""
-    d = rows.shape[1]
-    across, middle = two[1] - two[0], np.float32(0.0)
-    for j in range(d):
-        middle += across[j] * (two[0, j] + two[1, j])
-    second = 0
-    for at in range(low, high):
-        total = np.float32(0.0)
-        for j in range(d):
-            total += rows[order[at], j] * across[j]
-        lean[at - low] = total - middle / np.float32(2.0)
-        second += lean[at - low] > 0
-    return second
-
-
-@_loose
-def _means(rows: Any, order: Any, low: int, high: int, two: Any, lean: Any, second: int) -> None:
-    two[:] = np.float32(0.0)
-    scale = (np.float32(1.0) / (high - low - second), np.float32(1.0) / second)
-    for at in range(low, high):
-        side = 1 if lean[at - low] > 0 else 0
-        for j in range(rows.shape[1]):
-            two[side, j] += rows[order[at], j] * scale[side]
-
-
-@_loose
-def _halve(rows: Any, order: Any, low: int, high: int, two: Any, lean: Any) -> Any:
-    """Reorder a piece into two halves; where the second begins, or -1 where all rows are equal."""
-    n = high - low
-    far, place = _farthest(rows, order, low, high, rows[order[low]])
-    if not far > 0.0:
-        return -1
-    two[0] = rows[order[place]]
-    _, other = _farthest(rows, order, low, high, two[0])
-    two[1] = rows[order[other]]
-    second = _sides(rows, order, low, high, two, lean)
-    for _ in range(STEPS):
-        if second == 0 or second == n:
-            break
-        _means(rows, order, low, high, two, lean, second)
-        second = _sides(rows, order, low, high, two, lean)
-    piece = order[low:high].copy()
-    if min(second, n - second) * LEAST_SHARE < n:
-        order[low:high] = piece[np.argsort(lean[:n], kind="mergesort")]
-        return low + n // 2
-    left, right = low, high - second
-    for at in range(n):
-        if lean[at] > 0:
-            order[right] = piece[at]
-            right += 1
-        else:
-            order[left] = piece[at]
-            left += 1
-    return high - second
-
-
-@_loose
-def _halved(rows: Any, order: Any, starts: Any, size: int) -> Any:
-    """The edges of the cells, once every piece is halved down to ``size``; ``order`` is reordered."""
-    n = order.shape[0]
-    edges = np.empty(n + 1, np.int64)
-    edges[0], cells = 0, 0
-    two, lean = np.empty((2, rows.shape[1]), np.float32), np.empty(n, np.float32)
-    ends = np.empty(n + 64, np.int64)
-    for group in range(starts.shape[0] - 1):
-        low = starts[group]
-        ends[0], depth = starts[group + 1], 1
-        while depth > 0:
-            high = ends[depth - 1]
-            cut = -1
-            if high - low > size:
-                cut = _halve(rows, order, low, high, two, lean)
-            if cut > low:
-                ends[depth] = cut
-                depth += 1
-                continue
-            if high > low:
-                cells += 1
-                edges[cells] = high
-            low = high
-            depth -= 1
-    return edges[: cells + 1].copy()

@@ -1,8 +1,8 @@
-"""Which rows of a tile may be near: squared distances in float32, compared and told as bits.
+"""Sums over the centres of cells, and numbers behind an address: what a search does most.
 
-The sums are taken eight rows at a time, four tiles side by side, with multiply and add fused where the
-machine can: they err by less than (d + 4) 2^-24 of their value (see `nearest`), and decide nothing by
-themselves. Whoever asks gives a limit that allows for that and takes the rows told again in float64.
+The sums are taken in float32, eight centres at a time, four tiles side by side, with multiply and add
+fused where the machine can: they err by less than (d + 4) 2^-24 of their value (see `nearest`), and
+decide nothing by themselves.
 
 Tiles are read where they lie, by address: a question goes over the rows of many runs, and a kernel that
 took them as arrays would have to be called for each.
@@ -56,41 +56,16 @@ def _pointers(builder: Any, address: Any, dimension: Any, count: int) -> list[An
     return [builder.gep(data, [builder.mul(_WORD(t), size)]) for t in range(count)]
 
 
-def _query(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any, Any]:
+def query_of(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any, Any]:
     own = context.make_array(signature.args[0])(context, builder, args[0])
     return own.data, builder.extract_value(own.shape, 0)
-
-
-def _within(count: int) -> Callable[..., Any]:
-    """An intrinsic `f(query f32[d], address, limit f32) -> uint32`: bit t * 8 + lane is set where the
-    sum of that row of the ``count`` tiles at ``address`` is at most ``limit``."""
-
-    def within(typing: Any, query: Any, address: Any, limit: Any) -> Any:
-        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            data, dimension = _query(context, builder, signature, args)
-            tiles = _pointers(builder, args[1], dimension, count)
-            most = broadcast(builder, args[2])
-            bits: Any = _BITS(0)
-            for t, total in enumerate(_sums(builder, data, tiles, dimension)):
-                near = builder.bitcast(builder.fcmp_ordered("<=", total, most), ir.IntType(LANES))
-                bits = builder.or_(bits, builder.shl(builder.zext(near, _BITS), _BITS(t * LANES)))
-            return bits
-
-        return types.uint32(query, types.int64, types.float32), emit
-
-    wrapped: Callable[..., Any] = intrinsic(within)
-    return wrapped
-
-
-within_four = _within(4)
-within_two = _within(2)
 
 
 def _to(typing: Any, query: Any, address: Any, out: Any, slot: Any) -> Any:
     """`f(query f32[d], address, out f32[n], slot)`: the 32 sums of four tiles to out[slot:]."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data, dimension = _query(context, builder, signature, args)
+        data, dimension = query_of(context, builder, signature, args)
         result = context.make_array(signature.args[2])(context, builder, args[2])
         tiles = _pointers(builder, args[1], dimension, 4)
         target = builder.gep(result.data, [args[3]])
@@ -122,7 +97,6 @@ def _at(kind: Any, size: int) -> Callable[..., Any]:
 float32_at = _at(types.float32, 4)
 float64_at = _at(types.float64, 8)
 int64_at = _at(types.int64, 8)
-lowest_bit: Callable[..., Any]
 
 
 def _cttz(typing: Any, bits: Any) -> Any:
@@ -134,4 +108,26 @@ def _cttz(typing: Any, bits: Any) -> Any:
     return types.int64(types.uint32), emit
 
 
-lowest_bit = intrinsic(_cttz)
+lowest_bit: Callable[..., Any] = intrinsic(_cttz)
+
+
+def to_cache(builder: Any, place: Any) -> None:
+    """The memory at a pointer <i8*> will be read soon."""
+    kinds = [place.type, _BITS, _BITS, _BITS]
+    prefetch = builder.module.declare_intrinsic(
+        "llvm.prefetch", [place.type], ir.FunctionType(ir.VoidType(), kinds)
+    )
+    builder.call(prefetch, [place, _BITS(0), _BITS(3), _BITS(1)])
+
+
+def _fetch(typing: Any, address: Any) -> Any:
+    """`f(address)`: the 64 bytes there will be read soon."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to_cache(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
+
+
+fetch: Callable[..., Any] = intrinsic(_fetch)

@@ -96,7 +96,7 @@ def ranks_of(table: Table, query: Float64, slots: Int64) -> Int64:
     starts = table.starts()
     run_of = np.searchsorted(starts, slots, side="right") - 1
     for r, run in enumerate(table.runs):
-        found = _squares(query, run.centres, len(run))
+        found = _squares(query, run.centres, len(run.size))
         squares.append(found)
         mine = run_of == r
         tile = (slots[mine] - starts[r]) // LANES
@@ -106,9 +106,9 @@ def ranks_of(table: Table, query: Float64, slots: Int64) -> Int64:
 
 
 @compiled
-def _squares(query: Any, centres: Any, cells: int) -> Any:
-    out = np.zeros(cells, np.float64)
-    for cell in range(cells):
+def _squares(query: Any, centres: Any, places: int) -> Any:
+    out = np.zeros(places, np.float64)
+    for cell in range(places):
         for j in range(query.shape[0]):
             difference = query[j] - np.float64(centres[cell // LANES, j, cell % LANES])
             out[cell] += difference * difference

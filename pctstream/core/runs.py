@@ -1,58 +1,63 @@
-"""The rows of a node in runs of cells: what was laid out long ago, and what came since.
+"""The rows of a node: what was laid out long ago, and what came since.
 
-Rows come a few at a time, and laying out is worth it only for many. So they wait in a tail, laid out
-by leaf alone; a tail of `TAIL` rows becomes a run, and a run that is not `RATIO` times as large as all
-younger ones together is merged with them. So there are few runs, and a row is laid out a few times in
-its life: a log-structured merge (O'Neil et al. 1996). Merging takes long and changes nothing that is
-found: `merge` makes a new run beside the old ones, from any thread, and `replace` puts it in their place.
+Rows come a few at a time, and laying out is worth it only for many. So they wait in a tail, laid out by
+leaf alone; a tail of `Sizes.tail` rows becomes a young run. Once the young runs have `Sizes.share` rows for
+each sub-portion they are handed down to these (`subportions`), which have runs of their own.
 
-A row is known by its place: the number of its segment and its row there.
+    tail -> young runs -> runs of a sub-portion -> two sub-portions, when it is full
+
+All of that is made in steps, from any thread: `due` tells the next, which reads at most `Sizes.most`
+rows however many there are; `Step.made` lays them out beside what is searched meanwhile; `replace` puts
+that in its place. A step changes nothing that is found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from pctstream.core.cells import CELL, Cells, Int32, cells_of
-from pctstream.core.kernels import Int64
+from pctstream.core.cells import Int32
 from pctstream.core.lanes import Float32
-
-TAIL = 512
-RATIO = 4
-ROUGH = 1 << 40
-"""Rows of a cell, where leaves alone make the cells: soon done."""
+from pctstream.core.run import Part, Run, Sizes, joined, merge, unsettled
+from pctstream.core.subportions import SubPortion, SubPortions, handed_down, settled
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Rows laid out once."""
+class Made(NamedTuple):
+    """What comes of a step."""
 
-    cells: Cells
-    place: Int64
-    """i64[n, 2]: segment and row of each."""
-    leaf: Int32
-    """int32[n]: where it lay when it was read."""
-    rough: bool = False
-    """Laid out by leaf alone."""
+    young: tuple[Run, ...]
+    """In the place of the young runs that it read."""
+    subs: SubPortions
+    """All of them."""
 
-    def __len__(self) -> int:
-        return len(self.leaf)
+
+class Step(NamedTuple):
+    """What is to be laid out next, and all sub-portions as they were."""
+
+    subs: SubPortions
+    which: int = -1
+    """The sub-portion that is to be settled."""
+    young: tuple[Run, ...] = ()
+    """Side by side: to be handed down, or to become one."""
+    down: bool = False
+    full: int = 0
 
     @property
-    def nbytes(self) -> int:
-        return self.cells.nbytes + self.place.nbytes + self.leaf.nbytes
+    def rows(self) -> int:
+        """That are laid out."""
+        return self.subs[self.which].rows if self.which >= 0 else sum(map(len, self.young))
 
-    @classmethod
-    def of(cls, rows: Float32, leaf: Int32, place: Int64, rough: bool = False) -> Run:
-        """Rows f32[n, d], their leaves int32[n] and places i64[n, 2], laid out."""
-        cells = cells_of(np.ascontiguousarray(rows), leaf, ROUGH if rough else CELL)
-        return cls(cells, place, leaf, rough)
-
-
-Part = tuple[Float32, Int32, Int64]
+    def made(self) -> Made:
+        """Carried out; nothing of what is searched is changed."""
+        subs, at = self.subs, self.which
+        if at >= 0:
+            return Made((), (*subs[:at], *settled(subs[at], self.full), *subs[at + 1 :]))
+        if self.down:
+            return Made((), handed_down(subs, self.young))
+        return Made((merge(self.young),), subs)
 
 
 @dataclass(slots=True)
@@ -64,13 +69,26 @@ class Runs:
     >>> runs.add(np.ones((3, 2), np.float32), np.zeros(3, np.int32), 9)
     >>> [len(run) for run in runs.all()], runs.all()[1].place[0].tolist()
     ([700, 3], [9, 0])
+    >>> step = runs.due()
+    >>> step.down, runs.replace(step, step.made()), runs.due() is None, runs.subs[0].rows
+    (True, True, True, 700)
     """
 
     dimension: int
-    settled: list[Run] = field(default_factory=list)
-    """Oldest, and largest, first."""
+    given: InitVar[Sizes | None] = None
+    sizes: Sizes = field(init=False)
+    subs: SubPortions = ()
+    """At least one."""
+    young: list[Run] = field(default_factory=list)
+    """Oldest first."""
     _tail: list[Part] = field(default_factory=list)
     _waiting: Run | None = None
+    _calm: SubPortions = ()
+    """Of these none is due."""
+
+    def __post_init__(self, given: Sizes | None) -> None:
+        self.sizes = given or Sizes.of(self.dimension)
+        self.subs = self.subs or (SubPortion(np.zeros(self.dimension, np.float32)),)
 
     def __len__(self) -> int:
         return sum(map(len, self.all()))
@@ -81,7 +99,8 @@ class Runs:
 
     def all(self) -> list[Run]:
         """Every run; each row is in one of them."""
-        return [*self.settled, self._waiting] if self._waiting else list(self.settled)
+        waiting = [self._waiting] if self._waiting else []
+        return [*(run for sub in self.subs for run in sub.runs), *self.young, *waiting]
 
     def add(self, rows: Float32, leaf: Int32, segment: int) -> None:
         """The rows f32[n, d] of the next segment and the leaf int32[n] of each."""
@@ -89,48 +108,42 @@ class Runs:
         self.take([(rows, leaf, place)])
 
     def take(self, parts: Sequence[Part]) -> None:
-        """Rows, leaves and places of several segments."""
-        self._tail += [part for part in parts if len(part[0])]
-        count = sum(len(rows) for rows, _, _ in self._tail)
-        if not count:
+        """Rows, leaves and places of several segments, in order."""
+        fresh = [part for part in parts if len(part[0])]
+        if not fresh:
             return
-        run = Run.of(*_joined(self._tail), rough=True)
-        if count >= TAIL:
-            self.settled.append(run)
-            self._tail, self._waiting = [], None
-        else:
-            self._waiting = run
+        rows, leaf, place = joined([*self._tail, *fresh])
+        young = self.sizes.young
+        pieces = [
+            Run.of(rows[at : at + young], leaf[at : at + young], place[at : at + young], rough=True)
+            for at in range(0, len(rows), young)
+        ]
+        self._tail, self._waiting = [], None
+        if len(pieces[-1]) < self.sizes.tail:
+            self._waiting = pieces.pop()
+            self._tail = [self._waiting.part]
+        self.young += pieces
 
-    def due(self) -> list[Run]:
-        """The runs that are to become one; empty where all is well."""
-        younger = 0
-        for at in range(len(self.settled) - 1, -1, -1):
-            if younger and len(self.settled[at]) < RATIO * younger:
-                first = at
-                while first and len(self.settled[first - 1]) < RATIO * sum(
-                    map(len, self.settled[first:])
-                ):
-                    first -= 1
-                return self.settled[first:]
-            younger += len(self.settled[at])
-        rough = [run for run in self.settled if run.rough]
-        return rough[:1]
+    def due(self) -> Step | None:
+        """The next step; None where all is well."""
+        sizes, subs, young = self.sizes, self.subs, tuple(self.young)
+        for which, sub in enumerate(subs if subs is not self._calm else ()):
+            if sub.rows > sizes.full or unsettled(sub.runs):
+                return Step(subs, which, full=sizes.full)
+        self._calm = subs
+        if young and sum(map(len, young)) >= min(sizes.share * len(subs), 2 * sizes.full):
+            upto = np.cumsum([len(run) for run in young]) <= 2 * sizes.full
+            return Step(subs, -1, young[: int(upto.sum())], True)
+        read = unsettled(young)
+        return Step(subs, -1, tuple(read)) if read else None
 
-    def replace(self, old: Sequence[Run], new: Run) -> bool:
-        """``new`` in the place of ``old``, unless they are no longer here."""
-        at = next((i for i, run in enumerate(self.settled) if run is old[0]), -1)
-        here = self.settled[at : at + len(old)] if at >= 0 else []
-        if [id(run) for run in here] != [id(run) for run in old]:
+    def replace(self, step: Step, made: Made) -> bool:
+        """What a step made in the place of what it read, unless that is no longer here."""
+        young = [*map(id, self.young)]
+        read = [*map(id, step.young)]
+        at = young.index(read[0]) if read and read[0] in young else 0
+        if self.subs is not step.subs or young[at : at + len(read)] != read:
             return False
-        self.settled[at : at + len(old)] = [new]
+        self.young[at : at + len(read)] = made.young
+        self.subs = made.subs
         return True
-
-
-def merge(runs: Sequence[Run]) -> Run:
-    """The rows of several runs, laid out as one."""
-    return Run.of(*_joined([(run.cells.all_vectors(), run.leaf, run.place) for run in runs]))
-
-
-def _joined(parts: Sequence[Part]) -> Part:
-    rows, leaves, places = zip(*parts, strict=True)
-    return np.concatenate(rows), np.concatenate(leaves), np.concatenate(places)

@@ -7,8 +7,8 @@ Theory
    taken side by side, and from then on it stands by the least that is left. So most centres are never
    looked at, and nothing is sorted.
 2. A group whose rows all lie beyond is dropped by its hub alone.
-3. The rows of a cell are compared in float32 with the distance of the k-th found so far (`near`); those
-   that may be as near are taken again in float64, strictly in order. These distances alone decide.
+3. The codes of a cell's rows are compared with the distance of the k-th found so far (`codes`); those that
+   may be as near are taken again in float64, strictly in order. These distances alone decide.
 4. **Exact**: once k rows are found, every cell with d(q, c) - r beyond the k-th is ruled out, and the
    answer is proven when none is left. **Approximate**: the search ends after so many cells, or at the
    first centre farther than ``reach``; `recall` learns how many.
@@ -27,211 +27,177 @@ from typing import Any
 import numpy as np
 
 from pctstream.core.cells import GROUP
-from pctstream.core.heaps import keep, sift
+from pctstream.core.heaps import sift
 from pctstream.core.lanes import LANES, compiled, inlined
-from pctstream.core.near import (
-    float32_at,
-    float64_at,
-    int64_at,
-    lowest_bit,
-    sums_of_four,
-    within_four,
-    within_two,
+from pctstream.core.near import fetch, float64_at, int64_at, sums_of_four
+from pctstream.core.sweep import (
+    AT_ONCE,
+    CENTRES,
+    CODES,
+    FIRST_TILE,
+    GRID,
+    GROUPS,
+    HUBS,
+    LINE,
+    MEMBERS,
+    ORIGIN,
+    RADIUS,
+    SIZE,
+    decide,
+    scan_cell,
 )
 
 LARGEST = np.finfo(np.float32).max
 FIRST = 2
 """Cells that are scanned before the others are ruled out by their balls."""
-TILES, FIRST_TILE, SIZE, CENTRES, RADIUS, HUBS, REACH, CELLS, GROUPS, SLOT = range(10)
-"""Columns of what a kernel knows of a run: seven addresses, and where its cells, groups, slots begin."""
 
 
 @inlined
-def _coarse(most: float, off: float, d: int) -> Any:
-    """What a float32 square may be of a row that is within ``most``."""
-    limit = (most + off) * (most + off)
-    return np.float32(limit * (1.0 + (d + 8) * 2.0**-22) + d * 2.0**-148)
-
-
-@compiled
-def _scan(
-    q: Any, rounded: Any, off: float, address: int, first: int, last: int, base: int, mask: Any,
-    k: int, most: float, distance: Any, slot: Any, count: int, lost: float,
-) -> Any:  # fmt: skip
-    """The rows of the tiles [first, last); slots count from ``base``."""
-    d = q.shape[0]
-    tile_bytes = d * LANES * 4
-    limit = _coarse(most, off, d)
-    t = first
-    while t < last:
-        left = last - t
-        if left > 2:
-            bits = within_four(rounded, address + t * tile_bytes, limit)
-        else:
-            bits = within_two(rounded, address + t * tile_bytes, limit)
-        if left < 4:
-            bits = np.uint32(bits & ((np.uint32(1) << np.uint32(LANES * left)) - np.uint32(1)))
-        while bits != 0:
-            bit = lowest_bit(bits)
-            bits = np.uint32(bits & (bits - np.uint32(1)))
-            lane = (t + bit // LANES) * LANES * d + bit % LANES
-            own = base + t * LANES + bit
-            if mask.shape[0] and not mask[own]:
-                continue
-            if float32_at(address, lane) == np.inf:
-                continue
-            total = 0.0
-            for j in range(d):
-                difference = q[j] - np.float64(float32_at(address, lane + j * LANES))
-                total += difference * difference
-            away = math.sqrt(total)
-            if away > most or (count == k and away >= distance[0]):
-                lost = min(lost, away)
-                continue
-            lost = min(lost, keep(distance, slot, count, k, away, own))
-            if count < k:
-                count += 1
-            if count == k:
-                most = min(most, distance[0])
-                limit = _coarse(most, off, d)
-        t += 4
-    return count, lost, most
+def _least(squares: Any, least: Any, nearest: Any, g: int) -> None:
+    """The nearest cell that is left of a group."""
+    smallest, at = np.float32(np.inf), g * GROUP
+    for i in range(g * GROUP, g * GROUP + GROUP):
+        if squares[i] < smallest:
+            smallest, at = squares[i], i
+    least[g], nearest[g] = smallest, at
 
 
 @compiled
 def _rule_out(
-    known: Any, squares: Any, least: Any, group: Any, away: Any, most: float, h: float
-) -> Any:
+    known: Any, run: Any, around: Any, squares: Any, least: Any, nearest: Any, group: Any,
+    away: Any, most: float, h: float,
+) -> Any:  # fmt: skip
     """What lies beyond is never looked at; the groups that are left, as a heap."""
     left = 0
-    for r in range(known.shape[0] - 1):
-        groups, cells = (
-            known[r + 1, GROUPS] - known[r, GROUPS],
-            known[r + 1, CELLS] - known[r, CELLS],
-        )
-        for own in range(groups):
-            g = known[r, GROUPS] + own
-            if away[g] >= 0.0:
-                # its centres have not been looked at
-                outer = most + float64_at(known[r, REACH], groups + own)
-                if away[g] * away[g] > outer * outer * h:
-                    least[g] = np.inf
-            else:
-                least[g] = np.inf
-                for cell in range(own * GROUP, min(own * GROUP + GROUP, cells)):
-                    at = known[r, GROUPS] * GROUP + cell
-                    if squares[at] < np.inf:
-                        outer = most + float64_at(known[r, RADIUS], cell)
-                        if squares[at] > outer * outer * h:
-                            squares[at] = np.inf
-                        else:
-                            least[g] = min(least[g], squares[at])
-            if least[g] < np.inf:
-                group[left] = g
-                left += 1
+    for g in range(len(group)):
+        if away[g] >= 0.0:
+            # its centres have not been looked at
+            outer = most + around[1, g]
+            if away[g] * away[g] > outer * outer * h:
+                continue
+        else:
+            begin = (g - known[run[g], GROUPS]) * GROUP
+            for i in range(GROUP):
+                outer = most + float64_at(known[run[g], RADIUS], begin + i)
+                if squares[g * GROUP + i] > outer * outer * h:
+                    squares[g * GROUP + i] = np.inf
+            _least(squares, least, nearest, g)
+        if least[g] < np.inf:
+            group[left] = g
+            left += 1
     for at in range(left // 2 - 1, -1, -1):
         sift(group, least, at, left)
     return left
 
 
 @compiled
-def _measure(
-    known: Any, rounded: Any, squares: Any, least: Any, group: Any, away: Any, off: float, h: float
-) -> None:
-    """How far each group's hub is, and by that how near a centre of it can be; the heap of groups."""
+def _measure(known: Any, rounded: Any, hubs: Any) -> None:
+    """The squares of all hubs, side by side."""
     stride = rounded.shape[0] * GROUP * 4
-    for r in range(known.shape[0] - 1):
-        groups = known[r + 1, GROUPS] - known[r, GROUPS]
-        for begin in range(0, groups, GROUP):
-            # the squares of 32 hubs, for a moment where those of the first group's cells will stand
-            at = (known[r, GROUPS] + begin) * GROUP
-            sums_of_four(rounded, known[r, HUBS] + (begin // GROUP) * stride, squares, at)
-            for own in range(begin, min(begin + GROUP, groups)):
-                g = known[r, GROUPS] + own
-                away[g] = math.sqrt(min(squares[at + own - begin], LARGEST))
-                near = max(0.0, away[g] - float64_at(known[r, REACH], own) - off)
-                least[g], group[g] = np.float32(near * near / h), g
+    for begin in range(0, known[-1, GROUPS], GROUP):
+        sums_of_four(rounded, known[-1, HUBS] + (begin // GROUP) * stride, hubs, begin)
+
+
+@compiled
+def _arrange(
+    hubs: Any, around: Any, least: Any, group: Any, away: Any, off: float, h: float
+) -> None:
+    """By how far each group's hub is: how near a centre of it can be; the heap of groups."""
+    inverse = 1.0 / h
+    for g in range(len(group)):
+        away[g] = math.sqrt(min(hubs[g], LARGEST))
+        near = max(0.0, away[g] - around[0, g] - off)
+        least[g], group[g] = np.float32(near * near * inverse), g
     for at in range(len(group) // 2 - 1, -1, -1):
         sift(group, least, at, len(group))
 
 
 @compiled
 def _open(
-    known: Any, r: int, g: int, rounded: Any, squares: Any, least: Any, most: float, h: float
+    known: Any, r: int, g: int, rounded: Any, squares: Any, most: float, h: float
 ) -> None:  # fmt: skip
     """The squares of the centres of one group, and the least of those whose rows may be near."""
     begin = (g - known[r, GROUPS]) * GROUP
     address = known[r, CENTRES] + begin * rounded.shape[0] * 4
     sums_of_four(rounded, address, squares, g * GROUP)
-    smallest = np.float32(np.inf)
-    for i in range(min(GROUP, known[r + 1, CELLS] - known[r, CELLS] - begin)):
+    for line in range(0, GROUP * 8, LINE):
+        # what is told of these cells will be read when they are scanned
+        fetch(known[r, SIZE] + begin * 8 + line)
+        fetch(known[r, FIRST_TILE] + begin * 8 + line)
+        fetch(known[r, GRID] + begin * 16 + 2 * line)
+        fetch(known[r, GRID] + begin * 16 + 2 * line + LINE)
+    members = int64_at(known[r, MEMBERS], g - known[r, GROUPS])
+    squares[g * GROUP + members : (g + 1) * GROUP] = np.inf
+    for i in range(members):
         # +inf says that there is no such cell, or that it was taken
         square = min(squares[g * GROUP + i], LARGEST)
         outer = most + float64_at(known[r, RADIUS], begin + i)
         squares[g * GROUP + i] = np.float32(np.inf) if square > outer * outer * h else square
-        smallest = min(smallest, squares[g * GROUP + i])
-    least[g] = smallest
 
 
 @inlined
-def _run_of(known: Any, g: int) -> Any:
-    """The run that a group belongs to."""
-    r = np.searchsorted(known[: known.shape[0] - 1, GROUPS], g, side="right") - 1
-    while known[r + 1, GROUPS] == known[r, GROUPS]:
-        r -= 1
-    return r
+def _soon(
+    known: Any, run: Any, group: Any, least: Any, nearest: Any, away: Any, left: int, wide: int
+) -> Any:
+    """Where the codes lie of the cell that is likely to be next; 0 where that is not known."""
+    g = group[0]
+    if left == 0 or away[g] >= 0.0 or least[g] == np.inf:
+        return 0
+    r = run[g]
+    cell = nearest[g] - known[r, GROUPS] * GROUP
+    for line in range(0, wide * 4, LINE):
+        fetch(known[r, ORIGIN] + cell * wide * 4 + line)
+    return known[r, CODES] + int64_at(known[r, FIRST_TILE], cell) * LANES * wide
 
 
 @inlined
-def _pop(group: Any, squares: Any, least: Any, left: int) -> Any:
-    """The nearest cell left, as its place among the squares, and its square; it is taken out."""
-    top = group[0]
-    place = top * GROUP
-    for i in range(1, GROUP):
-        if squares[top * GROUP + i] < squares[place]:
-            place = top * GROUP + i
-    square = squares[place]
-    squares[place] = np.inf
-    smallest = np.float32(np.inf)
-    for i in range(GROUP):
-        smallest = min(smallest, squares[top * GROUP + i])
-    least[top] = smallest
-    sift(group, least, 0, left)
-    return place, square
+def _round(q: Any, rounded: Any) -> Any:
+    """The question in float32; how far that is from it, at most."""
+    off = 0.0
+    for j in range(rounded.shape[0]):
+        rounded[j] = np.float32(q[j])
+        off += (q[j] - np.float64(rounded[j])) ** 2
+    return math.sqrt(off) * 1.0000001
 
 
 @compiled
 def _ask(
-    q: Any, known: Any, k: int, most: float, probes: int, reach: float, mask: Any, distance: Any,
-    slot: Any, work: Any,
+    q: Any, known: Any, around: Any, k: int, most: float, probes: int, reach: float,
+    largest: float, mask: Any, distance: Any, slot: Any, work: Any,
 ) -> Any:  # fmt: skip
     """One question; the k nearest as a heap."""
-    rounded, squares, least, group, away = work
-    d = q.shape[0]
-    off = 0.0
-    for j in range(d):
-        rounded[j] = np.float32(q[j])
-        off += (q[j] - np.float64(rounded[j])) ** 2
-    off = math.sqrt(off) * 1.0000001
+    rounded, squares, least, nearest, group, away, code, run, pending, hubs = work
+    d = rounded.shape[0]
+    off = _round(q, rounded)
     h = 1.0 + (d + 8) * 2.0**-22
-    _measure(known, rounded, squares, least, group, away, off, h)
-    count, lost, scanned, seen, taken, ruled = 0, np.inf, 0, 0, 0, False
+    _measure(known, rounded, hubs)
+    _arrange(hubs, around, least, group, away, off, h)
+    # not literals: `scan_cell` would be compiled for them too
+    count: Any = np.int64(0)
+    waiting: Any = np.int64(0)
+    lost, scanned, seen, taken, ruled = np.inf, 0, 0, 0, False
     left, last = len(group), 0.0
     while left > 0 and least[group[0]] < np.inf:
         if not ruled and taken >= FIRST and most < np.inf:
             ruled = True
-            left = _rule_out(known, squares, least, group, away, most + off, h)
+            left = _rule_out(
+                known, run, around, squares, least, nearest, group, away, most + off, h
+            )
             continue
         if probes and taken >= probes and count == k:
             break
         g = group[0]
-        r = _run_of(known, g)
+        r = run[g]
         if away[g] >= 0.0:
             away[g] = -1.0
-            _open(known, r, g, rounded, squares, least, most + off, h)
+            _open(known, r, g, rounded, squares, most + off, h)
+            _least(squares, least, nearest, g)
             sift(group, least, 0, left)
             continue
-        place, square = _pop(group, squares, least, left)
+        place, square = nearest[g], least[g]
+        squares[place] = np.inf
+        _least(squares, least, nearest, g)
+        sift(group, least, 0, left)
         far = math.sqrt(square)
         if far * (1.0 - 2.0**-20) - off > reach:
             break
@@ -240,35 +206,62 @@ def _ask(
         if square > outer * outer * h:
             continue
         taken, last = taken + 1, far
-        first = int64_at(known[r, FIRST_TILE], cell)
-        end = int64_at(known[r, FIRST_TILE], cell + 1)
-        count, lost, most = _scan(
-            q, rounded, off, known[r, TILES], first, end, known[r, SLOT], mask, k, most,
-            distance, slot, count, lost,
+        ahead = _soon(known, run, group, least, nearest, away, left, q.shape[0])
+        count, lost, most, waiting = scan_cell(
+            q, d, code, known, r, cell, ahead, largest, mask, pending, waiting, k, most, distance,
+            slot, count, lost,
         )  # fmt: skip
+        if waiting and (count < k or taken <= FIRST or taken == probes):
+            count, lost, most = decide(q, d, pending, waiting, k, most, distance, slot, count, lost)
+            waiting = 0
         scanned += 1
         seen += int64_at(known[r, SIZE], cell)
+    if waiting:
+        count, lost, _ = decide(q, d, pending, waiting, k, most, distance, slot, count, lost)
     return count, scanned, seen, lost, last
 
 
 @compiled
+def _order(queries: Any, known: Any, rounded: Any, hubs: Any) -> Any:
+    """Questions that are near each other, one after the other: what one has read the next finds in
+    the cache."""
+    home = np.zeros(queries.shape[0], np.int64)
+    if len(home) > 1:
+        for i in range(len(home)):
+            _round(queries[i], rounded)
+            _measure(known, rounded, hubs)
+            for g in range(1, known[-1, GROUPS]):
+                if hubs[g] < hubs[home[i]]:
+                    home[i] = g
+    return np.argsort(home)
+
+
+@compiled
 def search_all(
-    queries: Any, known: Any, k: int, within: Any, probes: int, reach: Any, mask: Any,
-    distance: Any, slot: Any, numbers: Any, edges: Any,
+    queries: Any, d: int, known: Any, around: Any, k: int, within: Any, probes: int, reach: Any,
+    largest: float, mask: Any, distance: Any, slot: Any, numbers: Any, edges: Any,
 ) -> None:  # fmt: skip
-    """Every query f64[m, d]; `Table.search` says what goes in and out."""
+    """Every query f64[m, filled], of which d count; `Table.search` says what goes in and out."""
     groups = known[-1, GROUPS]
     work = (
-        np.empty(queries.shape[1], np.float32),
+        np.empty(d, np.float32),
         np.full(groups * GROUP, np.inf, np.float32),
         np.empty(groups, np.float32),
         np.empty(groups, np.int64),
+        np.empty(groups, np.int64),
         np.empty(groups, np.float64),
+        np.empty(queries.shape[1], np.int16),
+        np.empty(groups, np.int64),
+        np.empty((2, AT_ONCE), np.int64),
+        np.empty(groups + GROUP, np.float32),
     )
-    for i in range(queries.shape[0]):
+    for r in range(known.shape[0] - 1):
+        work[7][known[r, GROUPS] : known[r + 1, GROUPS]] = r
+    for i in _order(queries, known, work[0], work[9]):
         count, scanned, seen, lost, last = _ask(
-            queries[i], known, k, within[i], probes, reach[i], mask, distance[i], slot[i], work
-        )
+            queries[i], known, around, k, within[i], probes, reach[i], largest, mask, distance[i], slot[i],
+            work,
+        )  # fmt: skip
         order = np.argsort(distance[i, :count])
         distance[i, :count] = distance[i, :count][order]
         slot[i, :count] = slot[i, :count][order]

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pctstream.core.cells import GROUP, Cells
+from pctstream.core.cells import Cells, tiled
+from pctstream.core.codes import filled, ranges
 from pctstream.core.kernels import Float64, Int64
-from pctstream.core.search import CELLS, SLOT, search_all
+from pctstream.core.search import search_all
+from pctstream.core.sweep import GROUPS, HUBS, SLOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +48,22 @@ class Table:
     def __init__(self, runs: Sequence[Cells], dimension: int) -> None:
         self.runs = tuple(runs)  # keeps alive what the addresses point at
         self.dimension = dimension
-        self._known = np.zeros((len(runs) + 1, 10), np.int64)
+        self.rows = sum(run.count for run in runs)
+        """Of all runs."""
+        self.cells = sum(map(len, runs))
+        """Of all runs."""
+        self._known = np.zeros((len(runs) + 1, SLOT + 1), np.int64)
         for i, run in enumerate(runs):
-            arrays = (run.tiles, run.first, run.size, run.centres, run.radius, run.hubs, run.reach)
-            self._known[i, :7] = [array.ctypes.data for array in arrays]
-            self._known[i + 1, 7:] = self._known[i, 7:] + (
-                len(run),
-                -(-len(run) // GROUP),
+            self._known[i, :GROUPS] = run.addresses
+            self._known[i + 1, GROUPS:] = self._known[i, GROUPS:] + (
+                len(run.members),
                 len(run.rows),
             )
-
-    @property
-    def rows(self) -> int:
-        """Of all runs."""
-        return sum(int(run.size.sum()) for run in self.runs)
-
-    @property
-    def cells(self) -> int:
-        """Of all runs."""
-        return int(self._known[-1, CELLS])
+        none = np.zeros((0, dimension), np.float32)
+        self._hubs = tiled(np.concatenate([none, *(run.hubs for run in runs)]))
+        reaches = [np.zeros((2, 0), np.float64), *(run.reach for run in runs)]
+        self._reach = np.concatenate(reaches, axis=1)
+        self._known[-1, HUBS] = self._hubs.ctypes.data
 
     @property
     def slots(self) -> int:
@@ -101,10 +100,12 @@ class Table:
         edges = np.zeros((2, m))
         distance, slot = np.full((m, k), np.inf), np.full((m, k), -1, np.int64)
         approximate = probes > 0 or reach is not None
+        asked = np.zeros((m, filled(self.dimension)), np.float64)
+        asked[:, : self.dimension] = queries
         search_all(
-            np.ascontiguousarray(queries, np.float64), self._known, k,
+            asked, self.dimension, self._known, self._reach, k,
             endless if within is None else within, (probes or 1 << 62) if approximate else 0,
-            endless if reach is None else reach,
+            endless if reach is None else reach, float(ranges(self.dimension)[1]),
             np.zeros(0, np.bool_) if mask is None else mask, distance, slot, numbers, edges,
         )  # fmt: skip
         return Found(distance, slot, numbers[0], edges[0], edges[1], numbers[1], numbers[2])

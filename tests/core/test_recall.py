@@ -1,4 +1,4 @@
-"""What is learnt of recall, against recall measured; filters against plain Python; runs and merges."""
+"""What is learnt of recall, against recall measured; filters against plain Python."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pctstream.core.cells import cells_of
 from pctstream.core.columns import Columns
 from pctstream.core.filters import parse
 from pctstream.core.recall import learn, ranks_of
-from pctstream.core.runs import Runs, merge
 from pctstream.core.table import Table
 from pctstream.errors import QueryRefused
 
@@ -41,38 +40,18 @@ def test_ranks_count_the_centres_that_are_nearer() -> None:
     one, two = cells_of(rows[:300].copy(), size=16), cells_of(rows[300:].copy(), size=16)
     table = Table([one, two], 5)
     query = rng.normal(size=5)
-    centres = [run.centres[n // 8, :, n % 8] for run in (one, two) for n in range(len(run))]
+    places = [len(run.size) for run in (one, two)]
+    centres = [run.centres[n // 8, :, n % 8] for run in (one, two) for n in range(len(run.size))]
     away = ((np.array(centres, np.float64) - query) ** 2).sum(axis=1)
+    assert np.isfinite(away).sum() == len(one) + len(two)
     slots = table.search(query[None], 50).slot[0]
     run = np.searchsorted(table.starts(), slots, side="right") - 1
     own = []
     for slot, r in zip(slots, run, strict=True):
         tile = (slot - table.starts()[r]) // 8
         cell = int(np.searchsorted((one, two)[r].first, tile, side="right")) - 1
-        own.append(cell + (len(one) if r else 0))
+        own.append(cell + (places[0] if r else 0))
     assert ranks_of(table, query, slots).tolist() == [int((away < away[c]).sum()) for c in own]
-
-
-def test_rows_that_come_in_pieces_are_all_there_and_few_runs_hold_them() -> None:
-    rng = np.random.default_rng(5)
-    runs, pieces = Runs(3), []
-    for segment in range(120):
-        rows = rng.normal(size=(int(rng.integers(0, 200)), 3)).astype(np.float32)
-        pieces.append(rows)
-        runs.add(rows, rng.integers(0, 4, len(rows)).astype(np.int32), segment)
-        while (due := runs.due()) and segment % 3 == 0:
-            assert runs.replace(due, merge(due))
-    while due := runs.due():
-        assert runs.replace(due, merge(due))
-    assert len(runs) == sum(map(len, pieces))
-    assert len(runs.all()) <= 6
-    for run in runs.all():
-        rows = run.cells.all_vectors()
-        for (segment, row), vector in zip(run.place.tolist(), rows, strict=True):
-            assert pieces[segment][row].tobytes() == vector.tobytes()
-    gone = runs.all()[:1]
-    assert runs.replace(gone, gone[0])
-    assert not Runs(3).replace(gone, gone[0])
 
 
 ROWS = [

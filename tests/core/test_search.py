@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pctstream.core.cells import CELL, cells_of
+from pctstream.core.cells import cell_rows, cells_of
 from pctstream.core.table import Table
 from pctstream.core.ties import candidates
 
@@ -121,7 +121,7 @@ def test_an_approximate_search_looks_at_the_nearest_cells_and_fills_up() -> None
     exact = table.search(queries, 10)
     some = table.search(queries, 10, probes=8)
     assert (some.cells <= 8).all()
-    assert (some.rows <= 8 * CELL).all()
+    assert (some.rows <= 8 * cell_rows(16)).all()
     assert (some.distance >= exact.distance).all()
     assert table.search(queries, 3000, probes=1).count.tolist() == [3000] * 20
     # with the reach that it told, another table looks just as far
