@@ -22,6 +22,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ from pctstream.broker import LocalBroker
 from pctstream.client import Producer
 
 SHARDS, SOME, CANDIDATES = 8, 300, 64
+PAUSE_S = 0.5
+"""Between a thousand rows and the next, so that they do not take the machine."""
 LEAST_MEAN, LEAST_WORST, MOST_SCANNED, MOST_SHARDS = RECALL, 0.70, 0.15, 2.5
 
 Right = tuple[list[str], list[float]]
@@ -112,17 +115,23 @@ class Beside(threading.Thread):
     def __init__(self, act: Callable[[int], None]) -> None:
         super().__init__(daemon=True)
         self._act, self._over = act, threading.Event()
+        self._error: BaseException | None = None
         self.times = 0
         self.start()
 
     def run(self) -> None:
-        while not self._over.is_set():
-            self._act(self.times)
-            self.times += 1
+        try:
+            while not self._over.is_set():
+                self._act(self.times)
+                self.times += 1
+        except BaseException as error:
+            self._error = error
 
     def end(self) -> None:
         self._over.set()
         self.join()
+        if self._error is not None:
+            raise self._error
 
 
 def fill(one: System, rows: Any, prefix: str = "") -> None:
@@ -154,7 +163,12 @@ def run(one: System, kind: str, say: Callable[[str], None]) -> bool:
     say(f"recall {RECALL}: {told}")
 
     far = rows[:1000] + np.float32(100.0 * np.abs(rows).max())
-    beside = Beside(lambda turn: fill(one, far, f"far{turn}."))
+
+    def come(turn: int) -> None:
+        fill(one, far, f"far{turn}.")
+        time.sleep(PAUSE_S)
+
+    beside = Beside(come)
     said = asking.all(range(SOME))
     beside.end()
     say(f"while {1000 * beside.times:,} rows came: {said}")
@@ -162,7 +176,9 @@ def run(one: System, kind: str, say: Callable[[str], None]) -> bool:
     def to_the_other_worker(turn: int) -> None:
         before, moving = hosts(one), largest(one)
         to = next(s for s, w in sorted(before.items()) if w != before[moving["owner"]])
-        ended(one, start(one, moving["portion"], to)["id"], within_s=300.0)
+        name = start(one, moving["portion"], to)["id"]
+        ended(one, name, within_s=300.0)
+        wait_for("the source to let go", lambda: one.get(f"/v1/moves/{name}")["dropped"])
 
     beside = Beside(to_the_other_worker)
     said = asking.all(range(SOME))

@@ -191,6 +191,11 @@ class Run:
         self._wanted.value += -(-rows // size) * size
 
     @property
+    def wanted(self) -> int:
+        """Rows asked for so far."""
+        return int(self._wanted.value)
+
+    @property
     def rows(self) -> int:
         return sum(applied(self._http, url) for url in self.urls)
 

@@ -29,6 +29,8 @@ from memory import FIRST_ROWS, Run
 
 LOOK_S = 0.02
 THROTTLE_S = 30.0
+AHEAD_ROWS = 300_000
+"""More than can be applied is fed so far ahead, and no farther: all of it is waited for."""
 
 
 class Feeding(threading.Thread):
@@ -41,9 +43,10 @@ class Feeding(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        begun, asked = time.monotonic(), 0
+        begun, asked, before = time.monotonic(), 0, self._run.rows
         while not self._over.wait(0.05):
-            due = int(self._rate * (time.monotonic() - begun)) - asked
+            ahead = before + asked - self._run.rows
+            due = min(int(self._rate * (time.monotonic() - begun)) - asked, AHEAD_ROWS - ahead)
             if due > 0:
                 self._run.ask(due)
                 asked += due
@@ -142,6 +145,13 @@ def rates(run: Run, options: argparse.Namespace, moving: Moving) -> dict[str, fl
     return {"still": round(before), "moving": round(then), "ratio": round(then / before, 2)}
 
 
+def settled(run: Run) -> None:
+    """Until the tree has every row: what workers count as applied is not told of shadows."""
+    http = httpx.Client(timeout=30.0)
+    wanted = run.wanted
+    run.until("every row", lambda: http.get(f"{run.urls[0]}/v1/tree").json()["rows"] == wanted)
+
+
 def received(run: Run) -> float:
     """Bytes of copies that the workers have received so far."""
     texts = [httpx.get(f"{url}/metrics", timeout=10).text for url in run.urls]
@@ -159,6 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=15.0, help="of each part")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--most", type=float, default=0.0, help="rows/s instead of the part `full`")
     parser.add_argument("--only", choices=("writes", "throttle"), help="one of the two parts")
     options = parser.parse_args()
     for name, part in (("writes", lambda: writes(options)), ("throttle", throttled)):
@@ -173,12 +184,15 @@ def writes(options: argparse.Namespace) -> dict[str, Any]:
         run.ask(FIRST_ROWS)
         run.through()
         moving = Moving(run)
-        feeding = Feeding(run, 400_000.0)
-        said["full"] = rates(run, options, moving)
-        feeding.end()
-        run.through()
-        print(json.dumps(said), flush=True)
-        feeding = Feeding(run, said["full"]["still"] / 2)
+        most = options.most
+        if not most:
+            feeding = Feeding(run, 400_000.0)
+            said["full"] = rates(run, options, moving)
+            feeding.end()
+            print(json.dumps(said), flush=True)
+            settled(run)
+            most = said["full"]["still"]
+        feeding = Feeding(run, most / 2)
         said["half"] = rates(run, options, moving)
         portion = max(moving.get("/v1/portions")["portions"], key=lambda p: p["rows"])
         pauses = Pauses(run, portion["portion"])
@@ -188,7 +202,7 @@ def writes(options: argparse.Namespace) -> dict[str, Any]:
         rate(run, options.seconds, moving.once)
         said["pause moving"] = pauses.end()
         feeding.end()
-        run.through()
+        settled(run)
         took = [round(s, 1) for s in moving.took]
         said["moves"] = {"count": len(took), "median_s": statistics.median(took)}
     return said
