@@ -106,8 +106,17 @@ class Store(Leavings):
             self._changed(path, int(came), int(effect.purge))
 
     def _changed(self, path: Path, came: int, went: int) -> None:
-        appended, purged = self.versions.get(path, (0, 0))
+        appended, purged = self.version(path)
         self.versions[path] = appended + came, purged + went
+
+    def version(self, path: Path) -> tuple[int, int]:
+        """Of a node's rows, as `versions` has it."""
+        return self.versions.get(path, (0, 0))
+
+    def numbered_as(self, path: Path, purges: int) -> bool:
+        """Whether rows have the numbers of so many purges, and none are about to get others."""
+        with self.renumbering:
+            return self.version(path)[1] == purges
 
     def write(self, changes: Sequence[Change]) -> None:
         """One WriteBatch of whoever holds `renumbering`."""

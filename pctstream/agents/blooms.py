@@ -203,7 +203,7 @@ class Blooms:
                 return
             fresh, after = self._begun(path, kept)
             kept.coming, kept.purged = fresh, math.inf
-        version = self._store.versions.get(path, (0, 0))[1]
+        purges = self._store.version(path)[1]
         gone, nobody = self._store.gone(path), np.zeros(0, np.int64)
         for last, rows in self._store.segments(path, after):
             if stop():
@@ -211,9 +211,8 @@ class Blooms:
             hashes = np.delete(names64(rows), gone.get(last, nobody))
             with self._adding:
                 fresh.add(hashes)
-        with self._store.renumbering:
-            if version != self._store.versions.get(path, (0, 0))[1]:
-                return  # rows got other numbers meanwhile: it is still due
+        if not self._store.numbered_as(path, purges):
+            return  # it is still due
         with self._adding:
             if kept.coming is fresh:
                 self._replace(kept, fresh)

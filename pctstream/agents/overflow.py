@@ -35,7 +35,7 @@ class Slice(NamedTuple):
 def overflow(index: ShardIndex, path: Path, deadline: float) -> Iterator[Slice]:
     """All rows of a node; NotReady if the time (monotonic seconds) is over before, or they went."""
     store = index.shard.store
-    purged = store.versions.get(path, (0, 0))[1]
+    purges = store.version(path)[1]
     offsets = list(store.offsets(path))
     gone = store.gone(path)
     some: list[tuple[int, Float64]] = []
@@ -50,7 +50,7 @@ def overflow(index: ShardIndex, path: Path, deadline: float) -> Iterator[Slice]:
         some.append((last, places))
         if last != offsets[-1] and sum(p.shape[1] for _, p in some) < SLICE_ROWS:
             continue
-        if not index.same(path, purged):
+        if not store.numbered_as(path, purges):
             raise NotReady(f"{node_name(path)} let go of rows meanwhile: ask again")
         yield _sliced(index.another(), path, some)
         some = []

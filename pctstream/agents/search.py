@@ -29,7 +29,6 @@ from pctstream.core.cells import cell_rows, cells_of
 from pctstream.core.handing import HandsDown
 from pctstream.core.names import ROOT, Path, level, node_name
 from pctstream.core.recall import Learnt, learn
-from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.table import Table
 from pctstream.errors import Late, NotReady, QueryRefused
@@ -199,9 +198,7 @@ class Search:
 
     def _size(self, shard: Shard, path: Path) -> int:
         """Bytes of memory that a view of the node will take, about."""
-        node = shard.nodes[path]
-        rows = node.rows if isinstance(node, Root) else node.held_rows
-        return rows * (5 * self._routing.dimension + ROW_BYTES) * 5 // 4
+        return shard.nodes[path].held_rows * (5 * self._routing.dimension + ROW_BYTES) * 5 // 4
 
     def _fits(self, shard: Shard, path: Path) -> bool:
         """Whether the node's view may stay; the views that were not asked for longest make room."""

@@ -99,15 +99,7 @@ class ShardIndex:
 
     def _fresh(self, path: Path) -> bool:
         part = self._parts.get(path)
-        return part is not None and self._version(path)[1] == part.purged
-
-    def same(self, path: Path, purged: int) -> bool:
-        """Whether no rows got other numbers since a version, and none are about to."""
-        with self.shard.store.renumbering:
-            return self._version(path)[1] == purged
-
-    def _version(self, path: Path) -> tuple[int, int]:
-        return self.shard.store.versions.get(path, (0, 0))
+        return part is not None and self.shard.store.version(path)[1] == part.purged
 
     def _drop(self, path: Path) -> None:
         """All rows of a node go: it moved away, or was purged."""
@@ -120,7 +112,7 @@ class ShardIndex:
             self._ration.take(self, self._bytes_with(0, 0))
 
     def _catch_up(self, path: Path, deadline: float) -> bool:
-        version = self._version(path)
+        version = self.shard.store.version(path)
         part = self._parts.get(path)
         if part is None:
             part = self._parts[path] = Part(version[1])
@@ -141,7 +133,7 @@ class ShardIndex:
         if not self._put(path, part, some):
             return self._leave_out(path, part, version)
         self._follow_left(path, part)
-        if not self.same(path, part.purged):
+        if not self.shard.store.numbered_as(path, part.purged):
             part.whole = False
             return False
         part.seen, part.whole = version, True
@@ -281,7 +273,8 @@ class ShardIndex:
         """The nodes whose rows are in the index: all up to the last `refresh` that had the time for it,
         or, with ``current``, all that is stored now."""
         parts = {path: part for path, part in sorted(self._parts.items()) if part.whole}
-        return {p: one for p, one in parts.items() if not current or one.seen == self._version(p)}
+        stored = self.shard.store.version
+        return {p: one for p, one in parts.items() if not current or one.seen == stored(p)}
 
     def rows_in(self, level_below: int) -> int:
         """Rows of nodes above a level, at most."""

@@ -28,7 +28,6 @@ from pctstream.core.coarse import coarsest
 from pctstream.core.names import ROOT, Path, node_name
 from pctstream.core.places import Places
 from pctstream.core.regions import LEAF
-from pctstream.core.root import Root
 from pctstream.errors import NotReady, PctError
 from pctstream.tables import Record
 
@@ -161,8 +160,7 @@ class Surveyor:
 
     def left_out(self, shard: Shard, paths: list[Path]) -> int:
         """Rows of nodes of a shard that its index has no room for."""
-        nodes = [shard.nodes[path] for path in paths if path in shard.nodes]
-        return sum(node.rows if isinstance(node, Root) else node.held_rows for node in nodes)
+        return sum(shard.nodes[path].held_rows for path in paths if path in shard.nodes)
 
     def _adjust(self, survey: Survey, trigger: str) -> None:
         began = time.time()

@@ -64,7 +64,7 @@ class View:
 
     @property
     def _version(self) -> tuple[int, int]:
-        return self.shard.store.versions.get(self.path, (0, 0))
+        return self.shard.store.version(self.path)
 
     @property
     def fresh(self) -> bool:

@@ -2,7 +2,7 @@
 
 A run has its rows in the order of their places, so one is found by a search of sorted numbers, and the
 slot it has by turning the table of slots around once. Of a segment's rows it may hold some; those of others
-are passed over. Nothing is kept for a run that no row has left.
+are passed over. Nothing is kept for a node that no row has left.
 """
 
 from __future__ import annotations

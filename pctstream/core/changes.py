@@ -12,7 +12,7 @@ there, and is still here, leaves (`expiry`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,17 +115,14 @@ def joined(
         place[part.source] if len(place) else part.source
         for part, place in zip(whole, places, strict=True)
     ]
+    return stacked([replace(p, source=source) for p, source in zip(whole, sources, strict=True)])
+
+
+def stacked(parts: Sequence[Changes]) -> Changes:
+    """One behind the other, of blocks with the same sources."""
     return Changes(
-        np.concatenate([part.bare for part in whole]),
-        np.concatenate(sources),
-        np.concatenate([part.offset for part in whole]),
-        np.concatenate([part.index for part in whole]),
+        np.concatenate([part.bare for part in parts]),
+        np.concatenate([part.source for part in parts]),
+        np.concatenate([part.offset for part in parts]),
+        np.concatenate([part.index for part in parts]),
     )
-
-
-def then(first: Changes, second: Changes) -> Changes:
-    """The one behind the other, of blocks with the same sources."""
-    return Changes(*(
-        np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("bare", "source", "offset", "index")
-    ))  # fmt: skip

@@ -276,8 +276,8 @@ class _Portion:
     @property
     def score(self) -> float:
         """The change that is expected, in units of noise."""
-        now, then = self.levels
-        return abs(then - now) / self.now.noise
+        seen = self.now
+        return abs(float(seen.path[-1]) - seen.level) / seen.noise
 
     def keep(self, window_s: float) -> None:
         """Write the score of the last window into the history, once."""

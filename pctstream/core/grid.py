@@ -13,7 +13,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-from pctstream.core.lanes import LANES
+from pctstream.core.lanes import LANES, broadcast
 from pctstream.core.near import query_of, to_cache
 
 _WORD = ir.IntType(64)
@@ -49,10 +49,7 @@ def _code_sums(builder: Any, query: Any, tiles: list[Any], pairs: Any, ahead: An
     at.add_incoming(_WORD(0), before)
     sums = [builder.phi(_INTEGERS) for _ in tiles]
     both = builder.load(builder.gep(builder.bitcast(query, _BITS.as_pointer()), [at]), align=2)
-    empty = ir.Constant(_INTEGERS, ir.Undefined)
-    first = builder.insert_element(empty, both, _BITS(0))
-    same = builder.shuffle_vector(first, empty, ir.Constant(_INTEGERS, [0] * LANES))
-    own, totals = builder.bitcast(same, _SHORTS), []
+    own, totals = builder.bitcast(broadcast(builder, both, _INTEGERS), _SHORTS), []
     for tile, total in zip(tiles, sums, strict=True):
         total.add_incoming(ir.Constant(_INTEGERS, [0] * LANES), before)
         totals.append(builder.add(total, _apart(builder, own, tile, at)))
@@ -76,9 +73,7 @@ def _near(count: int) -> Callable[..., Any]:
             start, soon = (builder.inttoptr(args[i], ir.IntType(8).as_pointer()) for i in (1, 3))
             size = builder.mul(wide, _WORD(LANES))
             tiles = [builder.gep(start, [builder.mul(_WORD(t), size)]) for t in range(count)]
-            empty = ir.Constant(_INTEGERS, ir.Undefined)
-            first = builder.insert_element(empty, args[2], _BITS(0))
-            most = builder.shuffle_vector(first, empty, ir.Constant(_INTEGERS, [0] * LANES))
+            most = broadcast(builder, args[2], _INTEGERS)
             bits: Any = _BITS(0)
             pairs = builder.lshr(wide, _WORD(1))
             for t, total in enumerate(_code_sums(builder, data, tiles, pairs, soon)):
@@ -107,7 +102,7 @@ def _put(
         data, wide = query_of(context, builder, signature, args)
         result = context.make_array(signature.args[5])(context, builder, args[5])
         origin = builder.inttoptr(args[1], ir.FloatType().as_pointer())
-        scales = [_doubles(builder, args[i]) for i in (2, 3, 4)]
+        scales = [broadcast(builder, args[i], _DOUBLES) for i in (2, 3, 4)]
         before, loop = builder.block, builder.append_basic_block("four")
         done = builder.append_basic_block("put")
         builder.branch(loop)
@@ -128,13 +123,6 @@ def _put(
         return builder.fadd(builder.fadd(*parts[:2]), builder.fadd(*parts[2:]))
 
     return types.float64(query, types.int64, step, inverse, most, out), emit
-
-
-def _doubles(builder: Any, number: Any) -> Any:
-    empty = ir.Constant(_DOUBLES, ir.Undefined)
-    first = builder.insert_element(empty, number, _BITS(0))
-    lanes = ir.Constant(ir.VectorType(_BITS, 4), [0] * 4)
-    return builder.shuffle_vector(first, empty, lanes)
 
 
 def _on_grid(

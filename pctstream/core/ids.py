@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from pctstream.core import expiry
 from pctstream.core.block import Block, Source
-from pctstream.core.changes import BARE, NONE, Changes, then
+from pctstream.core.changes import BARE, NONE, Changes, stacked
 from pctstream.core.directory import Directory
 from pctstream.core.drawer import Change, Drawer
 from pctstream.core.kernels import Int64
@@ -108,7 +108,7 @@ class Below:
                 self._upto[number] = max(self._upto.get(number, 0), offset)
             pick = np.concatenate([pick, np.repeat(over, k)])
             to = np.concatenate([to, np.tile(np.arange(k, dtype=np.int32), len(over))])
-            changes = then(changes, rows.changes.at(np.repeat(over, k)))
+            changes = stacked([changes, rows.changes.at(np.repeat(over, k))])
         return _laid_out(replace(rows, sources=sources), pick, to, changes)
 
     def _number(self, source: Source) -> int:

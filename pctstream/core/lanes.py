@@ -42,7 +42,6 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _WORD = ir.IntType(64)
 _LANES = ir.VectorType(ir.FloatType(), LANES)
-_SAME_LANE = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
 
 
 def compiled(function: Kernel) -> Kernel:
@@ -77,11 +76,12 @@ def inlined(function: Kernel) -> Kernel:
     )
 
 
-def broadcast(builder: Any, number: Any) -> Any:
-    """One number in every lane."""
-    empty = ir.Constant(_LANES, ir.Undefined)
-    first = builder.insert_element(empty, number, ir.IntType(32)(0))
-    return builder.shuffle_vector(first, empty, _SAME_LANE)
+def broadcast(builder: Any, number: Any, kind: Any = _LANES) -> Any:
+    """One number in every lane of a vector of this kind."""
+    empty, place = ir.Constant(kind, ir.Undefined), ir.IntType(32)
+    first = builder.insert_element(empty, number, place(0))
+    lanes = ir.Constant(ir.VectorType(place, kind.count), [0] * kind.count)
+    return builder.shuffle_vector(first, empty, lanes)
 
 
 def vector_at(builder: Any, data: Any, offset: Any) -> Any:

@@ -141,9 +141,7 @@ def _race(builder: Any, sums: Any, tiles: Any) -> tuple[Any, Any, Any]:
     own = builder.load(vector_at(builder, sums, place), align=4)
     wins = builder.fcmp_ordered("<", own, best)
     follows = builder.select(builder.fcmp_ordered("<", own, second), own, second)
-    here = builder.insert_element(ir.Constant(_INDICES, ir.Undefined),
-                                  builder.trunc(t, ir.IntType(32)), ir.IntType(32)(0))  # fmt: skip
-    here = builder.shuffle_vector(here, here, ir.Constant(_INDICES, [0] * LANES))
+    here = broadcast(builder, builder.trunc(t, ir.IntType(32)), _INDICES)
     second_now = builder.select(wins, best, follows)
     best_now, where_now = builder.select(wins, own, best), builder.select(wins, here, where)
     following = builder.add(t, _WORD(1))
@@ -165,8 +163,7 @@ def _of_sums(typing: Any, sums: Any, row: Any, tiles: Any, near: Any) -> Any:
         wins = builder.bitcast(builder.fcmp_ordered("==", best, least), ir.IntType(8))
         # one lane at least has the least, so the count is defined
         lane = builder.zext(builder.cttz(wins, ir.IntType(1)(1)), ir.IntType(32))
-        its = builder.insert_element(ir.Constant(_INDICES, ir.Undefined), lane, ir.IntType(32)(0))
-        its = builder.shuffle_vector(its, its, ir.Constant(_INDICES, [0] * LANES))
+        its = broadcast(builder, lane, _INDICES)
         lanes = ir.Constant(_INDICES, list(range(LANES)))
         rest = builder.select(builder.icmp_signed("==", lanes, its), second, best)
         zero = ir.IntType(32)(0)

@@ -104,6 +104,9 @@ class Root(HandsDown):
         """Rows that are counted at N0 and not yet in a portion."""
         return self._held.rows if self.mode == life.SPLITTING else self.stored_rows - self.gone
 
+    held_rows = rows
+    """What it is called of a portion."""
+
     @property
     def held(self) -> list[int]:
         """Rows held per child at the split, until all have arrived (R2)."""
