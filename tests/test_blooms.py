@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,9 @@ from sim.memory import MemoryKV
 from pctstream.agents import blooms as module
 from pctstream.agents.blooms import DELETED, Blooms
 from pctstream.agents.keeper import Keeper
+from pctstream.agents.named import Named
 from pctstream.agents.shard import Shard
-from pctstream.core.block import Block, Source
+from pctstream.core.block import Block, Source, encode
 from pctstream.core.bloom import LEAST_DESIGN, REBUILD
 from pctstream.core.effects import Apply
 from pctstream.core.identity import Identity, names64
@@ -24,6 +25,7 @@ from pctstream.core.names import ROOT, Path
 from pctstream.core.position import Position
 from pctstream.core.published import Part, pack, unpack
 from pctstream.errors import Unreadable
+from pctstream.keyspace import ROWS, at_offset
 from pctstream.store import Store
 
 PATH, OTHER = (0, 3), (0, 4)
@@ -213,6 +215,60 @@ def test_it_is_made_anew_when_it_is_full_or_too_coarse_or_much_was_removed() -> 
     assert node.denied() == 0
     assert node.rate() + node.rate(OTHER) < 1.5 * 0.05
     assert told["fpr"] < 1.2 * 0.05 and told["keys"] > 0.98 * rows
+
+
+def test_it_is_made_anew_without_reading_rows_that_came_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node, read = Node(), 0
+    segments = Store.segments
+
+    def seen(store: Store, path: Path, after: int = -1) -> Iterator[tuple[int, Block]]:
+        nonlocal read
+        for found in segments(store, path, after):
+            read += 1
+            yield found
+
+    monkeypatch.setattr(Store, "segments", seen)
+
+    def again() -> int:
+        """Segments read to make it."""
+        nonlocal read
+        node.blooms._kept[PATH].removed = 1000
+        read = 0
+        node.make()
+        return read
+
+    for _ in range(4):
+        node.apply(10)
+    node.leave(1, 2, 3)
+    assert again() == 0
+    names = [names64(block(at, 10)) for at in range(4)]
+    there = [[node.blooms.might(PATH, int(h)) for h in some] for some in names]
+    assert there == [[(at, i) not in ((1, 2), (1, 3)) for i in range(10)] for at in range(4)]
+    node.start()  # another process: they are read once
+    assert (again(), again()) == (4, 0)
+    node.apply(10)
+    assert again() == 0 and node.denied() == 2, "those that left"
+    # somebody gave the rows of the first segment other numbers, and left some out
+    with node.store.renumbering:
+        node.kv.write([(at_offset(ROWS, PATH, 0), encode(block(0, 10).slice(0, 6)))])
+        node.store.renumbered(PATH)
+    assert again() == 5
+    there = [[node.blooms.might(PATH, int(names[0][i])) for i in range(10)]]
+    assert there == [[i < 6 for i in range(10)]]
+
+
+def test_hashes_are_kept_of_so_many_rows_only() -> None:
+    node = Node()
+    node.blooms._named = Named(node.store, most=25)
+    node.blooms._named.begin(PATH)
+    for _ in range(4):
+        node.apply(10)
+    assert node.blooms._named._nodes == {} and node.blooms._named._rows == 0
+    node.blooms._kept[PATH].removed = 1000
+    node.make()
+    assert node.denied() == 0 and node.blooms._named._rows == 0
 
 
 def test_what_left_is_forgotten_once_it_is_much() -> None:

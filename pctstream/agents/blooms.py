@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from pctstream.agents.named import Named
 from pctstream.core.bloom import Bloom
 from pctstream.core.effects import Apply
 from pctstream.core.identity import names64
@@ -80,6 +81,7 @@ class Blooms:
         self._store = store
         self._fpr = fpr
         self._kept: dict[Path, Kept] = {}
+        self._named = Named(store)
         self._applying = threading.Lock()
         self._adding = threading.Lock()
         self.unreadable = 0
@@ -94,12 +96,14 @@ class Blooms:
         kept = Kept(offset=offset)
         if next(self._store.segments(path), None) is None:
             self._replace(kept, Bloom(self._wanted(path)))
+            self._named.begin(path)
         self._kept[path] = kept
 
     def drop(self, path: Path) -> None:
         """The node is gone from here."""
         with self._applying:
             self._kept.pop(path, None)
+            self._named.drop(path)
 
     @contextmanager
     def applying(self, effect: Apply) -> Iterator[None]:
@@ -107,7 +111,9 @@ class Blooms:
         with self._applying:
             kept = self._kept.get(effect.path)
             if kept is not None and effect.rows is not None:
-                self._add(kept, names64(effect.rows))
+                hashes = names64(effect.rows)
+                self._named.add(effect.path, effect.position.stored, hashes)
+                self._add(kept, hashes)
             yield
             if kept is not None:
                 kept.offset = max(kept.offset, effect.position.taken)
@@ -115,6 +121,7 @@ class Blooms:
                     kept.removed += len(effect.left)
                 if effect.purge:
                     kept.purged = time.monotonic()
+                    self._named.begin(effect.path)
 
     def _add(self, kept: Kept, hashes: Hashes) -> None:
         with self._adding:
@@ -205,12 +212,11 @@ class Blooms:
             kept.coming, kept.purged = fresh, math.inf
         purges = self._store.version(path)[1]
         gone, nobody = self._store.gone(path), np.zeros(0, np.int64)
-        for last, rows in self._store.segments(path, after):
+        for last, hashes in self._named.segments(path, after):
             if stop():
                 return
-            hashes = np.delete(names64(rows), gone.get(last, nobody))
             with self._adding:
-                fresh.add(hashes)
+                fresh.add(np.delete(hashes, gone.get(last, nobody)))
         if not self._store.numbered_as(path, purges):
             return  # it is still due
         with self._adding:

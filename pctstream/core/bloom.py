@@ -31,8 +31,9 @@ REBUILD = 2
 """A filter is to be made anew at so many times the keys it was designed for."""
 LEAST_DESIGN = 4096
 """Keys: smaller ones would be made anew all the time."""
-LOOKED_AT = 1024
-"""Blocks: views ask this of every filter, and whole ones are megabytes."""
+LOOKED_AT, LOOK_AGAIN = 1024, 0.99
+"""Blocks: views ask this of every filter, and whole ones are megabytes. Looked at again when there is a
+hundredth more of keys."""
 BLOCKS_MAX = 1 << 26
 """4 GiB: what is larger is damage."""
 _HEAD = struct.Struct("<4sHHIdQQ")
@@ -59,6 +60,8 @@ class Bloom:
         if blocks > BLOCKS_MAX:
             raise ValueError(f"a filter for {design} keys is too large")
         self._words: Hashes = np.zeros(blocks * _WORDS, np.uint64)
+        self._looked = 0, 0.0
+        """Keys when `expected` was last counted, and what it was."""
         self.keys = 0
         """Different keys that were added, as far as the filter could tell."""
 
@@ -74,12 +77,13 @@ class Bloom:
     @property
     def expected(self) -> float:
         """Share of absent keys that are not denied now, from the bits set in some of the blocks."""
-        if not self.keys:
-            return 0.0
+        if self.keys * LOOK_AGAIN <= self._looked[0]:
+            return self._looked[1]
         blocks = self._words.reshape(-1, _WORDS)
         some = blocks[:: -(-len(blocks) // LOOKED_AT)]  # keys are spread evenly
         filled = np.bitwise_count(some).sum(axis=1) / BLOCK_BITS
-        return float(np.mean(filled**self.probes))
+        self._looked = self.keys, float(np.mean(filled**self.probes))
+        return self._looked[1]
 
     def add(self, hashes: Hashes) -> int:
         """Take these keys, uint64[n]; how many were new."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pctstream.core.block import Block, Ints, Longs, Origin, Source
-from pctstream.core.keys import Hashes, hashes, hashes64
+from pctstream.core.keys import Hashes, hashes, hashes64, joined64
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,11 @@ def names64(rows: Block) -> Hashes:
     ids = rows.ids
     if ids is not None and not ids.null_count:
         return hashes64(ids)
-    sources = pa.array(
-        [f"{source.topic}/{source.partition}" for source in rows.sources], pa.string()
-    )
-    numbers = (pc.cast(pa.array(column), pa.string()) for column in (rows.offset, rows.index))
-    origins = pc.binary_join_element_wise(sources.take(pa.array(rows.source)), *numbers, "/")
-    return hashes64(origins if ids is None else pc.coalesce(ids, origins))
+    heads = [f"{source.topic}/{source.partition}" for source in rows.sources]
+    origins = joined64(heads, rows.source, rows.offset, rows.index)
+    if ids is None:
+        return origins
+    return np.where(ids.is_valid(), hashes64(pc.fill_null(ids, "")), origins)
 
 
 def origin_of(text: str) -> Origin | None:

@@ -16,9 +16,9 @@ from pctstream.core.bloom import Bloom
 from pctstream.core.cover import refine
 from pctstream.core.effects import Apply
 from pctstream.core.find import FindCover
+from pctstream.core.identity import names64
 from pctstream.core.ids import Below
 from pctstream.core.ingest import validate
-from pctstream.core.keys import hashes64
 from pctstream.core.names import ROOT
 from pctstream.core.node import Gates, Shape
 from pctstream.core.portion import Portion
@@ -62,8 +62,10 @@ def warm(spatial: bool = False) -> int:
     below, named = Below(), replace(rows, ids=pa.array(["a"] * ROWS))
     for unit in range(2):
         below.turned(unit, named, np.zeros(ROWS, np.int32))
-    Bloom(0.01).has(int(hashes64(pa.array(["a"]))[0]))
-    Bloom(0.01).add(hashes64(pa.array(["a"])))
+    names = names64(named)
+    Bloom(0.01).has(int(names[0]))
+    Bloom(0.01).add(names)
+    names64(rows)
     if spatial:
         # who keeps none is not made to wait for its kernels
         from pctstream.core import spatial as index
