@@ -2,13 +2,16 @@
 
 The system of `end_to_end.py`: 2 workers, 4 shards, 48 portions, 128 numbers a row. First some turns say
 what rate can be had; then a feeder of its own process (this file, with --feed) produces at half of it,
-evenly: every 5 ms what is due, the blocks of 512 rows or the single float32 rows one after the other.
+evenly: every 5 ms what is due, the blocks of 512 rows or the single float32 rows one after the other. It
+does so for a while before it is watched: a broker that was just started compiles itself for its first
+minute under load, with half of a core.
 
 A row's time begins with the timestamp that the client gives its message in `produce`. It ends when its
 portion's watermark, which is written with the row in one WriteBatch, is seen at or past the row's place
-in the pipe, in the owner's view `/v1/shards`. One pipe of eight is watched, and the views are asked every
-25 ms, because whoever measures shares the two cores. So all of it is in the figure: the client's linger,
-two hops, collecting, decoding, routing, acks, the write, and up to one look of ours.
+in the pipe, in the owner's view `/v1/shards/N`. Some pipes of one shard of each worker are watched, and the
+views of these two shards are asked every 25 ms, because whoever measures shares the two cores. So all of
+it is in the figure: the client's linger, two hops, collecting, decoding, routing, acks, the write, and up
+to one look of ours.
 """
 
 from __future__ import annotations
@@ -38,25 +41,29 @@ from pctstream.core.block import decode
 from pctstream.pipes import client
 
 DIMENSION, AT_MOST_MS, TICK_S = 128, 250.0, 0.005
-WATCHED, LOOK_S = 8, 0.025
-"""Of so many pipes one is read by this process, and so often it looks: it has no core of its own."""
+WATCHED, LOOK_S = 3, 0.025
+"""So many pipes of a shard are read by this process, and so often it looks: it has no core of its own."""
 TURN_ROWS = {"blocks": 262_144, "float32": 131_072}
 
 
 class Look:
-    """The watermarks of the pipes, as each worker's own view has them now."""
+    """The watermarks of the pipes of one shard of each worker, as its own view has them now."""
 
     def __init__(self, one: Contender) -> None:
         self._http = httpx.Client(timeout=10.0)
-        self._urls = one.urls
+        told = self._http.get(f"{one.urls[0]}/v1/shards").json()["shards"]
+        first = {shard["worker"]: shard for shard in reversed(told)}
+        self._views = [
+            f"{one.urls[int(worker.rpartition('-')[2])]}/v1/shards/{shard['shard']}"
+            for worker, shard in first.items()
+        ]
+        pipes = [[e["topic"] for e in s["inputs"] if e["node"] != "N0"] for s in first.values()]
+        self.watched = {topic for topics in pipes for topic in topics[:WATCHED]}
 
     def stored(self) -> dict[str, int]:
         """Topic of each pipe -> the offset up to which its rows are stored."""
-        shards = [self._http.get(f"{u}/v1/shards").json()["shards"] for u in self._urls]
-        found: dict[str, int] = {}
-        for entry in (e for told in shards for shard in told for e in shard["inputs"]):
-            found[entry["topic"]] = max(entry["stored"], found.get(entry["topic"], -1))
-        return found
+        told = [self._http.get(view).json()["inputs"] for view in self._views]
+        return {entry["topic"]: entry["stored"] for inputs in told for entry in inputs}
 
 
 class Watch:
@@ -66,7 +73,7 @@ class Watch:
         self._look = look
         own = client.consumer(one.cfg, "watch") | {"enable.partition.eof": False}
         self._consumer = Consumer(own)
-        self._contest, self._pipes = contest, one.pipes[::WATCHED]
+        self._contest, self._pipes = contest, [p for p in one.pipes if p.topic in look.watched]
         ends = contest.ends(self._pipes)
         self._consumer.assign([TopicPartition(*s, end) for s, end in ends.items()])
         self._waiting: dict[str, list[tuple[int, Any]]] = {s.topic: [] for s in ends}
@@ -126,15 +133,15 @@ def measure(
         rates = [contest.turn(one, kind, TURN_ROWS[kind]) for _ in range(asked.runs)]
         rate = statistics.median(rates) / 2
     before = one.done()
-    watch = Watch(contest, one, look)
-    command = [sys.executable, __file__, "--feed", kind, str(rate), str(asked.seconds)]
+    command = [sys.executable, __file__, "--feed", kind, str(rate), str(asked.warm + asked.seconds)]
     env = os.environ | config.to_env(one.cfg)
     feeder = subprocess.Popen(command, env=env, stdout=subprocess.PIPE)
+    time.sleep(asked.warm)
+    watch = Watch(contest, one, look)
     try:
         while feeder.poll() is None:
             watch.step()
         rows = int(feeder.communicate()[0])
-
         contest.wait(one, before + rows)
         until("every row is stored", watch.through, 0.0)
     finally:
@@ -151,6 +158,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--formats", nargs="*", choices=list(TURN_ROWS), default=list(TURN_ROWS))
     parser.add_argument("--seconds", type=float, default=15.0, help="of feeding at half load")
+    parser.add_argument("--warm", type=float, default=60.0, help="seconds of it before that")
     parser.add_argument("--runs", type=int, default=5, help="turns that say what rate can be had")
     parser.add_argument("--rate", type=float, default=0.0, help="rows/s instead of half the most")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")

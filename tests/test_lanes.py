@@ -11,6 +11,7 @@ import pytest
 
 from pctstream.agents.lanes import Lanes
 from pctstream.agents.shard import Shard, Turn
+from pctstream.core.names import ROOT
 
 BOUND_S = 20.0
 
@@ -58,6 +59,29 @@ def test_turns_of_a_shard_are_taken_in_order_and_never_two_at_a_time() -> None:
     for shard in range(3):
         mine = [w for n, w in taken if n == shard]
         assert mine == sorted(mine) and len(mine) == 50
+
+
+def test_n0_comes_before_the_portions_that_wait() -> None:
+    taken, go_on = [], threading.Event()
+
+    def take(one: Turn) -> None:
+        assert go_on.wait(BOUND_S)
+        taken.append(one.node.path)
+
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            lanes = Lanes(take, pool)
+            turns = [turn(0, i) for i in range(3)]
+            root = turn(0, 9)
+            root.node.path = ROOT
+            futures = [lanes.run(t) for t in (*turns, root)]
+            go_on.set()
+            await asyncio.wait_for(asyncio.gather(*futures), BOUND_S)
+
+    asyncio.run(run())
+    portions = [path for path in taken if path != ROOT]
+    assert portions == sorted(portions) and len(portions) == 3
+    assert taken.index(ROOT) <= 1, "it waits for the turn under way alone"
 
 
 def test_an_error_is_its_own_turns_and_the_others_go_on() -> None:

@@ -2,7 +2,9 @@
 
 Turns of a shard exclude each other, so two threads for them would only wait for each other; and what
 brings one turn brings one for every child. So those of a shard that wait are taken in one go: one change
-of thread to begin, one to say that they are done, instead of three for each of them.
+of thread to begin, one to say that they are done, instead of three for each of them. N0's come first: its
+rows have the whole way before them, and a node has at most one turn here, so nothing is overtaken that
+must not be.
 
     run(turn) -> the future that its agent awaits        on the event loop
     _drain    -> take(turn)*, then all their futures      in a thread
@@ -19,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from pctstream.agents.shard import Turn
-from pctstream.core.names import Path
+from pctstream.core.names import ROOT, Path
 
 AT_ONCE, AT_ONCE_S = 16, 0.01
 """So many turns, or so long, before those done are told and other shards may have the thread."""
@@ -44,7 +46,9 @@ class Lanes:
         self._in_hand[turn.node.path] = number, time.monotonic()
         with self._changed:
             idle = number not in self._waiting
-            self._waiting.setdefault(number, deque()).append((turn, future))
+            lane = self._waiting.setdefault(number, deque())
+            put = lane.appendleft if turn.node.path == ROOT else lane.append
+            put((turn, future))
         if idle:
             self._pool.submit(self._drain, loop, number)
         return future

@@ -145,6 +145,13 @@ class Reporter:
         """Every shard's record: as it was told, and as of now for those hosted here."""
         return self._worker.model.shards() | self.shards()
 
+    def one_shard(self, number: int) -> Record | None:
+        """One shard's record, likewise; None where nothing is known of it."""
+        shard = self._worker.shards.get(number)
+        if shard is None or shard.root is None:
+            return self._worker.model.shards().get(number)
+        return self.shard(shard, self._worker.inputs.reader.ends(), time.time())
+
     def all_portions(self) -> dict[str, Record]:
         """Every portion's record, likewise."""
         return self._worker.model.portions() | self.portions()

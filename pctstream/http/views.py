@@ -186,7 +186,7 @@ def _shards(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/shards/{number}")
     async def shard(number: int) -> dict[str, Any]:
-        record = worker.reporter.all_shards().get(number)
+        record = worker.reporter.one_shard(number)
         if record is None:
             raise NotFound(f"no shard {number} has reported yet")
         return shard_view(record, plans.load(worker)) | {"as_of": _as_of(worker)}

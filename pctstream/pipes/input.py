@@ -1,15 +1,15 @@
 """An input: a topic partition that feeds a node, and what of it waits in this process.
 
 Messages are collected until they are many bytes or the first has waited for the linger; then they
-are decoded together into one unit and handed to the node's channel. They wait longer where they would
-only queue behind others, since what a unit costs on its way hardly grows with its rows:
+are decoded together into one unit and handed to the node's channel. They wait longer, up to ``BEHIND``
+lingers, where they would only queue behind others, since what a unit costs on its way hardly grows with
+its rows:
 
-    while the node has not taken the unit before     up to ``BEHIND`` lingers
-    while more lies in the log than was collected    the same
-    while the worker's writer is busy                up to ``CROWDED`` lingers, for rows that are sent
-                                                     on: a unit costs a request for every child
+    while the node has not taken the unit before
+    where they are sent on, while the worker's writer is busy: a unit costs a request for every child
+    where they stay, while the nodes of the worker have as much as they can take (`reader.AHEAD`)
 
-So a busy input comes in large units, an idle one without delay.
+So a busy worker makes large units, as many as it can carry, and an idle one makes them without delay.
 
 Units handed out and not yet taken are counted: from ``channel_blocks`` on the partition is paused,
 until half of them are taken (R12). A node may ask for a pause too; it is read while nobody holds it.
@@ -18,7 +18,7 @@ until half of them are taken (R12). A node may ask for a pause too; it is read w
 ...             delivered=4, channel_blocks=2)
 >>> one.take([Message(5, None, b"row")], now=0.0)
 3
->>> one.ready(0.01, Collect(0.02), more=0), one.ready(0.03, Collect(0.02), more=0)
+>>> one.ready(0.01, Collect(0.02)), one.ready(0.03, Collect(0.02))
 (False, True)
 >>> one.unit().last, one.unit().last, one.hold
 (5, 5, 'channel')
@@ -38,9 +38,9 @@ from pctstream.pipes.room import Load
 
 Decode = Callable[[Sequence[Message], int, int], Unit]
 Sink = Callable[[Unit, Load], None]
-BEHIND, CROWDED = 25, 5
-"""Lingers that messages wait for a fuller unit where they would queue anyway, and where the next hop does:
-there what was sent goes on meanwhile, and longer waits are seen in the latency of every row."""
+BEHIND = 25
+"""Lingers that messages wait for a fuller unit where they would queue anyway; longer waits would be seen
+where whoever is waited for stands still."""
 
 MESSAGE_BYTES = 300
 """What a collected message takes besides its value: the objects it is made of."""
@@ -97,18 +97,13 @@ class Input:
         """It is as much as a unit may be."""
         return len(self.messages) >= collect.rows or self.bytes >= collect.bytes
 
-    def ready(self, now: float, collect: Collect, more: int, crowded: bool = False) -> bool:
-        """Whether a unit is to be made, with ``more`` messages in the log behind the last seen, or
-        the way on ``crowded``."""
+    def ready(self, now: float, collect: Collect, busy: bool = False) -> bool:
+        """Whether a unit is to be made; ``busy``: who would take it, or what it makes, has enough."""
         if not self.messages:
             return self.seen > self.delivered
         if self.full(collect):
             return True
-        lingers = 1
-        if self.waiting or more > len(self.messages):
-            lingers = BEHIND
-        elif crowded and self.routes:
-            lingers = CROWDED
+        lingers = BEHIND if busy or self.waiting else 1
         return now - self.since >= collect.linger_s * lingers
 
     def unit(self) -> Unit:

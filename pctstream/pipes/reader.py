@@ -38,6 +38,9 @@ LARGE = 4096
 """Messages of so many bytes are counted one by one, smaller ones all that came in one poll."""
 IDLE_S, STEP_S = 0.05, 0.005
 LOOK_S = 0.5
+AHEAD = 8
+"""Nodes that stay with their rows are given units until so many have one that they did not take: enough for
+two threads until the next look. What is given to more waits in line as it is; collected it grows."""
 
 
 class Reader:
@@ -196,9 +199,7 @@ class Reader:
                     messages = self._consumer.consume(self._ask_for, self._patience())
                     self._take(messages)
                 now = time.monotonic()
-                for entry in list(self._inputs.values()):
-                    if self._due(entry, now):
-                        self._deliver(entry)
+                self._make_units(now)
                 self._look(now)
         except Exception as error:
             self._fatal(f"the reader failed: {error!r}")
@@ -270,18 +271,15 @@ class Reader:
         elif error.fatal():
             self._fatal(f"the consumer failed for good: {error.str()}")
 
-    def _due(self, entry: Input, now: float) -> bool:
-        if not entry.messages:
-            return entry.seen > entry.delivered
-        if now - entry.since < self._collect.linger_s and not entry.full(self._collect):
-            return False  # whatever lies behind it
-        return entry.ready(now, self._collect, self._behind(entry), self._busy())
-
-    def _behind(self, entry: Input) -> int:
-        """Messages that the last fetch saw behind those collected."""
-        place = TopicPartition(*entry.source)
-        _, high = self._consumer.get_watermark_offsets(place, cached=True)
-        return int(high) - 1 - entry.seen
+    def _make_units(self, now: float) -> None:
+        """Of all inputs that are due; those that have waited longest first."""
+        entries = sorted(self._inputs.values(), key=lambda entry: entry.since)
+        given = sum(entry.waiting > 0 for entry in entries if not entry.routes)
+        sending = self._busy()
+        for entry in entries:
+            if entry.ready(now, self._collect, sending if entry.routes else given >= AHEAD):
+                given += not (entry.routes or entry.waiting)
+                self._deliver(entry)
 
     def _deliver(self, entry: Input) -> None:
         weight, unit = entry.weight, entry.unit()

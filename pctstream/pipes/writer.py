@@ -19,8 +19,9 @@ from pctstream.errors import BrokerUnreachable, DeliveryFailed
 
 Done = Callable[[str | None], None]
 POLL_S = 0.05
-BUSY_MESSAGES = 32
-"""One request carries the messages of one partition, and one is in flight: as many milliseconds."""
+BUSY_MESSAGES = 4
+"""One request carries the messages of one partition, and one is in flight: as many milliseconds. So few
+that N0's next unit is made when the one before is acked: what came meanwhile is in it."""
 
 
 class Writer:
