@@ -17,7 +17,7 @@ from pctstream.core.moves import COPYING, PLANNED, SHADOWING, VERIFYING
 
 SEED = os.environ.get("PCT_SIM_SEED")
 RUNS = int(os.environ.get("PCT_SIM_RUNS", "240"))
-PARTS = 16
+PARTS = 24
 MOVING = (16, 83)
 """Seeds in whose runs portions move."""
 STRUCK = (5, 116, 129, 150, 188)
