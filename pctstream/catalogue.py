@@ -80,6 +80,7 @@ CATALOGUE = (
     _gauge("pct_ack_wait_seconds", "", "seconds", "that the oldest report to the broker has not been acked; 0 while none waits"),
     _gauge("pct_store_cache_bytes", "", "bytes", "of `store.cache_bytes`: blocks read and rows not flushed"),
     _gauge("pct_store_bytes", "shard", "bytes", "of the files of a shard's store"),
+    _gauge("pct_disk_free_bytes", "", "bytes", "free where this worker keeps its stores"),
     _counter("pct_shadow_rows_total", "", "rows", "written at a shard beside their owner"),
     _times("pct_move_seconds", "", "moves that were done: from planned to the new epoch", LONG_S),
     _counter("pct_move_bytes_total", "", "bytes", "copied from other shards"),

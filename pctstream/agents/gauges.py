@@ -7,6 +7,7 @@ scrapes, so a node or shard that went elsewhere is gone from the next one.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path as FilePath
@@ -93,6 +94,8 @@ class Gauges(Collector):
         yield one("pct_store_cache_bytes", caches.blocks.get_usage())
         yield one("pct_in_flight_rows", room.rows)
         yield one("pct_in_flight_bytes", room.bytes)
+        free = shutil.disk_usage(self._worker.cfg.store.dir).free
+        yield one("pct_disk_free_bytes", free)
         sizes = self._worker.hosting.sizes(self._worker.shards.copy())
         yield told("pct_store_bytes", [((shard,), size) for shard, size in sizes.items()])
 
