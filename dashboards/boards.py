@@ -1,6 +1,6 @@
 """The dashboards as tables of panels: what each shows, why, in which unit, by which queries.
 
-Run it to write `grafana/*.json` again; a test compares them. Every query sums over the workers, since each
+Run it to write `grafana/boards/*.json` again; a test compares them. Every query sums over the workers, since each
 tells of what is hosted there, and is bounded to the job that the reader picked.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from panel import Board, Interval, Panel, Query, Variable, model
 
-FOLDER = Path(__file__).parent / "grafana"
+FOLDER = Path(__file__).parent / "grafana" / "boards"
 JOB = 'job="$job"'
 RATE = "[$__rate_interval]"
 NONE_YET = " or on() vector(0)"
@@ -147,7 +147,7 @@ MASE = Panel("Error of the forecasts", "Error over that of the naive forecast (n
 LOAD = Panel("Load by shard", "Rows a second that come to each shard, over its share of what all carry "
     "together. Above drift.tolerance (1.1) a plan is made, if the drift of a portion asks for "
     "it.", "none", (Query(total("pct_shard_load_ratio", "shard"), "shard {{shard}}"),), line=1.1)
-HELD = Panel("Rows by shard", "Rows that each shard holds.", "short", (
+HELD = Panel("Rows by shard", "Rows that each shard holds: those of its portions, and of N0 before its split.", "short", (
     Query(total("pct_shard_rows", "shard"), "shard {{shard}}"),
 ), stacked=True)
 BYTES = Panel("Bytes of rows by shard", "Bytes of the rows in each shard's store, before compression.", "bytes", (
