@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench found memory moves pipes plans prediction policy spatial dashboards chaos mutants up down clean
+.PHONY: help setup jars demo test lint types bench found memory moves pipes plans prediction policy spatial dashboards chaos mutants wheel up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -119,6 +119,9 @@ chaos: setup ## the kill tests, more often than in `make test`, a broker that co
 
 mutants: setup ## break the product in known ways: the tests must notice
 	@cd tests && PYTHONPATH=. ../$(PYTHON) -m sim.mutants
+
+wheel: setup ## the wheel alone in an empty environment runs the whole system (five minutes, from the registry)
+	$(PYTHON) .ci/wheel.py $(ARGS)
 
 up: setup ## a broker, the topics and two workers, until Ctrl-C
 	$(VENV)/bin/pctstream up $(ARGS)

@@ -89,7 +89,7 @@ def pipe_spec(cfg: Config, topic_name: str) -> TopicSpec:
 
 
 @cache
-def _kind(kind: str) -> Mapping[str, Any]:
+def kind_of(kind: str) -> Mapping[str, Any]:
     """What the file says of this kind; read once, since a level may open hundreds of pipes."""
     text = (packed.topic_kinds() / f"{kind}.yaml").read_text(encoding="utf-8")
     found: Mapping[str, Any] = yaml.safe_load(text)["spec"]
@@ -97,7 +97,7 @@ def _kind(kind: str) -> Mapping[str, Any]:
 
 
 def _spec(kind: str, cfg: Config, path: str = "") -> TopicSpec:
-    spec = _kind(kind)
+    spec = kind_of(kind)
     places = {"tree": cfg.tree.name, "shards": cfg.shards.count, "path": path}
     return TopicSpec(
         name=spec["topicName"].format(**places),
