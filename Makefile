@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench found memory moves pipes plans prediction policy spatial dashboards chaos mutants wheel up down clean
+.PHONY: help setup jars demo test lint types bench found memory moves pipes plans prediction policy spatial dashboards docs chaos mutants wheel up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -109,6 +109,11 @@ dashboards: setup ## Prometheus on what make up runs; without it, all of it in D
 secrets/token:
 	@mkdir -p -m 700 secrets
 	@(umask 022; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > $@)
+
+docs: setup ## print the reference from the code, write the dashboards; a site of it where mkdocs is
+	$(PYTHON) docs/generate.py
+	$(PYTHON) dashboards/boards.py
+	@if command -v mkdocs >/dev/null; then mkdocs build --strict; fi
 
 chaos: setup ## the kill tests, more often than in `make test`, a broker that comes and goes, 100,000 changes of ids
 	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py --timeout=1200
