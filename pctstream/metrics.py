@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -128,22 +129,26 @@ class Metrics:
         """The exposition format; of these metrics alone where some are named."""
         if not names:
             return generate_latest(self.registry)
-        counted = {name for family in self._totals.collect() for name in _names(family)}
-        # the gauges, which cost most, only where one is named
+        counted: Any = self._counted.restricted_registry(names)
+        families = list(self._totals.of(counted))
+        if {name for family in families for name in _names(family)} >= set(names):
+            return generate_latest(Some(families))
+        # the gauges, which cost most, only where one is named; what is made at a scrape has no name before
+        wanted = set(names)
         return generate_latest(
-            Named(self._totals if counted >= set(names) else self.registry, names)
+            Some(f for f in self.registry.collect() if not wanted.isdisjoint(_names(f)))
         )
 
 
-class Named(Collector):
-    """Some metrics of a registry or collector."""
+class Some(Collector):
+    """Metrics that were picked."""
 
-    def __init__(self, of: Collector, names: Sequence[str]) -> None:
-        self._of, self._names = of, set(names)
+    def __init__(self, picked: Iterable[Metric]) -> None:
+        self._picked = picked
 
     def collect(self) -> Iterator[Metric]:
-        """Those that are named."""
-        return (f for f in self._of.collect() if not self._names.isdisjoint(_names(f)))
+        """Those."""
+        return iter(self._picked)
 
 
 def _names(family: Metric) -> set[str]:

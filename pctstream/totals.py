@@ -52,8 +52,12 @@ class Totals(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The sums, written before they are shown."""
+        return self.of(self._counted)
+
+    def of(self, counted: Collector) -> Iterator[Metric]:
+        """The same of a part of them."""
         with self._lock:
-            families = [self._summed(family) for family in self._counted.collect()]
+            families = [self._summed(family) for family in counted.collect()]
             self._write(families)
         return iter(families)
 

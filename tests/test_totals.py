@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from sim.memory import MemoryKV
@@ -46,6 +46,7 @@ def shown(metrics: Metrics) -> dict[tuple[str, ...], float]:
 DEEDS = st.lists(st.sampled_from(["read", "applied", "turn", "scrape", "save", "killed", "ended"]))
 
 
+@settings(deadline=None, max_examples=60)
 @given(DEEDS)
 def test_no_scrape_shows_less_than_one_before_it(deeds: list[str]) -> None:
     kv = MemoryKV()
