@@ -50,10 +50,13 @@ class Watched:
     system: System
     prometheus: str
 
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=self.prometheus, timeout=10)
+
     def ask(self, expr: str) -> dict[Labels, float]:
         """The answer to a query of the dashboard, NaN left out."""
         expr = re.sub(r"\$(\w+)", lambda name: PICKED[name[1]], expr)
-        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expr}, timeout=10)
+        answer = self.client.get("/api/v1/query", params={"query": expr})
         assert answer.status_code == 200, (expr, answer.text)
         found = {
             frozenset(series["metric"].items()): float(series["value"][1])
@@ -88,6 +91,7 @@ def watched(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
         one.settle()
         produce(one, np.zeros((1, 3), np.float32), np.zeros(1))
         yield both
+        both.client.close()
     finally:
         asking.send_signal(signal.SIGTERM)
         asking.wait(20)
