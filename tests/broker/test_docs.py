@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import shlex
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from blocks import Block, blocks
+from blocks import ROOT, Block, blocks
 from broker.system import free_port, mixture
 
 from pctstream.cli import main
@@ -66,7 +67,7 @@ class Shell:
 def shell(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder, port = tmp_path_factory.mktemp("typed"), free_port(2)
     env = {**os.environ, "PCT_BROKER": broker.bootstrap, "PCT_SPATIAL__ENABLED": "true",
-           "PCT_SPATIAL__X": "dim:0", "PCT_SPATIAL__Y": "dim:1"}  # fmt: skip
+           "PCT_SPATIAL__X": "dim:0", "PCT_SPATIAL__Y": "dim:1", "PCT_DRIFT__WINDOW_S": "1"}  # fmt: skip
     up = subprocess.Popen(
         [sys.executable, "-m", "pctstream", "up", "--data-dir", "./data", "--http",
          f"127.0.0.1:{port}"], cwd=folder, env=env, stdout=subprocess.PIPE, text=True,
@@ -78,7 +79,7 @@ def shell(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[She
         yield Shell(folder, broker.bootstrap, port)
     finally:
         up.send_signal(signal.SIGTERM)
-        up.wait(30)
+        up.communicate(timeout=30)
 
 
 @pytest.fixture
@@ -92,3 +93,29 @@ def at_the_terminal(shell: Shell, broker: Any, monkeypatch: pytest.MonkeyPatch) 
 def test_what_a_page_says_can_be_typed(page: str, at_the_terminal: Shell) -> None:
     for block in BY_PAGE[page]:
         at_the_terminal.type(block)
+
+
+EXAMPLES = {
+    "events": ([], r"@(?:.|\n)* (\d{3,}) events around Oslo; the nearest: event-\d+"),
+    "embeddings": (["--dimensions", "2"], r"180 looked up, 180 answers exact: ([4-9]\d)\.\d% are"),
+    "sensors": (["--dimensions", "2", "--seconds", "8"], r"highest drift score (\d+\.\d)$"),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_shows_what_it_is_for(
+    name: str, at_the_terminal: Shell, broker: Any, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words, said = EXAMPLES[name]
+    file = ROOT / "examples" / f"{name}.py"
+    http = f"http://{at_the_terminal.places['127.0.0.1:8800']}"
+    given = ["--http", http, "--broker", broker.bootstrap, *words]
+    monkeypatch.setattr(sys, "argv", [str(file), *given])
+    runpy.run_path(str(file), run_name="__main__")
+    found = re.search(said, capsys.readouterr().out.strip())
+    assert found and float(found[1]) > 1.0
+
+
+def test_every_example_is_run() -> None:
+    assert {file.stem for file in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
