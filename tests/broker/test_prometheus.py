@@ -151,6 +151,14 @@ def test_the_answers_are_what_the_views_say(watched: Watched) -> None:
     assert by(watched, expression("Dead letters"), "code") == {("dimension",): 1.0}
     assert by(watched, expression("Workers ready")) == {(): 2.0}
     assert set(watched.ask(expression("Nodes that stand still")).values()) == {0.0}
+    files = by(watched, expression("Files by shard"), "shard")
+    held = {shard: sum(f.stat().st_size for f in (one.folder / "shards" / shard).iterdir())
+            for (shard,) in files}  # fmt: skip
+    assert set(held) == {"0", "1"}
+    assert all(0.3 < size / held[shard] < 3 for (shard,), size in files.items()), (files, held)
+    hosted = by(watched, expression("Shards hosted"), "instance")
+    assert len(hosted) == 2 and sum(hosted.values()) == 2.0
+    assert by(watched, expression("Inputs broken")) == {(): 0.0}
     stages = by(watched, expression("Rows by stage"), "stage")
     assert set(stages) == {("bridged",), ("read",), ("stored",), ("routed",), ("applied",)}
     assert all(rate > 0 for stage, rate in stages.items() if stage != ("bridged",)), stages
