@@ -48,7 +48,7 @@ def main() -> None:
         producer.flush(wait="applied", tree=tree)
     with httpx.Client(base_url=given.http, timeout=10.0) as http:
         density = (
-            http.get("/v1/spatial/density", params={"cells": "64,24"}).raise_for_status().json()
+            http.get("/v1/spatial/density", params={"cells": "64,32"}).raise_for_status().json()
         )
         x, y = CITIES["Oslo"]
         box = {"box": [x - 0.2, y - 0.2, x + 0.2, y + 0.2], "limit": 10_000}

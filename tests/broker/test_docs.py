@@ -30,6 +30,7 @@ class Shell:
 
     def __init__(self, folder: Path, broker: str, port: int) -> None:
         self.folder = folder
+        self.typed: set[tuple[str, ...]] = set()
         self.places = {
             "127.0.0.1:8800": f"127.0.0.1:{port}", "localhost:8800": f"127.0.0.1:{port}",
             "127.0.0.1:9092": broker,
@@ -48,17 +49,22 @@ class Shell:
             self.line(line, str(block))
 
     def line(self, line: str, where: str) -> None:
-        """A plain command of pctstream is run in this process: starting one takes a second."""
+        """A plain command of pctstream is run in this process: starting one takes a second. What was
+        typed before, word for word, is not typed again."""
         words = shlex.split(line, comments=True)
-        if not words:
+        if not words or tuple(words) in self.typed:
             return
+        self.typed.add(tuple(words))
         if words[0] == "pctstream" and not {"|", ">", "&&"} & set(words):
             with pytest.raises(SystemExit) as ended:
                 main(words[1:])
             assert ended.value.code == 0, f"{where}: {line}"
             return
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", line], cwd=self.folder,
-                              capture_output=True, text=True, timeout=60)  # fmt: skip
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line], cwd=self.folder, capture_output=True,
+            text=True, timeout=60, env={**os.environ, "PATH": path},
+        )  # fmt: skip
         assert done.returncode == 0, f"{where}: {line}\n{done.stdout}{done.stderr}"
         assert '"type":' not in done.stdout, f"{where}: {line}\n{done.stdout}"
 
