@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,9 +64,12 @@ def built(folder: Path) -> Path:
 def installed(clean: Clean, wheel: Path) -> int:
     """The number of packages, after the wheel and what it asks for are there."""
     subprocess.run([sys.executable, "-m", "venv", clean.folder / "venv"], check=True)
-    python = clean.bin / "python"
+    python, pins = clean.bin / "python", clean.folder / "pins.txt"
+    # without hashes, were there some: the wheel itself has none, and pip wants all or nothing
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pins.write_text("\n".join(re.findall(r"^\w[^\s\\]+==.*?(?= *\\?$)", lock, re.M)))
     clean.run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check",
-              "--constraint", ROOT / "requirements.lock", wheel)  # fmt: skip
+              "--constraint", pins, wheel)  # fmt: skip
     inside = Path(clean.run(python, "-c", WHERE).strip())
     if not inside.is_relative_to(clean.folder):
         sys.exit(f"not the wheel's own package: {inside}")
