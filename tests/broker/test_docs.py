@@ -102,9 +102,9 @@ def test_what_a_page_says_can_be_typed(page: str, at_the_terminal: Shell) -> Non
 
 
 EXAMPLES = {
-    "events": ([], r"@(?:.|\n)* (\d{3,}) events around Oslo; the nearest: event-\d+"),
+    "events": ([], r"@(?:.|\n)*\n(\d{3,}) events around Oslo; the nearest: event-\d+"),
     "embeddings": (["--dimensions", "2"], r"180 looked up, 180 answers exact: ([4-9]\d)\.\d% are"),
-    "sensors": (["--dimensions", "2", "--seconds", "8"], r"highest drift score (\d+\.\d)$"),
+    "sensors": (["--dimensions", "2", "--seconds", "6"], r"highest drift score (\d+\.\d)$"),
 }
 
 
