@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench found memory moves pipes plans prediction policy spatial dashboards chaos mutants up down clean
+.PHONY: help setup jars demo test lint types bench found memory moves pipes plans prediction policy spatial dashboards docs chaos mutants wheel up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -110,6 +110,11 @@ secrets/token:
 	@mkdir -p -m 700 secrets
 	@(umask 022; head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > $@)
 
+docs: setup ## print the reference from the code, write the dashboards; a site of it where mkdocs is
+	$(PYTHON) docs/generate.py
+	$(PYTHON) dashboards/boards.py
+	@if command -v mkdocs >/dev/null; then mkdocs build --strict; fi
+
 chaos: setup ## the kill tests, more often than in `make test`, a broker that comes and goes, 100,000 changes of ids
 	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py --timeout=1200
 	PCT_MOVES=50/5 $(VENV)/bin/pytest tests/broker/test_moves.py -k whoever_dies --timeout=3600
@@ -119,6 +124,9 @@ chaos: setup ## the kill tests, more often than in `make test`, a broker that co
 
 mutants: setup ## break the product in known ways: the tests must notice
 	@cd tests && PYTHONPATH=. ../$(PYTHON) -m sim.mutants
+
+wheel: setup ## the wheel alone in an empty environment runs the whole system (five minutes, from the registry)
+	$(PYTHON) .ci/wheel.py $(ARGS)
 
 up: setup ## a broker, the topics and two workers, until Ctrl-C
 	$(VENV)/bin/pctstream up $(ARGS)

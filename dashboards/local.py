@@ -34,6 +34,7 @@ def scraping(targets: list[str], token_file: Path | None, interval: str) -> dict
     """prometheus.yml with these targets ("host:port")."""
     document: dict[str, Any] = yaml.safe_load((HERE / "prometheus.yml").read_text("utf-8"))
     document["global"]["scrape_interval"] = interval
+    document["rule_files"] = [str(HERE / file) for file in document["rule_files"]]
     for job in document["scrape_configs"]:
         job["static_configs"] = [{"targets": targets}]
         if token_file is None:
@@ -76,7 +77,9 @@ def main() -> None:
     except PctError as error:
         sys.exit(f"make dashboards: {error}")
     print(f"Prometheus on http://{given.listen} asks {', '.join(urls)} until Ctrl-C; for Grafana:")
-    print(f"a Prometheus data source with that address, and the dashboard {HERE}/grafana/")
+    print(
+        f"a Prometheus data source with that address, and the dashboards in {HERE}/grafana/boards/"
+    )
     sys.stdout.flush()
     os.execv(words[0], words)
 

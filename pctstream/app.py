@@ -148,6 +148,7 @@ class PctApp(faust.App):
 
     async def _assigned(self, _app: Any, assigned: Any, *_: Any, **__: Any) -> None:
         tree, plane = self.cfg.tree.name, self.data_plane
+        plane.metrics.rebalances.inc()
         plane.assign({tp.partition for tp in assigned if tp.topic == f"{tree}.shards"})
         writes = TP(f"{tree}.control", 0) in assigned
         if writes and self._author is None:

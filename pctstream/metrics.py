@@ -1,8 +1,8 @@
-"""What a worker counts (CONTRACT: Metrics): base units, bounded labels. Gauges: `agents.gauges`."""
+"""What a worker counts (`catalogue.py` says what there is). Gauges: `agents.gauges`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from prometheus_client import (
@@ -17,29 +17,15 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from pctstream.errors import DEAD_LETTER_CODES
+from pctstream.catalogue import BY_NAME, LOOKUPS, STAGES
+from pctstream.kv import KV
+from pctstream.totals import Totals
 
 LABELLED_NODES_MAX = 1000
 """Nodes with a label of their own; the rest, smallest first, share "other" (Prometheus' memory)."""
 
-STAGES = ("bridged", "read", "stored", "routed", "applied")
-REPEATS = ("watermark", "mark")
-LOOKUPS = ("asked", "skipped", "false_positive")
-QUESTIONS = ("exact", "approximate", "range", "row", "box", "nearest")
-DENIED = ("budget", "identical", "min_size", "max_size", "depth", "regions", "bytes")
-"""Why a split or merge of regions was not made (`core.adjust.Denied`)."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
-
-
-def _counter(
-    registry: CollectorRegistry, name: str, text: str, label: str, values: Sequence[str]
-) -> Counter:
-    """At 0 from the start: Prometheus sees no rise in what appears with its first value."""
-    made = Counter(name, text, [label], registry=registry)
-    for value in values:
-        made.labels(value)
-    return made
 
 
 class Metrics:
@@ -48,82 +34,60 @@ class Metrics:
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-
-        self.rows = _counter(
-            registry, "pct_rows_total", "Rows that passed a stage.", "stage", STAGES
-        )
-        self.blocks = _counter(
-            registry, "pct_blocks_total", "Blocks that passed a stage.", "stage", STAGES
-        )
+        self.registry = CollectorRegistry()
+        self._counted = CollectorRegistry()
+        self.rows = self._counter("pct_rows_total")
+        self.blocks = self._counter("pct_blocks_total")
         self._stages = {s: (self.rows.labels(s), self.blocks.labels(s)) for s in STAGES}
-        self.dead_letters = _counter(
-            registry, "pct_dead_letters_total", "Rows refused.", "code", DEAD_LETTER_CODES
-        )
-        self.duplicates = _counter(
-            registry,
-            "pct_duplicates_dropped_total",
-            "Rows dropped: applied before.",
-            "reason",
-            REPEATS,
-        )
-        self.restarts = Counter(
-            "pct_node_restarts_total", "Node agents restarted.", registry=registry
-        )
-        self.shadow_rows = Counter(
-            "pct_shadow_rows_total",
-            "Rows written at a shard beside their owner.",
-            registry=registry,
-        )
-        self.move_bytes = Counter(
-            "pct_move_bytes_total", "Copied from other shards.", registry=registry
-        )
-        self.move_seconds = Histogram(
-            "pct_move_seconds", "From planned to done.", registry=registry,
-            buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
-        )  # fmt: skip
-        self.ended_moves = Counter(
-            "pct_move_ignored_total", "Copies and fences of moves that had ended.",
-            registry=registry,
-        )  # fmt: skip
-        self.apply_seconds = Histogram(
-            "pct_apply_seconds", "One turn of a node.", registry=registry,
-            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
-        )  # fmt: skip
-        self.expired_rows = Counter(
-            "pct_expired_rows_total", "Rows that left because of their age.", registry=registry
-        )
-        self.purged_rows = Counter(
-            "pct_purged_rows_total", "Rows that had left, taken off the disk.", registry=registry
-        )
-        self._questions(registry)
+        self.dead_letters = self._counter("pct_dead_letters_total")
+        self.duplicates = self._counter("pct_duplicates_dropped_total")
+        self.restarts = self._counter("pct_node_restarts_total")
+        self.shadow_rows = self._counter("pct_shadow_rows_total")
+        self.move_bytes = self._counter("pct_move_bytes_total")
+        self.move_seconds = self._histogram("pct_move_seconds")
+        self.ended_moves = self._counter("pct_move_ignored_total")
+        self.apply_seconds = self._histogram("pct_apply_seconds")
+        self.expired_rows = self._counter("pct_expired_rows_total")
+        self.purged_rows = self._counter("pct_purged_rows_total")
+        self.rebalances = self._counter("pct_rebalances_total")
+        self.query_seconds = self._histogram("pct_query_seconds")
+        self.scanned = self._counter("pct_query_rows_scanned_total")
+        self.lookups = self._counter("pct_bloom_lookups_total")
+        self._region_changes = self._counter("pct_region_changes_total")
+        self._totals = Totals(self._counted)
+        self.registry.register(self._totals)
+        ProcessCollector(registry=self.registry)
 
-    def _questions(self, registry: CollectorRegistry) -> None:
-        """What is asked, and what keeps the answers short."""
-        self.query_seconds = Histogram(
-            "pct_query_seconds", "Questions that were answered.", ["kind"], registry=registry,
-            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
-        )  # fmt: skip
-        self.scanned = _counter(
-            registry, "pct_query_rows_scanned_total", "Rows looked at for them.", "kind", QUESTIONS
-        )
-        self.lookups = _counter(
-            registry,
-            "pct_bloom_lookups_total",
-            "Shards that an id was looked up in.",
-            "result",
-            LOOKUPS,
-        )
-        self._region_changes = Counter(
-            "pct_region_changes_total", "Splits and merges of regions, made or denied (why).",
-            ["kind", "result"], registry=registry,
-        )  # fmt: skip
-        for kind in ("split", "merge"):
-            for result in ("made", *DENIED):
-                self._region_changes.labels(kind, result)
-        for kind in QUESTIONS:
-            self.query_seconds.labels(kind)
+    def _counter(self, name: str) -> Counter:
+        """At 0 from the start: Prometheus sees no rise in what appears with its first value."""
+        what = BY_NAME[name]
+        made = Counter(name, what.help, what.labels, registry=self._counted)
+        for values in what.values:
+            made.labels(*values)
+        return made
+
+    def _histogram(self, name: str) -> Histogram:
+        what, counted = BY_NAME[name], self._counted
+        made = Histogram(name, what.help, what.labels, registry=counted, buckets=what.buckets)
+        for values in what.values:
+            made.labels(*values)
+        return made
+
+    def keep(self, kv: KV, say: Callable[[str], None]) -> None:
+        """Totals go on from what this worker's lives before left in ``kv``."""
+        self._totals.keep(kv, say)
+
+    def count(self, counted: Collector) -> None:
+        """What it shows are totals too."""
+        self._counted.register(counted)
+
+    def save(self) -> None:
+        """Keep the totals as they are now."""
+        self._totals.save()
+
+    def close(self) -> None:
+        """The same, for the last time."""
+        self._totals.close()
 
     def query(self, kind: str, seconds: float, scanned: int) -> None:
         """One question that was answered here, and the rows all shards looked at for it."""
@@ -165,21 +129,26 @@ class Metrics:
         """The exposition format; of these metrics alone where some are named."""
         if not names:
             return generate_latest(self.registry)
-        counted: Any = self.registry.restricted_registry(names)
-        known = {name for family in counted.collect() for name in _names(family)}
-        # what is made at a scrape has no name before
-        return generate_latest(counted if known >= set(names) else Named(self.registry, names))
+        counted: Any = self._counted.restricted_registry(names)
+        families = list(self._totals.of(counted))
+        if {name for family in families for name in _names(family)} >= set(names):
+            return generate_latest(Some(families))
+        # the gauges, which cost most, only where one is named; what is made at a scrape has no name before
+        wanted = set(names)
+        return generate_latest(
+            Some(f for f in self.registry.collect() if not wanted.isdisjoint(_names(f)))
+        )
 
 
-class Named(Collector):
-    """Some metrics of a registry."""
+class Some(Collector):
+    """Metrics that were picked."""
 
-    def __init__(self, registry: CollectorRegistry, names: Sequence[str]) -> None:
-        self._registry, self._names = registry, set(names)
+    def __init__(self, picked: Iterable[Metric]) -> None:
+        self._picked = picked
 
     def collect(self) -> Iterator[Metric]:
-        """Those that are named."""
-        return (f for f in self._registry.collect() if not self._names.isdisjoint(_names(f)))
+        """Those."""
+        return iter(self._picked)
 
 
 def _names(family: Metric) -> set[str]:

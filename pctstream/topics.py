@@ -1,7 +1,6 @@
-"""The topics of a tree: what they should be (topics/*.yaml), what is there, and making them so.
+"""The topics of a tree: what they should be (`wanted.py`), what is there, and making them so.
 
-A file describes a kind of topic in the shape of a Strimzi KafkaTopic; `{tree}`, `{shards}` and
-`{path}` stand for the configuration and a pipe's place (or a table). `plan` compares and changes nothing,
+`plan` compares and changes nothing,
 `apply` makes what is missing; a wrong number of partitions is refused, because rows of an id would
 change their partition. Topics are never deleted here.
 """
@@ -11,11 +10,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import yaml
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
@@ -26,71 +22,18 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from pctstream import packed
 from pctstream.config import Config
-from pctstream.errors import BrokerUnreachable, ConfigError, UsageError
-from pctstream.kept import kept
+from pctstream.errors import BrokerUnreachable, ConfigError
 from pctstream.refusal import error_of
+from pctstream.wanted import STATIC, Change, Difference, TopicSpec, pipe_spec, static_specs
 
-STATIC = ("ingest", "shards", "control", "routing", "state", "dlq")
+__all__ = [
+    "STATIC", "Change", "Difference", "TopicSpec", "apply", "compare", "described", "existing_pipes",
+    "pipe_spec", "plan", "static_specs", "topic_ids",
+]  # fmt: skip
+
 REQUEST_TIMEOUT_S = 15.0
 VISIBLE_TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class TopicSpec:
-    """What a topic should be. `replication` -1 is the broker's default.replication.factor."""
-
-    name: str
-    partitions: int
-    config: Mapping[str, str] = field(default_factory=dict)
-    replication: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What `apply` does to a topic that is not as it should be: make it, or set its config."""
-
-    topic: str
-    action: Literal["create", "configure"]
-    config: Mapping[str, str]
-    partitions: int
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How a topic is not as it should be: `partitions` it has, or `config` entries to be set."""
-
-    spec: TopicSpec
-    kind: Literal["missing", "partitions", "config"]
-    partitions: int = 0
-    config: Mapping[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        name = self.spec.name
-        if self.kind == "missing":
-            return f"the topic {name} is missing"
-        if self.kind == "config":
-            wanted = ", ".join(f"{k}={v}" for k, v in self.config.items())
-            return f"the topic {name} is not set to {wanted}"
-        return (
-            f"the topic {name} has {self.partitions} partitions, wanted {self.spec.partitions}"
-            " (shards.count): it cannot be changed later, name another tree"
-        )
-
-
-def static_specs(cfg: Config) -> list[TopicSpec]:
-    """The topics that a tree has before its first row."""
-    changelogs = [_spec("changelog", cfg, table) for table in kept(cfg)]
-    return [_spec(kind, cfg) for kind in STATIC] + changelogs
-
-
-def pipe_spec(cfg: Config, topic_name: str) -> TopicSpec:
-    """The topic of a child pipe, e.g. "pct.P0.3"; UsageError for any other name."""
-    path = topic_name.removeprefix(f"{cfg.tree.name}.P0.")
-    if path == topic_name or not re.fullmatch(r"\d+(\.\d+)*", path):
-        raise UsageError(f"{topic_name} is no child pipe of the tree {cfg.tree.name}")
-    return _spec("pipe", cfg, path)
 
 
 def existing_pipes(admin: AdminClient, cfg: Config) -> list[TopicSpec]:
@@ -112,8 +55,9 @@ def compare(
             found.append(Difference(spec, "missing", config=spec.config))
         elif there[spec.name] != spec.partitions:
             found.append(Difference(spec, "partitions", partitions=there[spec.name]))
-        elif differing.get(spec.name):
-            found.append(Difference(spec, "config", config=differing[spec.name]))
+        elif spec.name in differing:
+            was, wanted = differing[spec.name]
+            found.append(Difference(spec, "config", config=wanted, was=was))
     return found
 
 
@@ -132,6 +76,7 @@ def plan(admin: AdminClient, specs: Sequence[TopicSpec]) -> list[Change]:
             "create" if d.kind == "missing" else "configure",
             d.config,
             d.spec.partitions,
+            d.was,
         )
         for d in found
     ]
@@ -202,25 +147,6 @@ def described(admin: AdminClient, names: Iterable[str]) -> dict[str, Described]:
     }
 
 
-@cache
-def _kind(kind: str) -> Mapping[str, Any]:
-    """What the file says of this kind; read once, since a level may open hundreds of pipes."""
-    text = (packed.topic_kinds() / f"{kind}.yaml").read_text(encoding="utf-8")
-    found: Mapping[str, Any] = yaml.safe_load(text)["spec"]
-    return found
-
-
-def _spec(kind: str, cfg: Config, path: str = "") -> TopicSpec:
-    spec = _kind(kind)
-    places = {"tree": cfg.tree.name, "shards": cfg.shards.count, "path": path}
-    return TopicSpec(
-        name=spec["topicName"].format(**places),
-        partitions=int(str(spec["partitions"]).format(**places)),
-        config={key: str(value) for key, value in spec["config"].items()},
-        replication=spec.get("replicas", -1),
-    )
-
-
 def _leaders(admin: AdminClient) -> dict[str, list[int]]:
     """The leader of each partition, by topic; below 0 while there is none."""
     try:
@@ -233,8 +159,10 @@ def _leaders(admin: AdminClient) -> dict[str, list[int]]:
     }
 
 
-def _differing(admin: AdminClient, specs: Sequence[TopicSpec]) -> dict[str, dict[str, str]]:
-    """The wanted entries of each topic's config that are not so."""
+def _differing(
+    admin: AdminClient, specs: Sequence[TopicSpec]
+) -> dict[str, tuple[dict[str, str | None], dict[str, str]]]:
+    """By topic the entries of its config that are not as wanted: as they are, as wanted."""
     if not specs:
         return {}
     described = admin.describe_configs(
@@ -245,17 +173,19 @@ def _differing(admin: AdminClient, specs: Sequence[TopicSpec]) -> dict[str, dict
         resource.name: _done(future, f"read the config of the topic {resource.name}")
         for resource, future in described.items()
     }
-    return {
-        spec.name: {
-            key: value
-            for key, value in spec.config.items()
-            if key not in current[spec.name] or not _same(current[spec.name][key].value, value)
-        }
-        for spec in specs
-    }
+    differing = {}
+    for spec in specs:
+        entries = current[spec.name]
+        found = {key: entries[key].value if key in entries else None for key in spec.config}
+        wrong = [key for key, value in spec.config.items() if not _same(found[key], value)]
+        if wrong:
+            differing[spec.name] = {k: found[k] for k in wrong}, {k: spec.config[k] for k in wrong}
+    return differing
 
 
-def _same(found: str, wanted: str) -> bool:
+def _same(found: str | None, wanted: str) -> bool:
+    if found is None:
+        return False
     try:
         return float(found) == float(wanted)
     except ValueError:

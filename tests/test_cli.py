@@ -228,3 +228,17 @@ def test_ctrl_c_is_quiet() -> None:
         running.send_signal(signal.SIGINT)
         assert running.communicate(timeout=60)[1].strip() == ""
         assert running.returncode == 130
+
+
+def test_a_shell_completes_commands_and_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, script, _ = run(capsys, "completion", "bash")
+    assert code == 0 and "_PCTSTREAM_COMPLETE=bash_complete" in script
+    monkeypatch.setenv("_PCTSTREAM_COMPLETE", "bash_complete")
+    for words, wanted in (("pctstream mo", "plain,moves"), ("pctstream moves pi", "plain,pin"),
+                          ("pctstream feed --wa", "plain,--wait")):  # fmt: skip
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        _, out, _ = run(capsys)
+        assert out.splitlines() == [wanted]

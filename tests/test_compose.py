@@ -104,8 +104,11 @@ def test_two_workers_each_with_a_name_and_a_port_of_its_own(tmp_path: Path) -> N
 
 
 def test_prometheus_asks_exactly_the_workers_with_the_token() -> None:
-    file = next(v for v in SERVICES["prometheus"]["volumes"] if v.startswith("./")).split(":")[0]
-    (job,) = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["scrape_configs"]
+    mounted = dict(reversed(v.split(":")[:2]) for v in SERVICES["prometheus"]["volumes"])
+    document = yaml.safe_load((ROOT / mounted["/etc/prometheus/prometheus.yml"]).read_text("utf-8"))
+    (job,) = document["scrape_configs"]
+    for rules in document["rule_files"]:
+        assert Path(mounted[f"/etc/prometheus/{rules}"]) == Path("dashboards") / rules
     asked = [target for group in job["static_configs"] for target in group["targets"]]
     binds = {n: s["environment"]["PCT_HTTP__BIND"].split(":")[1] for n, s in WORKERS.items()}
     assert sorted(asked) == sorted(f"{name}:{port}" for name, port in binds.items())
@@ -119,7 +122,8 @@ def test_grafana_is_given_what_it_looks_for() -> None:
     given = places["/etc/grafana/provisioning"]
     (provider,) = yaml.safe_load((given / "dashboards" / "pctstream.yml").read_text())["providers"]
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
-    assert home in places and home.startswith(provider["options"]["path"] + "/")
+    folder, _, file = home.rpartition("/")
+    assert folder == provider["options"]["path"] and (places[folder] / file).is_file()
     (source,) = yaml.safe_load((given / "datasources" / "pctstream.yml").read_text())["datasources"]
     assert (source["type"], source["url"]) == ("prometheus", "http://prometheus:9090")
 

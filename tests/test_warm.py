@@ -1,4 +1,4 @@
-"""Warming up leaves nothing to be compiled in a turn.
+"""Warming up leaves nothing to be compiled in a turn, nor when a solver asks for neighbours.
 
 numba compiles a kernel anew for every combination of types, and an array that may be written is of
 another type than one that may not. On a machine that has compiled nothing yet a turn that needs one
@@ -17,8 +17,11 @@ SEEDS = (1, 16, 83)
 """Runs of the simulator in which trees grow, portions move, ids come again and rows leave."""
 RUNS = f"""
 import gc
+import numpy as np
 from numba.core.registry import CPUDispatcher
 from sim.run import run
+from pctstream.core.neighbors import Neighbors
+from pctstream.core.solver import NodeSummary, level_cover
 from pctstream.core.warm import warm
 
 def compiled():
@@ -32,6 +35,10 @@ warm()
 before = compiled()
 for seed in {SEEDS}:
     run(seed)
+tree = {{(0,): NodeSummary((0,), 20, None, None)}}
+for i in range(20):
+    tree[0, i] = NodeSummary((0, i), 1, 0.5, np.array([i, 0, 1], np.float32))
+Neighbors(tree, level_cover(tree, 1)).within(np.zeros(3), 4.0)
 print(len(before))
 print(*map(" ".join, sorted(compiled() - before)), sep="\\n", end="")
 """

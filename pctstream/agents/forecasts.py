@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from pctstream.agents.gauges import gauge, named
+from pctstream.agents.gauges import named, told
 from pctstream.core.drift import DriftScore
 from pctstream.core.names import Path, node_name
 
@@ -38,18 +38,17 @@ class Forecasts(Collector):
         shown = [name for name in named(rows) if name in scores]
         rest = [scores[name] for name in scores.keys() - set(shown)]
         worst = [(("other",), max(s.score for s in rest))] if rest else []
-        yield gauge("pct_drift_score", "Expected change at the horizon, in units of noise.",
-                    "portion", [((n,), scores[n].score) for n in shown] + worst)  # fmt: skip
+        yield told("pct_drift_score", [((n,), scores[n].score) for n in shown] + worst)
+        came = [((name,), scores[name].parts["level_now"]) for name in shown]
+        others = [(("other",), sum(s.parts["level_now"] for s in rest))] if rest else []
+        yield told("pct_portion_rows_per_second", came + others)
         bands = [((name, bound), value) for name in shown
                  for bound, value in _band([scores[name]])]  # fmt: skip
         bands += [(("other", bound), value) for bound, value in _band(rest)] if rest else []
-        yield gauge(
-            "pct_forecast_rows_per_second", "Expected at the horizon.", "portion bound", bands
-        )
+        yield told("pct_forecast_rows_per_second", bands)
         errors = [((name, scores[name].model), mase) for name in shown
                   if (mase := scores[name].mase) is not None]  # fmt: skip
-        yield gauge("pct_forecast_mase_ratio", "Error of the forecasts, in errors of the naive one.",
-                    "portion model", errors)  # fmt: skip
+        yield told("pct_forecast_mase_ratio", errors)
 
 
 def _band(scores: Iterable[DriftScore]) -> list[tuple[str, float]]:

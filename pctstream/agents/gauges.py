@@ -7,8 +7,10 @@ scrapes, so a node or shard that went elsewhere is gone from the next one.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,24 +18,39 @@ from prometheus_client.registry import Collector
 
 from pctstream.agents.bridge import NODE
 from pctstream.agents.placement import seen
+from pctstream.catalogue import BY_NAME
 from pctstream.core import life
 from pctstream.core.moves import STAGES
 from pctstream.core.names import ROOT, Path, level, node_name, node_path
+from pctstream.errors import StoreFailed
 from pctstream.metrics import LABELLED_NODES_MAX
+from pctstream.rocks import RocksKV
 from pctstream.tables import Record, nodes_of
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
+    from pctstream.pipes.room import Room
 
+CACHE_BYTES = 1 << 20
 Samples = Iterable[tuple[tuple[object, ...], float]]
 
 
-def gauge(name: str, text: str, labels: str, samples: Samples) -> Metric:
-    """A gauge with these samples: (label values, value)."""
-    family = GaugeMetricFamily(name, text, labels=labels.split())
+def told(name: str, samples: Samples) -> Metric:
+    """A metric of the catalogue with these samples: (label values, value)."""
+    what = BY_NAME[name]
+    family: GaugeMetricFamily | CounterMetricFamily
+    if what.kind == "counter":
+        family = CounterMetricFamily(name.removesuffix("_total"), what.help, labels=what.labels)
+    else:
+        family = GaugeMetricFamily(name, what.help, labels=what.labels)
     for values, value in samples:
         family.add_metric([str(v) for v in values], value)
     return family
+
+
+def one(name: str, value: float) -> Metric:
+    """A metric without labels."""
+    return told(name, [((), value)])
 
 
 def named(rows: dict[str, float]) -> dict[str, float]:
@@ -54,17 +71,18 @@ class Gauges(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every gauge."""
         worker = self._worker
-        yield gauge("pct_ready", "1: this worker serves.", "", [((), float(not worker.ready))])
-        yield gauge("pct_epoch", "Routing in force.", "", [((), worker.routing.epoch)])
+        yield one("pct_ready", not worker.ready)
+        yield one("pct_epoch", worker.routing.epoch)
+        yield one("pct_fenced", worker.fenced)
+        yield one("pct_hosted_shards", len(worker.shards))
+        yield one("pct_ack_wait_seconds", worker.monitor.unacked_s())
         held = worker.inputs.reader.held()
-        yield gauge("pct_inputs_paused", "Inputs not read, by who holds them: node or channel.",
-                    "reason", [((who,), n) for who, n in held.items()])  # fmt: skip
+        yield told("pct_inputs_paused", [((who,), n) for who, n in held.items()])
         stalled = sorted({s.node for s in worker.monitor.stalled()})
         names = dict.fromkeys(stalled[:LABELLED_NODES_MAX], 1.0)
         if len(stalled) > len(names):
             names["other"] = float(len(stalled) - len(names))
-        yield gauge("pct_node_stalled", "Nodes that stand still, by name.", "node",
-                    [((n,), value) for n, value in names.items()])  # fmt: skip
+        yield told("pct_node_stalled", [((n,), value) for n, value in names.items()])
         yield from self._room()
         yield from self._shards()
         yield from self._moves()
@@ -73,95 +91,80 @@ class Gauges(Collector):
 
     def _room(self) -> Iterator[Metric]:
         room, caches = self._worker.room, self._worker.hosting.caches
-        yield gauge("pct_store_cache_bytes", "Blocks read and rows not flushed, of store.cache_bytes.",
-                    "", [((), caches.blocks.get_usage())])  # fmt: skip
-        yield gauge("pct_in_flight_rows", "Read and not yet applied or acked.", "",
-                    [((), room.rows)])  # fmt: skip
-        yield gauge("pct_in_flight_bytes", "The same, in bytes of messages.", "",
-                    [((), room.bytes)])  # fmt: skip
-        family = CounterMetricFamily(
-            "pct_read_waits_seconds", "Nothing was read, by the limit reached.", labels=["limit"]
-        )
-        for limit, seconds in room.waited.items():
-            family.add_metric([limit], seconds)
-        yield family
+        yield one("pct_store_cache_bytes", caches.blocks.get_usage())
+        yield one("pct_in_flight_rows", room.rows)
+        yield one("pct_in_flight_bytes", room.bytes)
+        free = shutil.disk_usage(self._worker.cfg.store.dir).free
+        yield one("pct_disk_free_bytes", free)
+        sizes = self._worker.hosting.sizes(self._worker.shards.copy())
+        yield told("pct_store_bytes", [((shard,), size) for shard, size in sizes.items()])
 
     def _moves(self) -> Iterator[Metric]:
         worker = self._worker
         here, loads = worker.shards.copy(), seen(worker).relative()
-        yield gauge("pct_shard_load_ratio", "Load of a shard over its share.", "shard",
-                    [((s,), load) for s, load in loads.items() if s in here])  # fmt: skip
+        yield told("pct_shard_load_ratio", [((s,), v) for s, v in loads.items() if s in here])
         # of the whole tree, told by the worker that tells of N0
         stages = Counter(move.stage for move in worker.routing.moves.all() if 0 in here)
-        yield gauge("pct_moves", "Moves of portions.", "stage",
-                    [((stage,), stages[stage]) for stage in STAGES if 0 in here])  # fmt: skip
+        yield told("pct_moves", [((stage,), stages[stage]) for stage in STAGES if 0 in here])
 
     def _shards(self) -> Iterator[Metric]:
         records = list(self._worker.reporter.shards().values())
-        for kind, text in (("rows", "Rows on a shard."), ("bytes", "Content bytes on a shard.")):
-            yield gauge(f"pct_shard_{kind}", text, "shard",
-                        [((r["shard"],), r[kind]) for r in records])  # fmt: skip
+        for kind in ("rows", "bytes"):
+            yield told(f"pct_shard_{kind}", [((r["shard"],), r[kind]) for r in records])
         lag: Counter[tuple[str, int]] = Counter()
         for record in records:
             for entry in record["inputs"]:
                 kind = {"N0": "ingest", NODE: "bridge"}.get(entry["node"], "pipe")
                 done = max(entry["stored"], entry["routed"])
                 lag[kind, record["shard"]] += max(0, entry["end"] - 1 - done)
-        yield gauge("pct_lag_messages", "Messages not yet done.", "kind shard", lag.items())
+        yield told("pct_lag_messages", lag.items())
+        broken = {r["shard"]: sum(e["error"] is not None for e in r["inputs"]) for r in records}
+        yield told("pct_inputs_broken", [((shard,), n) for shard, n in broken.items()])
 
     def _nodes(self) -> Iterator[Metric]:
         log, covers = self._worker.routing, self._worker.model.covers()
         nodes = self._known()
-        told = {p: n for p, n in nodes.items() if n["state"]}
-        states = Counter((level(p), n["state"]) for p, n in told.items())
-        yield gauge("pct_nodes", "Nodes of the tree.", "level state", states.items())
-        rows = {node_name(p): float(n["rows"]) for p, n in nodes.items()}
-        shown = named(rows)
-        yield gauge(
-            "pct_node_rows", "Rows in a node.", "node", [((n,), r) for n, r in shown.items()]
-        )
+        states = Counter((level(p), n["state"]) for p, n in nodes.items() if n["state"])
+        yield told("pct_nodes", states.items())
+        shown = named({node_name(p): float(n["rows"]) for p, n in nodes.items()})
+        yield told("pct_node_rows", [((n,), r) for n, r in shown.items()])
         bounds = {
             node_name(p): cover.miss_bound[0]
             for p in nodes
             if (cover := log.covers.get(p) or covers.get(p))
         }
-        yield gauge("pct_miss_bound_ratio", "Uncovered mass at 95 %, of the largest nodes.", "node",
-                    [((n,), bounds[n]) for n in shown if n in bounds])  # fmt: skip
+        yield told("pct_miss_bound_ratio", [((n,), bounds[n]) for n in shown if n in bounds])
         limits = Counter(n["limit"] for n in nodes.values() if n["limit"])
-        yield gauge("pct_limit_reached", "Nodes that a limit made a sink.", "limit",
-                    [((limit,), n) for limit, n in limits.items()])  # fmt: skip
-        deepest = max([self._deepest(), *(level(p) for p in told)])
-        sizes = [
-            sum(level(p) == at or (level(p) < at and n["state"] != life.SPLITTING)
-                for p, n in told.items())
-            for at in range(deepest + 1)
-        ]  # fmt: skip
-        yield gauge("pct_cover_size", "Nodes of the level's cover.", "level",
-                    [((at,), size) for at, size in enumerate(sizes)])  # fmt: skip
+        yield told("pct_limit_reached", [((limit,), n) for limit, n in limits.items()])
+        yield told("pct_cover_size", [((at,), n) for at, n in enumerate(self._sizes(nodes))])
         beyond: Counter[int] = Counter()
         for path, node in nodes.items():
             beyond[level(path)] += node["uncovered"]
-        family = CounterMetricFamily("pct_uncovered_rows", "Rows beyond epsilon.", labels=["level"])
-        for at, count in beyond.items():
-            family.add_metric([str(at)], count)
-        yield family
+        yield told("pct_uncovered_rows_total", [((at,), n) for at, n in beyond.items()])
+
+    def _sizes(self, nodes: Mapping[Path, Mapping[str, Any]]) -> list[int]:
+        """By level: its nodes and the leaves above it, of these."""
+        counted = {p: n["state"] for p, n in nodes.items() if n["state"]}
+        deepest = max([self._deepest(), *map(level, counted)])
+        return [
+            sum(level(p) == at or (level(p) < at and state != life.SPLITTING)
+                for p, state in counted.items())
+            for at in range(deepest + 1)
+        ]  # fmt: skip
 
     def _regions(self) -> Iterator[Metric]:
         surveyor = self._worker.surveyor
         depths = surveyor.depths() if surveyor is not None else {}
-        yield gauge("pct_regions", "Regions of the spatial index.", "depth",
-                    [((depth,), n) for depth, n in sorted(depths.items())])  # fmt: skip
+        yield told("pct_regions", [((depth,), n) for depth, n in sorted(depths.items())])
         lacking: Counter[str] = Counter()
         left_out = 0
         for _, survey in surveyor.surveys() if surveyor is not None else ():
             lacking.update(survey.index.unplaced())
             left_out += len(survey.index.left_out())
-        yield gauge("pct_spatial_bytes", "Of the spatial indexes, of limits.spatial_bytes.", "",
-                    [((), surveyor.ration.taken)] if surveyor is not None else [])  # fmt: skip
-        yield gauge("pct_spatial_left_out_nodes", "Read from the store: no room in the index.", "",
-                    [((), left_out)] if surveyor is not None else [])  # fmt: skip
-        yield gauge("pct_unplaced_rows", "Rows without a position, by why.", "why",
-                    [((why,), n) for why, n in sorted(lacking.items())])  # fmt: skip
+        taken = [((), surveyor.ration.taken)] if surveyor is not None else []
+        yield told("pct_spatial_bytes", taken)
+        yield told("pct_spatial_left_out_nodes", [((), left_out)] if surveyor is not None else [])
+        yield told("pct_unplaced_rows", [((why,), n) for why, n in sorted(lacking.items())])
 
     def _deepest(self) -> int:
         """Of the whole tree, -1 without one: a leaf here counts for levels that are elsewhere."""
@@ -182,3 +185,29 @@ class Gauges(Collector):
                 "limit": log.limits.get(ROOT, "") if 0 in worker.shards else "",
             }
         return nodes
+
+
+class Waits(Collector):
+    """Counted by a worker's room; a total (`totals.Totals`)."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def collect(self) -> Iterator[Metric]:
+        """Seconds by limit."""
+        waited = self._room.waited.items()
+        yield told("pct_read_waits_seconds_total", [((limit,), s) for limit, s in waited])
+
+
+def expose(worker: Worker) -> None:
+    """Let the worker's metrics show all of this, and go on from the totals of its lives before.
+
+    A database of them that cannot be opened or read costs the totals and nothing else.
+    """
+    worker.metrics.count(Waits(worker.room))
+    worker.metrics.registry.register(Gauges(worker))
+    folder = FilePath(worker.cfg.store.dir) / "workers" / worker.name / "totals"
+    try:
+        worker.metrics.keep(RocksKV(folder, CACHE_BYTES), worker.tell)
+    except (StoreFailed, ValueError) as error:
+        worker.tell(f"totals begin at 0: {error}")

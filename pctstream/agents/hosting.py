@@ -8,8 +8,10 @@ others are removed once nobody holds them.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from pctstream.config import Config
@@ -45,6 +47,10 @@ class Hosting:
         self._remove_others(shard, current)
         return store
 
+    def sizes(self, shards: Iterable[int]) -> dict[int, int]:
+        """Bytes of the files of the stores of these shards, here on disk."""
+        return {shard: _bytes(self._current(shard)) for shard in shards}
+
     def _marker(self, shard: int) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder / f"{shard}.current"
@@ -71,3 +77,11 @@ class Hosting:
         except StoreFailed:
             return  # somebody still holds it
         shutil.rmtree(other, ignore_errors=True)
+
+
+def _bytes(folder: Path) -> int:
+    size = 0
+    for file in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # compacted away meanwhile
+            size += file.stat().st_size
+    return size

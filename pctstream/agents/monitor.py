@@ -190,6 +190,11 @@ class Watch:
                 return f"a turn of {node_name(path)} on shard {shard} has not come back"
         return ""
 
+    def unacked_s(self) -> float:
+        """How long the oldest report has waited for the broker."""
+        now = time.monotonic()
+        return now - next(iter(list(self._unacked)), now)
+
     def _broker_silent(self, now: float) -> bool:
         oldest = next(iter(list(self._unacked)), now)
         return now - oldest > self._heartbeat_s

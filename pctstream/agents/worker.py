@@ -28,7 +28,7 @@ from pctstream.agents.crash import crash_points
 from pctstream.agents.expiry import Expiry
 from pctstream.agents.fence import Fence
 from pctstream.agents.followed import Followed
-from pctstream.agents.gauges import Gauges
+from pctstream.agents.gauges import expose
 from pctstream.agents.hosting import Hosting
 from pctstream.agents.inputs import Inputs
 from pctstream.agents.keeper import Keeper
@@ -64,9 +64,7 @@ class Worker:
     """Hosts shards; everything here but Faust."""
 
     def __init__(self, cfg: Config, name: str, url: str, agents: NodeAgents) -> None:
-        self.cfg = cfg
-        self.name = name
-        self.url = url
+        self.cfg, self.name, self.url = cfg, name, url
         self.metrics = Metrics()
         self.routing = Routing()
         self.model = ReadModel()
@@ -102,7 +100,7 @@ class Worker:
         wait = partial(self.fence.wait, self._closing)
         self.bridge = Bridge(cfg, self.writer, self.metrics, wait, self.fatal, name, room)
         self.reporter = Reporter(self)
-        self.metrics.registry.register(Gauges(self))
+        expose(self)
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="turn")
         self.agents.bind(self.take, self._pool)
         self.followed = Followed(self)
@@ -140,6 +138,7 @@ class Worker:
         for shard in self.shards.values():
             shard.blooms.save(every=True)
             shard.store.close()
+        self.metrics.close()
 
     def fatal(self, reason: str, code: int = 1) -> None:
         """End this process: nothing after this moment may count as done (R2)."""
@@ -203,6 +202,7 @@ class Worker:
             (TOPIC_CHECK_S, lambda: self.bridge.look(self.shards)),
             (COMMIT_S, lambda: self.inputs.commit(self.shards.values())),
             (COMMIT_S, self.bridge.commit),
+            (COMMIT_S, self.metrics.save),
             (TICK_S, self.reporter.tick),
             (TICK_S, self.carrier.tick),
             (TICK_S, self._open),

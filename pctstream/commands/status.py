@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pctstream.commands import watching
 from pctstream.commands.context import ask, common_options, configured, worker_urls
 from pctstream.commands.explained import move_line
 from pctstream.config import Config
@@ -20,27 +20,32 @@ from pctstream.core.moves import ABORTED, DONE, STAGES
 @common_options
 @click.option("--http", default=None, help="URL of a worker.")
 @click.option("--json", "as_json", is_flag=True)
-@click.option("--watch", is_flag=True, help="Again every two seconds.")
+@click.option("--watch", is_flag=True, help="Again every two seconds, in its place on a terminal.")
 def status_command(
     config_file: Path | None, data_dir: Path | None, http: str | None, as_json: bool, watch: bool
 ) -> None:
     """The tree and its shards at this moment; exit 5 if an input is broken."""
     cfg = configured(config_file, data_dir, need_broker=False)
     urls = worker_urls(cfg, http)
-    while True:
-        tree, shards = ask(cfg, urls, "/v1/tree"), ask(cfg, urls, "/v1/shards")
-        moves = going(cfg, urls)
-        broken = [i for s in shards["shards"] for i in s["inputs"] if i["error"]]
-        answer = {"tree": tree, "shards": shards["shards"], "broken": broken}
-        answer |= {"stalled": tree["stalled"], "moves": moves}
-        if as_json:
-            click.echo(json.dumps(answer))
-        else:
-            click.echo("\n".join([*lines(tree, shards["shards"]),
-                                  *(f"  {move_line(move)}" for move in moves)]))  # fmt: skip
-        if not watch:
-            sys.exit(5 if broken else 0)
-        time.sleep(2.0)
+    if watch:
+        watching.watch(lambda: _said(_status(cfg, urls), as_json))
+    status = _status(cfg, urls)
+    click.echo("\n".join(_said(status, as_json)))
+    sys.exit(5 if status["broken"] else 0)
+
+
+def _status(cfg: Config, urls: list[str]) -> dict[str, Any]:
+    tree, shards = ask(cfg, urls, "/v1/tree"), ask(cfg, urls, "/v1/shards")["shards"]
+    broken = [i for s in shards for i in s["inputs"] if i["error"]]
+    found = {"tree": tree, "shards": shards, "broken": broken, "stalled": tree["stalled"]}
+    return found | {"moves": going(cfg, urls)}
+
+
+def _said(status: dict[str, Any], as_json: bool) -> list[str]:
+    if as_json:
+        return [json.dumps(status)]
+    moves = [f"  {move_line(move)}" for move in status["moves"]]
+    return [*lines(status["tree"], status["shards"]), *moves]
 
 
 def going(cfg: Config, urls: list[str]) -> list[dict[str, Any]]:

@@ -20,10 +20,12 @@ from pctstream.core.identity import names64
 from pctstream.core.ids import Below
 from pctstream.core.ingest import validate
 from pctstream.core.names import ROOT
+from pctstream.core.neighbors import Neighbors
 from pctstream.core.node import Gates, Shape
 from pctstream.core.portion import Portion
 from pctstream.core.proof import proof
 from pctstream.core.router import Router
+from pctstream.core.solver import NodeSummary, level_cover
 from pctstream.core.unit import Unit
 
 GAP, ROWS = 4, 64
@@ -66,6 +68,10 @@ def warm(spatial: bool = False) -> int:
     Bloom(0.01).has(int(names[0]))
     Bloom(0.01).add(names)
     names64(rows)
+    # not of a turn: but a solver's first question would not be answered in time
+    tree = {ROOT: NodeSummary(ROOT, ROWS, None, None)}
+    tree |= {(0, i): NodeSummary((0, i), 1, 0.5, cover.centroids[0]) for i in range(2)}
+    Neighbors(tree, level_cover(tree, 1)).within(np.zeros(2), 1.0)
     if spatial:
         # who keeps none is not made to wait for its kernels
         from pctstream.core import spatial as index

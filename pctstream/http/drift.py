@@ -27,6 +27,7 @@ def add(
 
     @app.get("/v1/drift")
     async def scores(limit: int = 1000, cursor: str = "") -> dict[str, Any]:
+        """Each portion's drift score with its parts and forecast."""
         found = told(model)
         names = sorted(found, key=node_path)
         picked, following = page(names, limit, cursor)
@@ -35,6 +36,7 @@ def add(
 
     @app.get("/v1/drift/{name}")
     async def score(name: str) -> dict[str, Any]:
+        """One portion's, with the densities of its last windows and its graded history."""
         wanted = node_name(node_path(name))
         found = told(model).get(wanted)
         if found is None:

@@ -29,11 +29,12 @@ def add(app: FastAPI, worker: Worker, as_of: Callable[[], Any]) -> None:
 
     @app.get("/v1/spatial/config")
     async def config() -> dict[str, Any]:
+        """The limits of the spatial index in force, and who changed what."""
         return shown()
 
     @app.put("/v1/spatial/config")
     async def change(request: Request) -> dict[str, Any]:
-        """Effective at the next adjustment of every shard; null: as in the file again."""
+        """Other limits, in force at the next adjustment of every shard; null: as in the file again."""
         asked = json_object(await body(request), (*surveyor.settings(), "reason"))
         reason = short(asked, "reason")
         asked.pop("reason", None)

@@ -115,6 +115,7 @@ def _as_of(worker: Worker) -> dict[str, Any]:
 def _moves(app: FastAPI, worker: Worker) -> None:
     @app.post("/v1/moves", status_code=202, openapi_extra=START_BODY)
     async def start(request: Request) -> Any:
+        """Ask for a portion to move; 202: it is in the log."""
         asked = json_object(await body(request), ("portion", "to", "reason", "until"))
         for field, kind in (("portion", str), ("to", int)):
             if not isinstance(asked.get(field), kind) or isinstance(asked.get(field), bool):
@@ -126,6 +127,7 @@ def _moves(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/moves")
     async def moves(stage: str | None = None, limit: int = 1000, cursor: str = "") -> Any:
+        """The moves so far, of one stage if asked."""
         found = [m for m in worker.routing.moves.all() if stage in (None, m.stage)]
         some, after = page(found, limit, cursor)
         shown = [view(worker, m) for m in some]
@@ -133,10 +135,12 @@ def _moves(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/moves/{name}")
     async def move(name: str) -> Any:
+        """One move: stage, rows copied, proof, history."""
         return view(worker, worker.routing.moves.of(name)) | {"as_of": _as_of(worker)}
 
     @app.post("/v1/moves/{name}/{what}")
     async def change(name: str, what: str) -> Any:
+        """A move is paused, resumed or cancelled."""
         if what not in ("pause", "resume", "cancel"):
             raise QueryRefused(f"{what}: a move can be paused, resumed or cancelled")
         await ordered(worker, {"do": what, "move": name})
@@ -146,6 +150,7 @@ def _moves(app: FastAPI, worker: Worker) -> None:
 def _held(app: FastAPI, worker: Worker) -> None:
     @app.post("/v1/portions/{name}/{what}")
     async def hold(name: str, what: str) -> Any:
+        """A portion is pinned where it is, or let go."""
         if what not in ("pin", "unpin"):
             raise QueryRefused(f"{what}: a portion can be pinned or unpinned")
         await ordered(worker, {"do": what, "portion": name})
@@ -153,6 +158,7 @@ def _held(app: FastAPI, worker: Worker) -> None:
 
     @app.post("/v1/shards/{number}/{what}")
     async def drain(number: int, what: str) -> Any:
+        """Everything moves off a shard, or it may take portions again."""
         if what not in ("drain", "undrain"):
             raise QueryRefused(f"{what}: a shard can be drained or undrained")
         await ordered(worker, {"do": what, "shard": number})
@@ -162,6 +168,7 @@ def _held(app: FastAPI, worker: Worker) -> None:
 def _copy(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/shards/{number}/portions/{name}/copy")
     def copy(number: int, name: str, move: str = "") -> Any:
+        """A portion as its source has it, for the worker that takes it: an Arrow stream."""
         path, shard = node_path(name), worker.shards.get(number)
         going = worker.routing.moves.get(move)
         if going is None or not going.open or (going.portion, going.source) != (path, number):

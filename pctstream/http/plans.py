@@ -65,6 +65,7 @@ def add(app: FastAPI, worker: Worker) -> None:
 
     @app.post("/v1/plans", openapi_extra=PLAN_BODY)
     async def create(request: Request) -> Any:
+        """Plan the moves for the least maximum load; nothing moves before it is applied."""
         asked = json_object(await body(request) or b"{}", FIELDS)
         dry_run, reason = asked.get("dry_run", True), short(asked, "reason")
         if not isinstance(dry_run, bool):
@@ -77,6 +78,7 @@ def add(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/plans")
     async def plans(limit: int = 1000) -> Any:
+        """The last plans, newest first."""
         ledger = worker.routing.orders.ledger
         newest = list(ledger.plans.copy().values())[::-1][: max(1, min(limit, 1000))]
         shown = [{k: v for k, v in e.to_json().items() if k not in LONG} for e in newest]
@@ -85,10 +87,12 @@ def add(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/plans/{name}")
     async def one(name: str) -> Any:
+        """One plan: moves, before and after, the bound, and why others stay."""
         return view(worker, worker.routing.orders.ledger.of(name)) | {"as_of": as_of()}
 
     @app.post("/v1/plans/{name}/apply")
     async def apply(name: str) -> Any:
+        """Begin a plan's moves; 409 if portions changed their owners since."""
         entry = worker.routing.orders.ledger.of(name)
         await ordered(worker, {"do": "apply", "plan": name, "epoch": entry.plan["epoch"],
                                "moves": entry.plan["moves"]})  # fmt: skip

@@ -65,6 +65,7 @@ def add(
 
     @app.post("/v1/search", openapi_extra=SEARCH_BODY)
     async def search(raw: Annotated[bytes, Depends(body)]) -> Response:
+        """The k nearest rows, exact or to a recall; one vector or up to 64."""
         log = hosts.routing
         asked, now = search_asked(raw, log.dimension, log.metric), as_of()
         kind = "exact" if asked.question.recall >= 1.0 else "approximate"
@@ -79,6 +80,7 @@ def add(
 
     @app.post("/v1/range", openapi_extra=RANGE_BODY)
     async def range_(raw: Annotated[bytes, Depends(body)]) -> Response:
+        """The rows within a radius, nearest first."""
         log = hosts.routing
         asked, now = range_asked(raw, log.dimension, log.metric), as_of()
 
@@ -95,6 +97,7 @@ def add(
 
     @app.get("/v1/rows/{name:path}")
     async def row(name: str) -> Response:
+        """The newest row of an id, with its vector and payload."""
         now = as_of()
 
         async def act(deadline: float) -> tuple[Response, int]:

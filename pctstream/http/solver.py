@@ -67,6 +67,7 @@ def add(
 
     @app.get("/v1/levels/{level}/cover")
     def cover(level: int, accept: Annotated[str | None, Header()] = None) -> Response:
+        """The weighted epsilon-cover of a level, as JSON, Arrow or .npz; the weights sum to 1."""
         kind = chosen(accept, KINDS)
         now, tree = as_of(), tree_at(level)
         found = level_cover(tree.summaries(), level, tree.epsilon(level))
@@ -80,6 +81,7 @@ def add(
 
     @app.post("/v1/levels/{level}/neighbors", openapi_extra=ASKED)
     def neighbors(level: int, raw: Annotated[bytes, Depends(body)]) -> Response:
+        """The entries of that cover within a distance of a centre or a node, nearest first."""
         asked = json_object(raw, FIELDS)
         now, tree = as_of(), tree_at(level)
         structure = tree.structure(level)

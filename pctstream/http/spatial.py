@@ -167,10 +167,12 @@ def add(app: FastAPI, views: Views) -> None:
 
     @app.post("/v1/spatial/search")
     async def search(request: Request) -> Response:
+        """The rows in a box, or the nearest to a point."""
         return answered(await views.search(await body(request)))
 
     @app.get("/v1/spatial/density")
     async def density(format: str = "json", cells: str = "") -> Response:
+        """How many rows lie where: JSON, .npz, or a PNG."""
         if format not in FORMATS:
             raise QueryRefused(f"format must be one of {', '.join(FORMATS)}")
         said = await views.density(cells)
@@ -185,6 +187,7 @@ def add(app: FastAPI, views: Views) -> None:
 
     @app.get("/v1/spatial/regions")
     async def regions(limit: int = PAGE_MAX, cursor: str = "") -> Response:
+        """The regions of the index, and what its last adjustments did."""
         return answered(await views.regions(limit, cursor))
 
     @app.post("/v1/shards/places", include_in_schema=False)

@@ -88,11 +88,13 @@ def _stalled(worker: Worker) -> list[dict[str, Any]]:
 def _health(app: FastAPI, worker: Worker) -> None:
     @app.get("/livez")
     async def livez() -> dict[str, Any]:
+        """This process runs; the generation of its Faust group."""
         return {"live": True, "worker": worker.name, "generation": worker.generation()}
 
     @app.get("/readyz")
     async def readyz() -> Any:
-        """503 for what is wrong here; nodes of other workers that stand still are only named."""
+        """Whether this worker serves: 503 for what is wrong here; nodes of other workers that stand still
+        are only named."""
         if (why := worker.ready) is not None:
             error = NotReady(f"{worker.name} is not ready: {why}")
             return problem.problem(error, {"stalled": _stalled(worker)})
@@ -109,10 +111,12 @@ def _health(app: FastAPI, worker: Worker) -> None:
 def _tables(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/tables")
     async def names() -> dict[str, Any]:
+        """The names of the Faust tables."""
         return {"tables": list(tables.NAMES), "as_of": _as_of(worker)}
 
     @app.get("/v1/tables/{name}")
     async def table(name: str, limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
+        """A Faust table as it is, by key."""
         if name not in tables.NAMES:
             raise NotFound(f"no table {name!r}: there are {', '.join(tables.NAMES)}")
         rows, cursor_next = page(list(worker.model.table(name).items()), limit, cursor)
@@ -121,6 +125,7 @@ def _tables(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/tables/{name}/{key}")
     async def entry(name: str, key: str) -> dict[str, Any]:
+        """One entry of a Faust table."""
         found = worker.model.table(name).get(key) if name in tables.NAMES else None
         if found is None:
             raise NotFound(f"no entry {key!r} in the table {name!r}")
@@ -130,6 +135,7 @@ def _tables(app: FastAPI, worker: Worker) -> None:
 def _tree(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/tree")
     async def tree() -> dict[str, Any]:
+        """The whole tree by level: nodes by state, rows, epsilon, what closed it; who stands still."""
         answer = _view(worker).overview() | {"stalled": _stalled(worker)}
         return answer | {"as_of": _as_of(worker)}
 
@@ -137,6 +143,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
     async def nodes(
         level: int | None = None, state: str | None = None, limit: int = PAGE_MAX, cursor: str = ""
     ) -> dict[str, Any]:
+        """The nodes, of one level or state if asked: cover, rows, lag, history."""
         view = _view(worker)
         picked = [
             p for p in view.paths if level in (None, len(p) - 1) and state in (None, view.state(p))
@@ -147,6 +154,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/nodes/{name}")
     async def node(name: str) -> dict[str, Any]:
+        """One node (N0,3), with its prototypes' number, miss bound, radius and history."""
         path = node_path(name)
         view = _view(worker)
         if view.state(path) is None:
@@ -155,6 +163,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/portions")
     async def portions(limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
+        """The portions: owner, shadow, rows, bytes, rate, share, drift score."""
         view = _view(worker)
         some, cursor_next = page(worker.routing.portions, limit, cursor)
         answer = {"portions": [view.portion(p) for p in some], "next": cursor_next}
@@ -162,6 +171,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/portions/{name}")
     async def portion(name: str) -> dict[str, Any]:
+        """One portion."""
         path = node_path(name)
         if path not in worker.routing.portions:
             raise NotFound(f"no portion {name}")
@@ -180,12 +190,14 @@ def _shards(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/shards")
     async def shards() -> dict[str, Any]:
+        """The shards: rows, bytes, load, worker, Bloom filter, and how far each input is."""
         records, loads = worker.reporter.all_shards(), plans.load(worker)
         shown = [shard_view(records[s], loads) for s in sorted(records)]
         return {"shards": shown, "count": worker.cfg.shards.count, "as_of": _as_of(worker)}
 
     @app.get("/v1/shards/{number}")
     async def shard(number: int) -> dict[str, Any]:
+        """One shard."""
         record = worker.reporter.one_shard(number)
         if record is None:
             raise NotFound(f"no shard {number} has reported yet")
@@ -193,6 +205,7 @@ def _shards(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/shards/{number}/digest")
     def shard_digest(number: int) -> Response:
+        """Every row of a shard hosted here as (origin, hash): what `verify` compares."""
         hosted = worker.shards.get(number)
         if hosted is None:
             raise NotReady(f"shard {number} is not hosted by {worker.name}: ask the worker that is")

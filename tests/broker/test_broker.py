@@ -7,15 +7,18 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from pctstream import broker as broker_module
 from pctstream import topics
 from pctstream.broker import LocalBroker
-from pctstream.config import Config, load
+from pctstream.cli import main
+from pctstream.config import Config, load, to_env
 from pctstream.errors import BrokerUnreachable, ConfigError, JarsMissing
 from pctstream.ports import UNDIALLED
 from pctstream.topics import TopicSpec
@@ -179,6 +182,39 @@ def test_a_config_that_was_changed_is_set_again(admin: AdminClient, cfg: Config)
 
     eventually(lambda: retention() == "-1")
     assert topics.plan(admin, [spec]) == []
+
+
+def test_topics_as_files(
+    broker: Any, admin: AdminClient, cfg: Config, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Planned, made, changed by someone, seen, mended, exported: the pipes too, by their template."""
+
+    def topics_of(*words: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["topics", *words])
+        return int(ended.value.code or 0), capsys.readouterr().out
+
+    for name, value in to_env(cfg).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PCT_KAFKA__BROKER", broker.bootstrap)
+    specs = topics.static_specs(cfg)
+    code, out = topics_of("plan", "--check")
+    assert code == 1
+    assert [line.split(",")[0] for line in out.splitlines()] == [f"create {s.name}" for s in specs]
+    assert topics_of("apply") == (0, out)
+    assert topics_of("plan", "--check") == (0, "nothing to change\n")
+    pipe = topics.pipe_spec(cfg, f"{cfg.tree.name}.P0.3")
+    topics.apply(admin, [TopicSpec(pipe.name, 1, {**pipe.config, "retention.ms": "60000"})])
+    seen = f"configure {pipe.name}: retention.ms 60000 -> -1\n"
+    assert topics_of("plan", "--check") == (1, seen)
+    assert topics_of("apply") == (0, seen)
+    eventually(lambda: topics_of("plan", "--check") == (0, "nothing to change\n"))
+    _, exported = topics_of("export", "--pipes")
+    found = {doc["spec"]["topicName"]: doc["spec"] for doc in yaml.safe_load_all(exported)}
+    assert set(found) == {spec.name for spec in specs} | {pipe.name}
+    assert (found[pipe.name]["partitions"], found[pipe.name]["config"]) == (1, dict(pipe.config))
+    assert topics_of("plan", "--pipes")[0] == 2
 
 
 def test_another_number_of_partitions_is_refused(admin: AdminClient, cfg: Config) -> None:

@@ -22,9 +22,16 @@ import pytest
 from broker.system import System, free_port, mixture, produce, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
+from pctstream.catalogue import BY_NAME
+
 ROOT = Path(__file__).parents[2]
 LOCAL = runpy.run_path(str(ROOT / "dashboards" / "local.py"))
-BOARD: dict[str, Any] = json.loads((ROOT / "dashboards/grafana/pctstream.json").read_text("utf-8"))
+BOARDS: dict[str, dict[str, Any]] = {
+    file.stem: json.loads(file.read_text("utf-8"))
+    for file in sorted((ROOT / "dashboards/grafana/boards").glob("*.json"))
+}
+PICKED = {"job": "pctstream", "instance": ".*", "portion": ".*", "horizon": "6s",
+          "__rate_interval": "1m"}  # fmt: skip
 ROWS = 4000
 Labels = frozenset[tuple[str, str]]
 
@@ -43,10 +50,13 @@ class Watched:
     system: System
     prometheus: str
 
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=self.prometheus, timeout=10)
+
     def ask(self, expr: str) -> dict[Labels, float]:
         """The answer to a query of the dashboard, NaN left out."""
-        expr = expr.replace("$job", "pctstream").replace("$__rate_interval", "1m")
-        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expr}, timeout=10)
+        expr = re.sub(r"\$(\w+)", lambda name: PICKED[name[1]], expr)
+        answer = self.client.get("/api/v1/query", params={"query": expr})
         assert answer.status_code == 200, (expr, answer.text)
         found = {
             frozenset(series["metric"].items()): float(series["value"][1])
@@ -81,16 +91,36 @@ def watched(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
         one.settle()
         produce(one, np.zeros((1, 3), np.float32), np.zeros(1))
         yield both
+        both.client.close()
     finally:
         asking.send_signal(signal.SIGTERM)
         asking.wait(20)
         one.stop()
 
 
-def searched(one: System) -> bool:
-    """Ask for rows, so that there is a time to answer."""
-    body = {"vector": [0.0] * 16, "k": 3}
-    return httpx.post(f"{one.urls[0]}/v1/search", json=body, timeout=10).status_code == 200
+def busy(one: System) -> bool:
+    """Rows come and questions of every kind, so that there is something to show."""
+    one.feed(mixture(50, seed=one.fed))
+    zero = [0.0] * 16
+    asked = {
+        "/v1/search": [{"vector": zero, "k": 3}, {"vector": zero, "k": 3, "recall": 0.9}],
+        "/v1/range": [{"vector": zero, "radius": 1.0}],
+        "/v1/spatial/search": [{"box": [-1, -1, 1, 1]}, {"point": [0, 0], "k": 2}],
+    }
+    for path, bodies in asked.items():
+        for body in bodies:
+            answer = httpx.post(f"{one.urls[0]}{path}", json=body, timeout=10)
+            assert answer.status_code == 200, (path, body, answer.text)
+    return one.get("/v1/rows/0") is not None
+
+
+def move(one: System) -> None:
+    """One portion goes to the other shard."""
+    portion = one.get("/v1/portions")["portions"][0]
+    order = {"portion": portion["portion"], "to": 1 - portion["owner"], "reason": "a test"}
+    begun = httpx.post(f"{one.urls[0]}/v1/moves", json=order, timeout=10)
+    assert begun.status_code == 202, begun.text
+    wait_for("the move", lambda: one.get("/v1/moves")["moves"][0]["stage"] == "DONE", 30)
 
 
 def exposed(one: System) -> list[str]:
@@ -104,21 +134,8 @@ def by(watched: Watched, expr: str, *labels: str) -> dict[tuple[str, ...], float
 
 
 def expression(title: str) -> str:
-    panel = next(p for p in BOARD["panels"] if p["title"] == title)
-    return str(panel["targets"][0]["expr"])
-
-
-def test_every_query_of_the_dashboard_is_answered(watched: Watched) -> None:
-    refused = expression("Dead letters")
-    wait_for("the refused row", lambda: by(watched, refused, "code") == {("dimension",): 1.0})
-    for panel in BOARD["panels"]:
-        for target in panel["targets"]:
-            wait_for(
-                f"{panel['title']}: {target['expr']}",
-                lambda e=target["expr"]: searched(watched.system) and watched.ask(e),
-            )
-    url = f"{watched.prometheus}/api/v1/label/job/values"
-    assert httpx.get(url, params={"match[]": "pct_ready"}).json()["data"] == ["pctstream"]
+    panels = (panel for board in BOARDS.values() for panel in board["panels"])
+    return str(next(p for p in panels if p["title"] == title)["targets"][0]["expr"])
 
 
 def test_the_answers_are_what_the_views_say(watched: Watched) -> None:
@@ -134,9 +151,43 @@ def test_the_answers_are_what_the_views_say(watched: Watched) -> None:
     assert by(watched, expression("Dead letters"), "code") == {("dimension",): 1.0}
     assert by(watched, expression("Workers ready")) == {(): 2.0}
     assert set(watched.ask(expression("Nodes that stand still")).values()) == {0.0}
+    files = by(watched, expression("Files by shard"), "shard")
+    held = {shard: sum(f.stat().st_size for f in (one.folder / "shards" / shard).iterdir())
+            for (shard,) in files}  # fmt: skip
+    assert set(held) == {"0", "1"}
+    assert all(0.3 < size / held[shard] < 3 for (shard,), size in files.items()), (files, held)
+    hosted = by(watched, expression("Shards hosted"), "instance")
+    assert len(hosted) == 2 and sum(hosted.values()) == 2.0
+    assert by(watched, expression("Inputs broken")) == {(): 0.0}
     stages = by(watched, expression("Rows by stage"), "stage")
     assert set(stages) == {("bridged",), ("read",), ("stored",), ("routed",), ("applied",)}
     assert all(rate > 0 for stage, rate in stages.items() if stage != ("bridged",)), stages
+
+
+def test_every_query_of_the_dashboards_is_answered(watched: Watched) -> None:
+    refused = expression("Dead letters")
+    wait_for("the refused row", lambda: by(watched, refused, "code") == {("dimension",): 1.0})
+    move(watched.system)
+    asked = {
+        (uid, panel["title"], target["expr"])
+        for uid, board in BOARDS.items() for panel in board["panels"] for target in panel["targets"]
+    }  # fmt: skip
+
+    def unanswered() -> set[tuple[str, str, str]]:
+        busy(watched.system)
+        asked.difference_update([one for one in asked if watched.ask(one[2])])
+        return asked
+
+    try:
+        wait_for("an answer to each", lambda: not unanswered(), 45)
+    except AssertionError:
+        pytest.fail(f"no answer to {sorted(asked)}")
+    url = f"{watched.prometheus}/api/v1/label/job/values"
+    assert httpx.get(url, params={"match[]": "pct_ready"}).json()["data"] == ["pctstream"]
+    rules = httpx.get(f"{watched.prometheus}/api/v1/rules").json()["data"]["groups"]
+    (group,) = rules
+    assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}
+    assert len(group["rules"]) > 20
 
 
 def test_promtool_finds_nothing_to_say(watched: Watched, tmp_path: Path) -> None:
@@ -153,21 +204,19 @@ def test_promtool_finds_nothing_to_say(watched: Watched, tmp_path: Path) -> None
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_every_metric_is_in_the_list_with_its_labels(watched: Watched) -> None:
-    listed = re.findall(
-        r"^\| `(pct_\w+)(?:\{([\w,]+)\})?` \|", (ROOT / "docs/metrics.md").read_text("utf-8"), re.M
-    )
-    labels = {name: set(filter(None, names.split(","))) for name, names in listed}
-    assert len(labels) == len(listed), "a metric twice"
+def test_what_is_exposed_is_what_the_catalogue_declares(watched: Watched) -> None:
     found: dict[str, set[str]] = {}
     for text in exposed(watched.system):
         for family in text_string_to_metric_families(text):
             name = family.name + ("_total" if family.type == "counter" else "")
+            if name.startswith("process_"):
+                continue
+            assert (family.type, family.documentation) == (BY_NAME[name].kind, BY_NAME[name].help)
             used = {label for sample in family.samples for label in sample.labels} - {"le"}
             found.setdefault(name, set()).update(used)
-    found = {name: used for name, used in found.items() if not name.startswith("process_")}
-    assert set(found) == set(labels), "docs/metrics.md is the list"
-    assert {name: names for name, names in found.items() if not names <= labels[name]} == {}
+    assert set(found) == set(BY_NAME)
+    beyond = {name: used - set(BY_NAME[name].labels) for name, used in found.items()}
+    assert not any(beyond.values()), beyond
 
 
 def test_who_names_metrics_gets_those_alone(watched: Watched) -> None:
@@ -176,3 +225,19 @@ def test_who_names_metrics_gets_those_alone(watched: Watched) -> None:
     text = httpx.get(url, params=asked, timeout=10.0).text
     found = {family.name for family in text_string_to_metric_families(text)}
     assert found == {"pct_rows", "pct_ready"}
+
+
+def test_totals_survive_a_worker_that_is_killed(watched: Watched) -> None:
+    one = watched.system
+
+    def read(number: int) -> float:
+        url = f"http://127.0.0.1:{one.ports[number]}/metrics"
+        text = httpx.get(url, params={"name[]": "pct_rows_total"}, timeout=10).text
+        (family,) = text_string_to_metric_families(text)
+        return sum(sample.value for sample in family.samples)
+
+    before = read(1)
+    assert before > 0
+    one.kill(1)
+    one.start(1, ready=False)
+    wait_for("its answer", lambda: read(1) >= before)
