@@ -20,7 +20,7 @@ import aiohttp
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 UNPACKED = Path.home() / ".cache" / "pctstream" / "chromium" / "usr"
 LIBRARIES = ("lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu/pulseaudio", "lib/chromium")
-WITHIN_S = 15.0
+WITHIN_S = 30.0
 KEYS = {
     "Enter": 13,
     "Escape": 27,

@@ -157,7 +157,7 @@ def test_a_move_is_started_paused_and_called_off(open_: Open) -> None:
       form.requestSubmit(); }})()""")
     move = wait_for("the move", lambda: one.get("/v1/moves")["moves"][0])
     assert (move["portion"], move["to"], move["reason"]) == (portion["portion"], to, EVIL)
-    wait_for("it is over", lambda: one.get("/v1/moves")["moves"][0]["stage"] == "DONE", 20)
+    wait_for("it is over", lambda: one.get("/v1/moves")["moves"][0]["stage"] == "DONE", 60)
     page.wait("document.querySelector('.tag.good')?.textContent === 'done'")
     back = {"portion": portion["portion"], "to": portion["owner"], "until": "COPYING"}
     url = f"{open_.url}/v1/moves"  # refused until the other shard has let go of it
@@ -167,7 +167,7 @@ def test_a_move_is_started_paused_and_called_off(open_: Open) -> None:
     page.click("[data-move] .danger")
     assert page.js("document.querySelectorAll('[data-move]').length") == 1, "it asks once more"
     page.click("[data-move] .danger")
-    wait_for("called off", lambda: one.get("/v1/moves")["moves"][-1]["stage"] == "ABORTED", 20)
+    wait_for("called off", lambda: one.get("/v1/moves")["moves"][-1]["stage"] == "ABORTED", 60)
     page.wait("document.querySelector('.tag.bad')?.textContent === 'aborted'")
     assert page.js("window.hit === undefined")
 
