@@ -7,8 +7,10 @@ import hmac
 from pctstream.config import Config
 from pctstream.errors import ConfigError
 
-OPEN_PATHS = ("/livez", "/readyz")
-"""Asked by whoever starts and watches a worker; they tell nothing of the rows."""
+OPEN_PATHS = ("/livez", "/readyz", "/")
+"""Asked by whoever starts and watches a worker, or opens its page; they tell nothing of the rows."""
+OPEN_UNDER = "/page/"
+"""The page's files: the same for everybody. What the page asks for carries the token."""
 
 
 def secret(cfg: Config) -> str | None:
@@ -35,9 +37,9 @@ def allowed(wanted: str | None, path: str, authorization: str | None) -> bool:
 
     >>> allowed(None, "/v1/tree", None), allowed("s", "/v1/tree", "Bearer s")
     (True, True)
-    >>> allowed("s", "/v1/tree", "Bearer t"), allowed("s", "/readyz", None)
-    (False, True)
+    >>> allowed("s", "/v1/tree", "Bearer t"), allowed("s", "/readyz", None), allowed("s", "/", None)
+    (False, True, True)
     """
-    if wanted is None or path in OPEN_PATHS:
+    if wanted is None or path in OPEN_PATHS or path.startswith(OPEN_UNDER):
         return True
     return hmac.compare_digest((authorization or "").encode(), f"Bearer {wanted}".encode())

@@ -131,7 +131,8 @@ def test_the_wheel_has_everything_that_is_no_code(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     kinds = {f"pctstream/topic_kinds/{path.name}" for path in packed.topic_kinds().iterdir()}
     data = {"pctstream/pom.xml", "pctstream/pctstream.example.toml", "pctstream/py.typed"}
-    assert kinds | data | {name_of(path) for path in MODULES} <= names
+    page = {name_of(path) for path in (ROOT / "pctstream/http/page").rglob("*") if path.is_file()}
+    assert kinds | data | page | {name_of(path) for path in MODULES} <= names
     # Away from the checkout, the installed package finds its own copies.
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
     look = "from pctstream import packed as p; print(p.topic_kinds(), p.example_config())"

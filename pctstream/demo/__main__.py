@@ -79,7 +79,7 @@ def demo() -> int:
             "threshold of 2 (3), a grace of 1 s (10 s), shards that carry "
             f"{CARRIED * RATE:,.0f} rows/s together, one of them three times the others")  # fmt: skip
         system.wait_ready(say)
-        say(f"ready; look at {system.urls[0]}/docs and {system.urls[0]}/v1/tree meanwhile")
+        say(f"ready; a page to look at meanwhile: {system.urls[0]}/")
         code = Scenes(system, pools, EPSILON).play()
         say(f"the demo took {time.monotonic() - started:.0f} s")
         stay(system)
@@ -89,7 +89,7 @@ def demo() -> int:
 
 def stay(system: Running) -> None:
     """On a terminal there is somebody who may want to look around."""
-    page = f"{system.urls[0]}/docs, and the tree: {system.urls[0]}/v1/tree"
+    page = f"{system.urls[0]}/"
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         say(f"a page to look at while a system runs (`make up` starts one): {page}")
         return

@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request, Response
 
 from pctstream import tables, token
-from pctstream.core.names import node_path
+from pctstream.agents.placement import seen
+from pctstream.core.names import Path, node_name, node_path
 from pctstream.errors import NotFound, NotReady, Refused
-from pctstream.http import drift, moves, plans, problem, search, solver
+from pctstream.http import (
+    assets,
+    drift,
+    moves,
+    outlook,
+    plans,
+    problem,
+    projection,
+    search,
+    shape,
+    solver,
+)
 from pctstream.http.body import PAGE_MAX, page
 from pctstream.http.digest import digest
 from pctstream.http.hosts import WorkerHosts
@@ -46,6 +58,7 @@ def create(worker: Worker) -> FastAPI:
     plans.add(app, worker)
     max_level = worker.cfg.tree.max_level
     solver.add(app, max_level, lambda: _view(worker), lambda: _as_of(worker))
+    _pictures(app, worker)
     app.state.hosts = hosts = WorkerHosts(worker)
     app.state.asking = search.add(app, hosts, lambda: _as_of(worker), worker.metrics.query)
     _spatial(app, worker, hosts)
@@ -67,6 +80,26 @@ def _spatial(app: FastAPI, worker: Worker, hosts: WorkerHosts) -> None:
     views = spatial.Views(worker, hosts, app.state.asking, lambda: _as_of(worker))
     spatial.add(app, views)
     limits.add(app, worker, lambda: _as_of(worker))
+
+
+def _pictures(app: FastAPI, worker: Worker) -> None:
+    """The page, and what it asks because of how it draws."""
+    log, max_level = worker.routing, worker.cfg.tree.max_level
+
+    def shard_of(path: Path) -> int | None:
+        return log.owners.get(path[: log.cut + 1])
+
+    def owned() -> dict[int, list[str]]:
+        shards = range(worker.cfg.shards.count)
+        return {s: [node_name(p) for p in log.portions if log.owners[p] == s] for s in shards}
+
+    assets.add(app)
+    shape.add(app, lambda: _view(worker), shard_of, lambda: _as_of(worker))
+    projection.add(app, max_level, lambda: _view(worker), shard_of, lambda: _as_of(worker))
+    outlook.add(
+        app, worker.cfg.drift.window_s, lambda: seen(worker), owned, worker.model.of,
+        lambda: _as_of(worker),
+    )  # fmt: skip
 
 
 def _as_of(worker: Worker) -> dict[str, Any]:
