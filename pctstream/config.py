@@ -22,6 +22,7 @@ from pctstream.settings import SECTIONS, SETTINGS, Config, Setting
 __all__ = ["SETTINGS", "Config", "Setting", "load", "sources", "to_env", "to_toml", "toml_value"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
+PATHS = ("store.dir", "http.token_file", "http.cert_file", "http.key_file", "http.ca_file")
 
 
 def load(
@@ -38,7 +39,7 @@ def load(
     folder = Path.cwd()
     for source, key, raw in _given(path, env, overrides):
         values[key] = _read(key, raw, source)
-        if key in ("store.dir", "http.token_file") and isinstance(values[key], Path):
+        if key in PATHS and isinstance(values[key], Path):
             base = path.absolute().parent if path and source == str(path) else folder
             values[key] = base / values[key]  # type: ignore[operator]
     if "store.dir" not in values:
@@ -118,7 +119,7 @@ def _from_file(path: Path) -> Iterator[tuple[str, str, object]]:
         if section not in SECTIONS:
             raise ConfigError(f"{path}: [{section}] is no section: use {', '.join(SECTIONS)}")
         if not isinstance(content, dict):
-            raise ConfigError(f"{path}: {section} = {content!r} must be a section [{section}]")
+            raise ConfigError(f"{path}: {section} must be a section [{section}]")
         for name, raw in content.items():
             yield source, _known(f"{section}.{name}", source), raw
 
@@ -205,6 +206,12 @@ def _check_together(config: Config) -> None:
             config.spatial.max_size,
             0.0 < config.spatial.max_size < config.spatial.min_size * 2,
             f"0 (no limit) or at least twice spatial.min_size = {config.spatial.min_size}",
+        ),
+        (
+            "http.cert_file",
+            str(config.http.cert_file or ""),
+            (config.http.cert_file is None) != (config.http.key_file is None),
+            "given together with http.key_file",
         ),
         (
             "http.bind",

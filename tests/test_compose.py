@@ -14,7 +14,7 @@ import yaml
 
 from pctstream import config
 from pctstream.cli import cli
-from pctstream.token import secret
+from pctstream.token import headers
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def test_our_commands_and_settings_are_known(name: str, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("a secret")
     cfg = configured(service, token)
-    assert secret(cfg) == "a secret"
+    assert headers(cfg) == {"Authorization": "Bearer a secret"}
     assert str(cfg.store.dir) == "/data"
     inside = SERVICES["broker"]["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
     assert f"INSIDE://{cfg.kafka.broker}" in inside

@@ -195,6 +195,8 @@ class Producer:
             self._kafka.poll(0)
             self._check()
             raise BrokerUnreachable(f"no Kafka answers: {error.args[0].str()}; is it up?") from None
+        if found.error is not None and found.error.code() in REFUSED:
+            raise _forbidden(self.topic)
         if found.error is not None or not found.partitions:
             raise NotFound(
                 f"there is no topic {self.topic}: start `pctstream up`, or `pctstream topics apply`"
@@ -238,6 +240,8 @@ class Producer:
             if error is None:
                 self.acked += rows
                 self._sent[message.partition()] = message.offset()
+            elif error.code() in REFUSED:
+                self._fail(_forbidden(self.topic))
             else:
                 self._fail(DeliveryFailed(f"{self.topic} did not take a message: {error.str()}"))
 
@@ -278,6 +282,13 @@ class Producer:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _forbidden(topic: str) -> Refused:
+    return Refused(
+        f"the broker's ACLs do not let us Write the topic {topic}: a producer needs it, `pctstream topics "
+        "export --acl` prints what to allow"
+    )
 
 
 _now = time.monotonic

@@ -15,7 +15,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pctstream.core.effects import Parcel
-from pctstream.errors import BrokerUnreachable, DeliveryFailed
+from pctstream.errors import BrokerUnreachable, DeliveryFailed, Refused
 
 Done = Callable[[str | None], None]
 POLL_S = 0.05
@@ -27,7 +27,7 @@ that N0's next unit is made when the one before is acked: what came meanwhile is
 class Writer:
     """Produces parcels; thread-safe."""
 
-    def __init__(self, settings: dict[str, Any], fatal: Callable[[str], None]) -> None:
+    def __init__(self, settings: dict[str, Any], fatal: Callable[..., None]) -> None:
         self._fatal = fatal
         self._producer = Producer({**settings, "error_cb": self._on_error})
         self._order = threading.Lock()
@@ -45,7 +45,7 @@ class Writer:
 
     def send(self, parcels: Sequence[Parcel], done: Done) -> None:
         """Produce all; ``done(None)`` once the broker has acked every one, else ``done(reason)``."""
-        left = _Countdown(len(parcels), done)
+        left = _Countdown(len(parcels), done, self._fatal)
         with self._order:
             for parcel in parcels:
                 self._produce(parcel, left)
@@ -111,9 +111,10 @@ class Writer:
 class _Countdown:
     """Calls back once: at the last ack, or at the first failure."""
 
-    def __init__(self, count: int, done: Done) -> None:
+    def __init__(self, count: int, done: Done, fatal: Callable[..., None]) -> None:
         self._left = count
         self._done = done
+        self._fatal = fatal
         self._failed = False
 
     def acked(self, error: KafkaError | None, message: Any) -> None:
@@ -121,6 +122,8 @@ class _Countdown:
             return
         if error is not None:
             self._failed = True
+            if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                self._fatal(f"we may not write {message.topic()}: {error.str()}", Refused.exit_code)
             self._done(f"{message.topic()}: {error.str()}")
             return
         self._left -= 1
