@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pctstream.config import Config
-from pctstream.errors import Refused
+from pctstream.errors import BrokerUnreachable, Refused
 from pctstream.kept import kept
 from pctstream.refusal import error_of
 
@@ -26,6 +26,13 @@ ROLES: tuple[Role, ...] = ("worker", "operator", "producer", "reader")
 ASK_S = 15.0
 COORDINATOR_S = 5.0
 """A cluster that has never had a group makes their log first."""
+NOT_YET = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
 UNSEEN: frozenset[str] = frozenset({"unseen"})
 
 
@@ -155,7 +162,9 @@ def _topics(admin: AdminClient, names: set[str]) -> dict[str, frozenset[str] | N
     )
     for name, future in asked.items():
         try:
-            out[name] = _named(future.result(ASK_S).authorized_operations)
+            out[name] = _named(future.result(2 * ASK_S).authorized_operations)
+        except TimeoutError:
+            raise BrokerUnreachable(f"nobody describes the topic {name} in time") from None
         except KafkaException as error:
             reason = error.args[0]
             if reason.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
@@ -173,16 +182,18 @@ def _groups(admin: AdminClient, names: set[str]) -> dict[str, frozenset[str] | N
     left, until = set(names), time.monotonic() + COORDINATOR_S
     while left:
         asked = admin.describe_consumer_groups(
-            sorted(left), include_authorized_operations=True, request_timeout=ASK_S
+            sorted(left), include_authorized_operations=True, request_timeout=COORDINATOR_S
         )
         for name, future in asked.items():
             try:
-                out[name] = _named(future.result(ASK_S).authorized_operations)
+                out[name] = _named(future.result(2 * COORDINATOR_S).authorized_operations)
+            except TimeoutError:
+                pass
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                     out[name] = frozenset()
-                elif time.monotonic() < until:
-                    continue  # asked again: a coordinator is found, or its log read
+                elif error.args[0].code() in NOT_YET and time.monotonic() < until:
+                    continue
             left.discard(name)
         if left:
             time.sleep(0.1)
@@ -195,9 +206,11 @@ def _creates(admin: AdminClient, right: Right) -> bool:
         [NewTopic(right.probe, 1)], validate_only=True, request_timeout=ASK_S
     )
     try:
-        made[right.probe].result(ASK_S)
+        made[right.probe].result(2 * ASK_S)
     except KafkaException as error:
         return bool(error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    except TimeoutError:
+        pass
     return True
 
 

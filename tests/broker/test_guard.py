@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,14 +24,14 @@ import numpy as np
 import pytest
 from broker.secured import SecuredBroker, certificate
 from broker.system import free_port, mixture, wait_for
+from confluent_kafka.admin import AdminClient
 
 from pctstream import config, rights, trust
 from pctstream.config import toml_value
-from pctstream.rights import Role
+from pctstream.rights import Right, Role
 
 ROWS = 3000
 CANARY = "canary-Kx7Qz"
-EVERY = bool(os.environ.get("PCT_RIGHTS"))
 
 
 class Guarded:
@@ -43,12 +43,13 @@ class Guarded:
         self.cert, self.key = certificate(folder)
         self.token = folder / "token"
         self.token.write_text(f"{CANARY}-token\n")
-        self.bind = f"127.0.0.1:{free_port()}"
+        first = free_port(2)
+        self.binds = [f"127.0.0.1:{first}", f"127.0.0.1:{first + 1}"]
         self.said: list[str] = []
         """Everything that a command printed."""
         self.settings: dict[str, object] = {
             "tree.name": self.tree, "shards.count": 2, "tree.epsilon": 8.0, "tree.gap": 300,
-            "kafka.broker": broker.tls, "http.bind": self.bind, "http.token_file": str(self.token),
+            "kafka.broker": broker.tls, "http.bind": self.binds[0], "http.token_file": str(self.token),
             "http.cert_file": str(self.cert), "http.key_file": str(self.key),
             "http.ca_file": str(self.cert), "store.dir": str(folder / "data"),
             "drift.window_s": 1.0, "kafka.session_timeout_s": 6.0, "kafka.heartbeat_s": 1.0,
@@ -77,31 +78,44 @@ class Guarded:
         return done.returncode, done.stdout, done.stderr
 
     @contextmanager
-    def worker(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-        log = self.folder / "worker.log"
-        with log.open("ab") as out:
-            started = subprocess.Popen(
-                [sys.executable, "-m", "pctstream", "worker", *words],
-                env=self.env("worker"), stdout=out, stderr=out,
-            )  # fmt: skip
+    def workers(self, *words: str) -> Iterator[list[subprocess.Popen[bytes]]]:
+        started: list[subprocess.Popen[bytes]] = []
         try:
-            wait_for("a worker that is ready", lambda: self._ready(started, log))
+            for i, bind in enumerate(self.binds):
+                command = ["worker", "--name", f"worker-{i}", "--http", bind, *words]
+                with self.log(i).open("wb") as out:
+                    started.append(subprocess.Popen(
+                        [sys.executable, "-m", "pctstream", *command], env=self.env("worker"),
+                        stdout=out, stderr=out,
+                    ))  # fmt: skip
+            for i, worker in enumerate(started):
+                wait_for(f"worker {i}", lambda i=i, worker=worker: self._ready(i, worker))
             yield started
         finally:
-            started.send_signal(signal.SIGTERM)
-            try:
-                started.wait(30)
-            finally:
-                started.kill()
+            for worker in started:
+                worker.terminate()
+            for worker in started:
+                try:
+                    worker.wait(30)
+                finally:
+                    worker.kill()
 
-    def _ready(self, worker: subprocess.Popen[bytes], log: Path) -> bool:
-        assert worker.poll() is None, log.read_text()[-3000:]
-        return self.get("/readyz").status_code == 200
+    def _ready(self, number: int, worker: subprocess.Popen[bytes]) -> bool:
+        assert worker.poll() is None, self.log(number).read_text()[-3000:]
+        return self.get("/readyz", number).status_code == 200
 
-    def get(self, path: str, **how: Any) -> httpx.Response:
-        return httpx.get(
-            f"https://{self.bind}{path}", timeout=10, **(trust.calling(self.cfg) | how)
-        )
+    def log(self, number: int) -> Path:
+        return self.folder / f"worker-{number}.log"
+
+    def get(self, path: str, number: int = 0, **how: Any) -> httpx.Response:
+        url = trust.url(self.cfg, self.binds[number])
+        return httpx.get(f"{url}{path}", timeout=10, **(trust.calling(self.cfg) | how))
+
+    def search(self, number: int) -> dict[str, Any]:
+        body = {"vector": mixture(1)[0].tolist(), "k": 5, "exact": True}
+        url = trust.url(self.cfg, self.binds[number])
+        answer = httpx.post(f"{url}/v1/search", json=body, timeout=10, **trust.calling(self.cfg))
+        return dict(answer.json())
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +134,7 @@ def test_from_feed_to_verify_with_the_rights_of_the_list(guarded: Guarded) -> No
     np.save(rows, mixture(ROWS))
     code, _, why = guarded.run("operator", "topics", "apply", tls=False)
     assert code == 0, why
-    with guarded.worker("-l", "debug") as worker:
+    with guarded.workers("-l", "debug") as workers:
         code, _, why = guarded.run("producer", "feed", str(rows))
         assert code == 0, why
         wait_for("portions", lambda: guarded.get("/v1/portions").json()["portions"])
@@ -128,17 +142,21 @@ def test_from_feed_to_verify_with_the_rights_of_the_list(guarded: Guarded) -> No
         assert code == 0, why
         verdict = json.loads(said)
         assert (verdict["ingested"], verdict["applied"]) == (ROWS, ROWS)
-        assert listening(worker.pid) == {("tcp", guarded.bind)}
+        for number, worker in enumerate(workers):
+            assert listening(worker.pid) == {("tcp", guarded.binds[number])}
+            found = guarded.search(number)  # each has half of the shards and asks the other
+            assert found["exact"] and len(found["results"]) == 5
         only_over_tls(guarded)
         nothing_without_the_token(guarded)
         a_token_is_changed(guarded)
         nothing_fetches_an_address(guarded)
         nobody_says_a_secret(guarded)
+        a_right_is_taken_back(guarded, workers)
 
 
 def listening(pid: int) -> set[tuple[str, str]]:
     """(protocol, address) of everything that this process takes connections or datagrams on."""
-    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
     inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
     found = set()
     for protocol, waits in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
@@ -153,9 +171,9 @@ def listening(pid: int) -> set[tuple[str, str]]:
 
 def only_over_tls(guarded: Guarded) -> None:
     with pytest.raises(httpx.HTTPError):
-        httpx.get(f"http://{guarded.bind}/livez", timeout=5)
+        httpx.get(f"http://{guarded.binds[0]}/livez", timeout=5)
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-        httpx.get(f"https://{guarded.bind}/livez", timeout=5)
+        httpx.get(f"https://{guarded.binds[0]}/livez", timeout=5)
 
 
 def calls(guarded: Guarded) -> list[tuple[str, str]]:
@@ -188,7 +206,7 @@ def a_token_is_changed(guarded: Guarded) -> None:
         draft.write_text("\n".join(held) + "\n")
         draft.replace(guarded.token)
         assert {token for token in (old, new) if status(token) == 200} == valid
-        assert guarded.run("reader", "status", "--json")[0] == 0
+        assert guarded.search(0)["exact"]  # callers of ours show what is valid now, here and there
     guarded.token.unlink()
     assert status(new) == 200
     guarded.token.write_text(f"{new}\n")
@@ -224,11 +242,11 @@ def nothing_fetches_an_address(guarded: Guarded) -> None:
 
 def nobody_says_a_secret(guarded: Guarded) -> None:
     """Everything that was printed, answered or written: no part of a password or token is in it."""
-    for words in (
-        ("config",), ("config", "--json"), ("config", "--toml"), ("doctor", "--look", "0"),
-        ("doctor", "--json", "--look", "0"), ("status",), ("topics", "plan", "--debug"),
-        ("query", "cover", "0", "--debug"), ("verify", "--debug"),
-    ):  # fmt: skip
+    asked: list[tuple[str, ...]] = [
+        ("config", "--json"), ("config", "--toml"), ("doctor", "--json", "--look", "0"),
+        ("verify", "--debug"), ("status", "--debug"),
+    ]  # fmt: skip
+    for words in asked:
         guarded.run("worker", *words)
     bad = {"sasl.password": f"{CANARY}-wrong", "sasl.pasword": CANARY, "ssl.key.pem": CANARY}
     for key, value in bad.items():
@@ -236,10 +254,66 @@ def nobody_says_a_secret(guarded: Guarded) -> None:
         code = guarded.run("worker", "worker", "--debug", PCT_KAFKA__CLIENT=toml_value(client))[0]
         assert code in (1, 2, 4), (key, code)
     guarded.run("worker", "status", "--debug", PCT_KAFKA__CLIENT=f'{{"sasl.password" = {CANARY}')
-    said = dict(enumerate(guarded.said))
-    assert not [text for text in said.values() if CANARY in text]
+    assert not [text for text in guarded.said if CANARY in text]
     for method, path in calls(guarded):
         if method == "GET":
             assert CANARY not in guarded.get(path).text
     files = [p for p in guarded.folder.rglob("*") if p.is_file() and p != guarded.token]
     assert not [p for p in files if CANARY.encode() in p.read_bytes()]
+
+
+def a_right_is_taken_back(guarded: Guarded, workers: list[subprocess.Popen[bytes]]) -> None:
+    """From workers that run: they end, and say what it was."""
+    state = Right("topic", f"{guarded.tree}.state", ("Write",), "")
+    guarded.broker.forbid("worker", [state])
+    assert [worker.wait(30) for worker in workers] == [4, 4]
+    for number in range(len(workers)):
+        assert f"we may not write {state.name}" in guarded.log(number).read_text()
+    guarded.broker.allow("worker", [state])
+
+
+def one_by_one(guarded: Guarded) -> Iterator[tuple[Role, Right]]:
+    for role in rights.ROLES:
+        for right in rights.rights(guarded.cfg, role):
+            for operation in right.operations:
+                yield role, replace(right, operations=(operation,))
+
+
+def test_every_right_that_is_missing_is_named(guarded: Guarded) -> None:
+    """Each of the list is taken away alone: the check says which, the others are not complained of."""
+    admins = {}
+    for role in rights.ROLES:
+        client = guarded.broker.client(role, f"{CANARY}-{role}", True)
+        where = {"bootstrap.servers": guarded.broker.tls, "log_level": 0}
+        admins[role] = AdminClient({**where, **client})
+        rights.check(admins[role], guarded.cfg, role)
+    for role, right in one_by_one(guarded):
+        guarded.broker.forbid(role, [right])
+
+        def named(role: Role = role, right: Right = right) -> bool:
+            found = list(rights.lacking(admins[role], rights.rights(guarded.cfg, role)))
+            return [r.name for r in found] == [right.name] and set(right.operations) <= set(
+                found[0].operations
+            )
+
+        wait_for(f"{role}: {right}", named, 10)
+        guarded.broker.allow(role, [right])
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [("worker", "worker"), ("producer", "feed"), ("reader", "verify"), ("operator", "topics")],
+)
+def test_a_command_that_lacks_a_right_says_it_in_a_line(
+    guarded: Guarded, role: Role, words: str
+) -> None:
+    rows = guarded.folder / "few.npy"
+    np.save(rows, mixture(10))
+    more = {"feed": [str(rows)], "topics": ["apply"]}.get(words, [])
+    right = rights.rights(guarded.cfg, role)[0]
+    guarded.broker.forbid(role, [right])
+    code, _, said = guarded.run(role, words, *more)
+    guarded.broker.allow(role, [right])
+    assert code == 4, said
+    last = said.strip().splitlines()[-1]
+    assert right.name in last and right.operations[-1] in last and "topics export --acl" in last
