@@ -20,7 +20,7 @@ from typing import Any, cast
 import faust
 from faust.types import TP, StreamT
 
-from pctstream import config, heap, trust
+from pctstream import config, heap, stamp, trust
 from pctstream.agents.drift import DriftAgent
 from pctstream.agents.node import NodeAgents
 from pctstream.agents.placement import PlacementAgent
@@ -133,7 +133,7 @@ class PctApp(faust.App):
         super().finalize()
 
     async def on_first_start(self) -> None:
-        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
+        stamp.copied(Path(self.conf.datadir))
         await super().on_first_start()
 
     async def on_start(self) -> None:

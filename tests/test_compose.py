@@ -167,7 +167,11 @@ def test_every_version_in_the_image_is_the_locked_one() -> None:
     assert {"--no-build-isolation", "--no-deps"} <= set(installs[1].split())
     assert len(installs) == 2
     lock, image = (
-        set(re.findall(r"^[a-z0-9._-]+==.*?(?= \\)", (ROOT / name).read_text().lower(), re.MULTILINE))
+        set(
+            re.findall(
+                r"^[a-z0-9._-]+==.*?(?= \\)", (ROOT / name).read_text().lower(), re.MULTILINE
+            )
+        )
         for name in ("requirements.lock", "requirements-image.lock")
     )
     assert image < lock

@@ -19,6 +19,7 @@ from pctstream.errors import BrokerUnreachable, DeliveryFailed, Refused
 
 Done = Callable[[str | None], None]
 POLL_S = 0.05
+FAREWELL_S = 1.0
 BUSY_MESSAGES = 4
 """One request carries the messages of one partition, and one is in flight: as many milliseconds. So few
 that N0's next unit is made when the one before is acked: what came meanwhile is in it."""
@@ -30,6 +31,7 @@ class Writer:
     def __init__(self, settings: dict[str, Any], fatal: Callable[..., None]) -> None:
         self._fatal = fatal
         self._producer = Producer({**settings, "error_cb": self._on_error})
+        self._failed: str | None = None
         self._order = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="writer", daemon=True)
@@ -38,10 +40,16 @@ class Writer:
     def _poll(self) -> None:
         while not self._closing.is_set():
             self._producer.poll(POLL_S)
+            if self._failed is not None:
+                # the reports of what was under way say why, and come a moment later
+                for _ in range(10):
+                    self._producer.poll(POLL_S)
+                self._fatal(f"the producer failed for good: {self._failed}")
+                return
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
-            self._fatal(f"the producer failed for good: {error.str()}")
+            self._failed = error.str()
 
     def send(self, parcels: Sequence[Parcel], done: Done) -> None:
         """Produce all; ``done(None)`` once the broker has acked every one, else ``done(reason)``."""
@@ -68,6 +76,7 @@ class Writer:
                 if self._closing.wait(0.005):
                     raise DeliveryFailed("the writer was closed") from None
             except Exception as error:  # confluent raises KafkaException for every refusal
+                self._closing.wait(FAREWELL_S)  # the poll thread knows why, if the producer failed
                 raise DeliveryFailed(
                     f"cannot produce to {parcel.topic}: {error}; the worker starts again from its "
                     "watermarks"

@@ -1,4 +1,4 @@
-"""A broker that asks who is there (SCRAM-SHA-512, over TLS too) and lets nobody do what no ACL allows.
+"""A broker that asks who is there (SCRAM or PLAIN, over TLS too) and lets nobody do what no ACL allows.
 
 Its own address is open, for the test's administrator alone: the anonymous user there is the super user.
 """
@@ -33,9 +33,11 @@ listeners=PLAINTEXT://127.0.0.1:{port},{asking},CONTROLLER://127.0.0.1:{controll
 advertised.listeners=PLAINTEXT://127.0.0.1:{port},{asking}
 listener.security.protocol.map=\\
   PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
-sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
 listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config={login} required;
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={login} required;
+listener.name.sasl_plaintext.plain.sasl.jaas.config={plain};
+listener.name.sasl_ssl.plain.sasl.jaas.config={plain};
 ssl.keystore.type=PEM
 ssl.keystore.location={keys}
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
@@ -61,7 +63,9 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 class SecuredBroker(LocalBroker):
     """Listens openly, with SCRAM (`sasl`), and with SCRAM over TLS (`tls`)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plain: dict[str, str]) -> None:
+        """``plain``: the passwords of those who may use SASL/PLAIN too."""
+        self._plain = plain
         super().__init__(folder, heap_mb=384)
         folder.mkdir(parents=True, exist_ok=True)
         self.certificate, self.key = certificate(folder)
@@ -74,6 +78,10 @@ class SecuredBroker(LocalBroker):
         return super()._properties(controller) + _SECURITY.format(
             port=self.port, controller=controller, keys=self._keys,
             asking=f"SASL_PLAINTEXT://{self.sasl},SASL_SSL://{self.tls}",
+            plain=" ".join([
+                "org.apache.kafka.common.security.plain.PlainLoginModule required",
+                *(f'user_{name}="{password}"' for name, password in self._plain.items()),
+            ]),
             login="org.apache.kafka.common.security.scram.ScramLoginModule",
         )  # fmt: skip
 
@@ -86,9 +94,11 @@ class SecuredBroker(LocalBroker):
         asked = [UserScramCredentialUpsertion(name, info, password.encode())]
         self.admin.alter_user_scram_credentials(asked)[name].result(10)
 
-    def client(self, name: str, password: str, tls: bool) -> dict[str, Any]:
+    def client(
+        self, name: str, password: str, tls: bool, mechanism: str = MECHANISM
+    ) -> dict[str, Any]:
         """What `kafka.client` is to hold."""
-        given = {"sasl.mechanism": MECHANISM, "sasl.username": name, "sasl.password": password,
+        given = {"sasl.mechanism": mechanism, "sasl.username": name, "sasl.password": password,
                  "security.protocol": "SASL_SSL" if tls else "SASL_PLAINTEXT"}  # fmt: skip
         return given | ({"ssl.ca.location": str(self.certificate)} if tls else {})
 

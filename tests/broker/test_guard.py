@@ -77,15 +77,21 @@ class Guarded:
         self.said += [done.stdout, done.stderr]
         return done.returncode, done.stdout, done.stderr
 
+    def plain(self) -> str:
+        client = self.broker.client("worker", f"{CANARY}-worker", True, "PLAIN")
+        return toml_value(client)
+
     @contextmanager
     def workers(self, *words: str) -> Iterator[list[subprocess.Popen[bytes]]]:
         started: list[subprocess.Popen[bytes]] = []
         try:
             for i, bind in enumerate(self.binds):
                 command = ["worker", "--name", f"worker-{i}", "--http", bind, *words]
+                # the second says its password to the broker, and must to nobody else
+                more = {"PCT_KAFKA__CLIENT": self.plain()} if i else {}
                 with self.log(i).open("wb") as out:
                     started.append(subprocess.Popen(
-                        [sys.executable, "-m", "pctstream", *command], env=self.env("worker"),
+                        [sys.executable, "-m", "pctstream", *command], env=self.env("worker") | more,
                         stdout=out, stderr=out,
                     ))  # fmt: skip
             for i, worker in enumerate(started):
@@ -120,7 +126,7 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    broker = SecuredBroker(tmp_path_factory.mktemp("secured"))
+    broker = SecuredBroker(tmp_path_factory.mktemp("secured"), {"worker": f"{CANARY}-worker"})
     broker.start()
     try:
         yield Guarded(broker, tmp_path_factory.mktemp("guarded"))
