@@ -2,7 +2,7 @@
 
 `pctstream topics export --acl` prints it; a command asks the broker for its own rights before it begins
 (`check`), so that what is missing is said at once and by name, not found by a worker that stands still.
-Every right of the table is needed: `tests/broker/test_guard.py` takes one after the other away.
+`tests/broker/test_guard.py` runs a system with these rights alone, and takes one after the other away.
 Read and Write contain Describe, AlterConfigs contains DescribeConfigs: those are named alone.
 """
 

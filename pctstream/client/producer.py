@@ -9,6 +9,7 @@ One producer belongs to one thread.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType, TracebackType
@@ -64,6 +65,10 @@ _FIXED: dict[str, Any] = {
 }
 
 
+_SILENT = logging.Logger("pctstream.client", logging.CRITICAL + 1)
+"""librdkafka's own log, which it keeps of a fatal error at any level: what it says is raised."""
+
+
 class Producer:
     """Puts rows into the tree `tree` on the Kafka at `broker`.
 
@@ -100,7 +105,8 @@ class Producer:
         self._client = {**own, **client}
         self._sent: dict[int, int] = {}
         """The last offset that the broker took, of each partition."""
-        self._kafka = KafkaProducer({**own, **client, **_FIXED, "error_cb": self._error})
+        ours = {"error_cb": self._error, "logger": _SILENT}
+        self._kafka = KafkaProducer({**own, **client, **_FIXED, **ours})
         self._piles = Piles(self._count(), block_rows, block_bytes)
         self._loose: list[Row] = []
         self._loose_since = 0.0

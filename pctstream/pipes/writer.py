@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -19,7 +20,7 @@ from pctstream.errors import BrokerUnreachable, DeliveryFailed, Refused
 
 Done = Callable[[str | None], None]
 POLL_S = 0.05
-FAREWELL_S = 1.0
+REPORTS, FAREWELL_S = 10, 1.0
 BUSY_MESSAGES = 4
 """One request carries the messages of one partition, and one is in flight: as many milliseconds. So few
 that N0's next unit is made when the one before is acked: what came meanwhile is in it."""
@@ -31,7 +32,6 @@ class Writer:
     def __init__(self, settings: dict[str, Any], fatal: Callable[..., None]) -> None:
         self._fatal = fatal
         self._producer = Producer({**settings, "error_cb": self._on_error})
-        self._failed: str | None = None
         self._order = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="writer", daemon=True)
@@ -39,17 +39,18 @@ class Writer:
 
     def _poll(self) -> None:
         while not self._closing.is_set():
-            self._producer.poll(POLL_S)
-            if self._failed is not None:
+            try:
+                self._producer.poll(POLL_S)
+            except KafkaException as error:  # how a failure for good is told, not by error_cb
                 # the reports of what was under way say why, and come a moment later
-                for _ in range(10):
-                    self._producer.poll(POLL_S)
-                self._fatal(f"the producer failed for good: {self._failed}")
+                for _ in range(REPORTS):
+                    with suppress(KafkaException):
+                        self._producer.poll(POLL_S)
+                self._fatal(f"the producer failed for good: {error.args[0].str()}")
                 return
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            self._failed = error.str()
+        """librdkafka tries again by itself."""
 
     def send(self, parcels: Sequence[Parcel], done: Done) -> None:
         """Produce all; ``done(None)`` once the broker has acked every one, else ``done(reason)``."""
