@@ -1,14 +1,14 @@
-# A worker, or any other command of pctstream. The versions are those of requirements.lock.
+# A worker, or any other command of pctstream. The versions are those of requirements.lock, each file
+# compared with its hash.
 FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
-COPY requirements.lock ./
+COPY requirements-image.lock ./
 RUN python -m venv /opt/pctstream \
- && /opt/pctstream/bin/pip install --no-cache-dir --constraint requirements.lock hatchling
+ && /opt/pctstream/bin/pip install --no-cache-dir --require-hashes -r requirements-image.lock
 COPY pyproject.toml hatch_build.py README.md LICENSE pctstream.example.toml ./
 COPY topics topics
 COPY pctstream pctstream
-RUN /opt/pctstream/bin/pip install --no-cache-dir --no-build-isolation \
-    --constraint requirements.lock .
+RUN /opt/pctstream/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
 
 FROM python:3.11.13-slim-bookworm
 RUN useradd --uid 10001 --create-home pctstream \

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench found memory moves pipes plans prediction policy spatial dashboards docs chaos mutants wheel up down clean
+.PHONY: help setup jars demo test lint types bench found memory moves pipes plans prediction policy spatial audit dashboards docs chaos mutants wheel up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -93,6 +93,11 @@ policy: setup ## the policy by itself on a real broker: a stream that stays, and
 
 spatial: setup ## a million rows with places through a whole system, all the time brute force's answers (six minutes)
 	PYTHONPATH=tests $(PYTHON) benchmarks/places_live.py $(ARGS)
+
+audit: ## known vulnerabilities of the locked packages (needs the JSON API of pypi.org)
+	@test -x $(VENV)-audit/bin/pip-audit || { python3 -m venv $(VENV)-audit && \
+	  $(VENV)-audit/bin/pip install -q --disable-pip-version-check pip-audit==2.10.1; }
+	$(VENV)-audit/bin/pip-audit -r requirements.lock --require-hashes --disable-pip --strict --progress-spinner off
 
 dashboards: setup ## Prometheus on what make up runs; without it, all of it in Docker
 	@if command -v prometheus >/dev/null || ! docker info >/dev/null 2>&1; then \

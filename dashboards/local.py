@@ -62,6 +62,9 @@ def command(cfg: Config, urls: list[str], given: argparse.Namespace) -> list[str
     folder.mkdir(parents=True, exist_ok=True)
     targets = [urlsplit(url).netloc for url in urls]
     document = scraping(targets, cfg.http.token_file, given.interval)
+    if cfg.http.cert_file is not None:
+        believed = {"ca_file": str(cfg.http.ca_file)} if cfg.http.ca_file else {}
+        document["scrape_configs"][0] |= {"scheme": "https", "tls_config": believed}
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(document), encoding="utf-8")
     return [found, f"--config.file={file}", f"--storage.tsdb.path={folder}",

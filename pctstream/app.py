@@ -11,6 +11,7 @@ names a file, PCT_DATA_DIR a data directory, PCT_SECTION__KEY a setting, PCT_WOR
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, cast
 import faust
 from faust.types import TP, StreamT
 
-from pctstream import config, heap
+from pctstream import config, heap, stamp, trust
 from pctstream.agents.drift import DriftAgent
 from pctstream.agents.node import NodeAgents
 from pctstream.agents.placement import PlacementAgent
@@ -30,11 +31,14 @@ from pctstream.broker import announced
 from pctstream.config import Config
 from pctstream.core.names import ROOT
 from pctstream.core.names import Path as NodePath
+from pctstream.credentials import credentials
 from pctstream.errors import BrokerUnreachable, PctError
 from pctstream.http.server import Server
 from pctstream.kept import kept
 from pctstream.known import known_portions
 
+QUIET = {"aiokafka.conn": logging.INFO, "numba": logging.WARNING}
+"""Whatever --loglevel says: debug would log every request, a password among them, and all compiling."""
 TABLE_MEMORY = {"block_cache_size": 8 << 20, "write_buffer_size": 4 << 20, "max_open_files": 64}
 """Bytes, bytes, files of each RocksDB of a Faust table: S partitions x 5 tables must stay small."""
 
@@ -65,11 +69,13 @@ class PctApp(faust.App):
         super().__init__(
             f"{tree}.workers",
             broker=[f"kafka://{b.strip()}" for b in cfg.kafka.broker.split(",")],
+            broker_credentials=credentials(cfg.kafka.client),
             store="rocksdb://",
             datadir=str(Path(cfg.store.dir) / "workers" / name / "faust"),
             topic_partitions=cfg.shards.count,
             topic_replication_factor=1,
-            topic_allow_declare=True,
+            # topics.py makes them all; to make one may be a right that a worker has not
+            topic_allow_declare=False,
             topic_disable_leader=True,
             web_enabled=False,
             value_serializer="raw",
@@ -86,7 +92,7 @@ class PctApp(faust.App):
         )
         self.cfg = cfg
         self.node_agents = NodeAgents(self, tree)
-        self.data_plane = Worker(cfg, name, f"http://{cfg.http.bind}", self.node_agents)
+        self.data_plane = Worker(cfg, name, trust.url(cfg), self.node_agents)
         self.data_plane.generation = self._generation
         self._author: TreeAuthor | None = None
         self._drift: DriftAgent | None = None
@@ -127,7 +133,7 @@ class PctApp(faust.App):
         super().finalize()
 
     async def on_first_start(self) -> None:
-        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
+        stamp.copied(Path(self.conf.datadir))
         await super().on_first_start()
 
     async def on_start(self) -> None:
@@ -177,6 +183,8 @@ class PctApp(faust.App):
 
 def create(env: Mapping[str, str]) -> PctApp:
     """The app of the worker that this environment describes."""
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
     heap.bound()
     return PctApp(configured(env), env.get("PCT_WORKER", "worker-0"))
 

@@ -22,6 +22,7 @@ from pctstream.settings import SECTIONS, SETTINGS, Config, Setting
 __all__ = ["SETTINGS", "Config", "Setting", "load", "sources", "to_env", "to_toml", "toml_value"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
+PATHS = ("store.dir", "http.token_file", "http.cert_file", "http.key_file", "http.ca_file")
 
 
 def load(
@@ -38,7 +39,7 @@ def load(
     folder = Path.cwd()
     for source, key, raw in _given(path, env, overrides):
         values[key] = _read(key, raw, source)
-        if key in ("store.dir", "http.token_file") and isinstance(values[key], Path):
+        if key in PATHS and isinstance(values[key], Path):
             base = path.absolute().parent if path and source == str(path) else folder
             values[key] = base / values[key]  # type: ignore[operator]
     if "store.dir" not in values:
@@ -118,7 +119,7 @@ def _from_file(path: Path) -> Iterator[tuple[str, str, object]]:
         if section not in SECTIONS:
             raise ConfigError(f"{path}: [{section}] is no section: use {', '.join(SECTIONS)}")
         if not isinstance(content, dict):
-            raise ConfigError(f"{path}: {section} = {content!r} must be a section [{section}]")
+            raise ConfigError(f"{path}: {section} must be a section [{section}]")
         for name, raw in content.items():
             yield source, _known(f"{section}.{name}", source), raw
 
@@ -159,11 +160,20 @@ def _read(key: str, raw: object, source: str) -> object:
 
 def _check_together(config: Config) -> None:
     """Refuse values that are possible alone and impossible together."""
-    tree, shards, kafka, limits = config.tree, config.shards, config.kafka, config.limits
-    host, _ = split_address(config.http.bind)
+    for key, value, wrong, must_be in (*_of_the_tree(config), *_of_its_place(config)):
+        if wrong:
+            raise ConfigError(f"{key} = {value!r} must be {must_be}")
+
+
+Rule = tuple[str, object, bool, str]
+"""A setting, its value, whether it is impossible, what it must be."""
+
+
+def _of_the_tree(config: Config) -> list[Rule]:
+    tree, shards, limits = config.tree, config.shards, config.limits
     beyond = sorted(set(shards.capacity) - set(range(shards.count)))
     own = [t for t in config.ingest.topics if t.startswith(f"{tree.name}.")]
-    rules = [
+    return [
         ("shards.active", shards.active, shards.active > shards.count, "at most shards.count"),
         ("shards.capacity", beyond, bool(beyond), "of shards 0 to shards.count - 1"),
         ("ingest.topics", own, bool(own), "topics that are not the tree's own"),
@@ -188,12 +198,6 @@ def _check_together(config: Config) -> None:
             "at least blocks.row_bytes",
         ),
         (
-            "kafka.heartbeat_s",
-            kafka.heartbeat_s,
-            kafka.heartbeat_s * 2 > kafka.session_timeout_s,
-            "at most half of kafka.session_timeout_s",
-        ),
-        (
             "spatial.merge_rows",
             config.spatial.merge_rows,
             config.spatial.merge_rows * 2 >= config.spatial.split_rows,
@@ -206,16 +210,32 @@ def _check_together(config: Config) -> None:
             0.0 < config.spatial.max_size < config.spatial.min_size * 2,
             f"0 (no limit) or at least twice spatial.min_size = {config.spatial.min_size}",
         ),
+    ]
+
+
+def _of_its_place(config: Config) -> list[Rule]:
+    kafka, http = config.kafka, config.http
+    host, _ = split_address(http.bind)
+    return [
+        (
+            "kafka.heartbeat_s",
+            kafka.heartbeat_s,
+            kafka.heartbeat_s * 2 > kafka.session_timeout_s,
+            "at most half of kafka.session_timeout_s",
+        ),
+        (
+            "http.cert_file",
+            str(http.cert_file or ""),
+            (http.cert_file is None) != (http.key_file is None),
+            "given together with http.key_file",
+        ),
         (
             "http.bind",
-            config.http.bind,
-            config.http.token_file is None and not is_loopback(host),
+            http.bind,
+            http.token_file is None and not is_loopback(host),
             "an address that only this machine reaches, unless http.token_file is set",
         ),
     ]
-    for key, value, wrong, must_be in rules:
-        if wrong:
-            raise ConfigError(f"{key} = {value!r} must be {must_be}")
 
 
 def toml_value(value: Any) -> str:

@@ -11,6 +11,7 @@ p/<node>/<offset>    the places of its rows, where a spatial index is kept (`cor
 r/<node>/<offset>    a segment: rows of one applied unit, as an Arrow block
 t/<node>/<number>    a node of the portion's subtree: state and counts, as JSON
 u/<node>/            how many of its rows were purged (`purging`), as JSON
+v/                   the stamp: schema, version, tree, shard (`stamp`), as JSON
 w/<node>/<offset>    the first origin of each source in a segment
 x/<node>/<offset>    what left when the input was at this offset: (segment, row), int64
 """
@@ -24,7 +25,7 @@ from pctstream.core.names import Path, node_name
 
 BLOOM, COVERS, DIRECTORIES, REGIONS, INPUTS, LEAVES = b"b", b"c", b"d", b"g", b"i", b"l"
 STATES, PLACES, ROWS, NODES, FIRSTS, LEFT = b"n", b"p", b"r", b"t", b"w", b"x"
-PURGED = b"u"
+PURGED, STAMP = b"u", b"v"
 OF_ROWS = (ROWS, LEAVES, FIRSTS, LEFT, PLACES)
 """A node's rows and what is said of them."""
 OF_A_PORTION = (*OF_ROWS, NODES, COVERS, BLOOM, PURGED)

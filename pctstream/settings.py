@@ -162,7 +162,10 @@ class HttpSettings:
     """The HTTP server of every worker."""
 
     bind: str = _set("127.0.0.1:8800", "host:port", "worker n listens on this port + n", allowed.address(many=False))
-    token_file: Path | None = _set(None, "path", "file with the bearer token; none: no authentication, loopback only", allowed.folder_or_file(empty=True))
+    token_file: Path | None = _set(None, "path", "file with the bearer token, or two while it changes; none: no authentication, loopback only", allowed.folder_or_file(empty=True))
+    cert_file: Path | None = _set(None, "path", "certificate chain (PEM) that names the hosts of bind; none: no TLS", allowed.folder_or_file(empty=True))
+    key_file: Path | None = _set(None, "path", "its private key (PEM, without a password)", allowed.folder_or_file(empty=True))
+    ca_file: Path | None = _set(None, "path", "whose certificates the workers and commands take from workers; none: the system's", allowed.folder_or_file(empty=True))
 
 
 @dataclass(frozen=True, slots=True)

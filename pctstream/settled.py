@@ -22,8 +22,9 @@ from pctstream.core.block import Source
 from pctstream.errors import BrokerUnreachable, InputBroken, NotFound, NotReady
 from pctstream.pipes import client
 from pctstream.pipes.bounds import TIMEOUT_S, ends
-from pctstream.token import headers
+from pctstream.rights import pipes, require
 from pctstream.topics import described
+from pctstream.trust import calling
 
 POLL_S = 0.25
 HTTP_TIMEOUT_S = 5.0
@@ -34,15 +35,16 @@ def wait_applied(
 ) -> None:
     """Return when all inputs are at their ends; NotReady when nothing moved for ``stall_s``."""
     admin = AdminClient(client.common(cfg, "settled"))
+    require(admin, pipes(f"{cfg.tree.name}.P0"), "whoever waits")
     ingest = [s for s in _inputs(admin, cfg) if s.topic == f"{cfg.tree.name}.P0"]
     if not ingest:
         raise NotFound(f"there is no topic {cfg.tree.name}.P0: start `pctstream up`")
-    waiting = _Waiting(urls, out, stall_s, headers(cfg))
+    waiting = _Waiting(urls, out, stall_s, cfg)
     waiting.until(foreign_ends(admin, cfg))
     waiting.until(ends(admin, ingest))
     for depth in range(1, cfg.tree.cut + 1):
-        pipes = [s for s in _inputs(admin, cfg) if s.topic.count(".") == depth + 1]
-        waiting.until(ends(admin, pipes))
+        below = [s for s in _inputs(admin, cfg) if s.topic.count(".") == depth + 1]
+        waiting.until(ends(admin, below))
 
 
 def wait_bridged(
@@ -51,7 +53,7 @@ def wait_bridged(
     """The ends of the topics that are bridged, once they are copied to there."""
     admin = AdminClient(client.common(cfg, "settled"))
     ends = foreign_ends(admin, cfg)
-    _Waiting(urls, out, stall_s, headers(cfg)).until(ends)
+    _Waiting(urls, out, stall_s, cfg).until(ends)
     return ends
 
 
@@ -75,9 +77,9 @@ def _inputs(admin: AdminClient, cfg: Config) -> list[Source]:
 
 class _Waiting:
     def __init__(
-        self, urls: Sequence[str], out: TextIO | None, stall_s: float, headers: dict[str, str]
+        self, urls: Sequence[str], out: TextIO | None, stall_s: float, cfg: Config
     ) -> None:
-        self._headers = headers
+        self._cfg = cfg
         self._urls = list(urls)
         self._out = out
         self._stall_s = stall_s
@@ -136,7 +138,7 @@ class _Waiting:
 
     def _ask(self, url: str) -> list[dict[str, Any]] | None:
         try:
-            answer = httpx.get(f"{url}/v1/shards", timeout=HTTP_TIMEOUT_S, headers=self._headers)
+            answer = httpx.get(f"{url}/v1/shards", timeout=HTTP_TIMEOUT_S, **calling(self._cfg))
         except httpx.HTTPError:
             return None
         return list(answer.json()["shards"]) if answer.status_code == 200 else None

@@ -29,7 +29,7 @@ from pctstream.config import Config
 from pctstream.core.block import Source
 from pctstream.errors import NotReady
 from pctstream.ingested import PLACE, ROW, IngestLog, Rows, Sources, dead_origins, ends_of
-from pctstream.token import headers
+from pctstream.trust import calling
 
 DIGEST_TIMEOUT_S = 120.0
 HOST_S = 30.0
@@ -107,7 +107,7 @@ def digest_of(cfg: Config, shard: int, ask_shards: AskShards) -> bytes:
         try:
             url = next(s["url"] for s in ask_shards() if s["shard"] == shard)
             answer = httpx.get(
-                f"{url}/v1/shards/{shard}/digest", timeout=DIGEST_TIMEOUT_S, headers=headers(cfg)
+                f"{url}/v1/shards/{shard}/digest", timeout=DIGEST_TIMEOUT_S, **calling(cfg)
             )
             answer.raise_for_status()
             return answer.content

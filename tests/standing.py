@@ -163,8 +163,8 @@ class Standing:
     def looked_up(self, asked: int, skipped: int, fooled: int) -> None:
         self.lookups += np.array([asked, skipped, fooled])
 
-    def headers(self) -> dict[str, str]:
-        return {}
+    def calling(self) -> dict[str, Any]:
+        return {"headers": {}, "verify": True}
 
 
 class Client:

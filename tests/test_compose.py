@@ -14,7 +14,7 @@ import yaml
 
 from pctstream import config
 from pctstream.cli import cli
-from pctstream.token import secret
+from pctstream.token import headers
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def test_our_commands_and_settings_are_known(name: str, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("a secret")
     cfg = configured(service, token)
-    assert secret(cfg) == "a secret"
+    assert headers(cfg) == {"Authorization": "Bearer a secret"}
     assert str(cfg.store.dir) == "/data"
     inside = SERVICES["broker"]["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
     assert f"INSIDE://{cfg.kafka.broker}" in inside
@@ -150,7 +150,7 @@ def test_the_image_is_pinned_of_two_stages_and_not_roots() -> None:
 def test_the_build_gets_all_it_needs_and_nothing_else() -> None:
     assert [path for path in COPIED if not (ROOT / path).exists()] == []
     packed = re.findall(r'^ +"([\w.]+)": "pctstream/', (ROOT / "hatch_build.py").read_text(), re.M)
-    needed = {"pyproject.toml", "hatch_build.py", "requirements.lock", "pctstream", *packed}
+    needed = {"pyproject.toml", "hatch_build.py", "requirements-image.lock", "pctstream", *packed}
     assert len(packed) == 2
     assert needed | {project()["readme"], *project()["license-files"]} == set(COPIED)
     rules = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
@@ -163,9 +163,18 @@ def test_the_build_gets_all_it_needs_and_nothing_else() -> None:
 def test_every_version_in_the_image_is_the_locked_one() -> None:
     runs = [rest for word, rest in INSTRUCTIONS if word == "RUN"]
     installs = [run for run in runs if "pip install" in run]
-    assert installs and all("--constraint requirements.lock" in run for run in installs)
-    assert "--no-build-isolation" in installs[-1]
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").lower()
-    for wanted in [*project()["dependencies"], "hatchling"]:
-        name = re.split(r"[\[=<>]", wanted)[0]
-        assert re.search(rf"^{name}==", lock, re.MULTILINE), name
+    assert "--require-hashes -r requirements-image.lock" in installs[0]
+    assert {"--no-build-isolation", "--no-deps"} <= set(installs[1].split())
+    assert len(installs) == 2
+    lock, image = (
+        set(
+            re.findall(
+                r"^[a-z0-9._-]+==.*?(?= \\)", (ROOT / name).read_text().lower(), re.MULTILINE
+            )
+        )
+        for name in ("requirements.lock", "requirements-image.lock")
+    )
+    assert image < lock
+    names = {pin.partition("==")[0] for pin in image}
+    assert {re.split(r"[\[=<>]", one)[0] for one in project()["dependencies"]} < names
+    assert "hatchling" in names and "pytest" not in names

@@ -73,6 +73,27 @@ def test_the_ban_finds_what_it_is_for() -> None:
     assert len(banned(ast.parse(source))) == 4
 
 
+@pytest.mark.parametrize(
+    ("source", "rule"),
+    [
+        ("import pickle\n", "TID251"),
+        ("import pickle\n\npickle.loads(b)\n", "S301"),
+        ("import cloudpickle\n", "TID251"),
+        ("from joblib import load\n", "TID251"),
+        ("eval(text)\n", "S307"),
+        ("exec(text)\n", "S102"),
+        ("import httpx\n\nhttpx.get(url, verify=False)\n", "S501"),
+        ("import subprocess\n\nsubprocess.run(text, shell=True)\n", "S602"),
+    ],
+)
+def test_the_linter_refuses_it_too(source: str, rule: str) -> None:
+    command = [sys.executable, "-m", "ruff", "check", "--stdin-filename", "pctstream/x.py", "-"]
+    done = subprocess.run(
+        command, input=source, capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 1 and rule in done.stdout
+
+
 @pytest.mark.parametrize("path", EVERY_FILE, ids=name_of)
 def test_nothing_that_came_in_is_executed(path: Path) -> None:
     assert banned(ast.parse(path.read_text(encoding="utf-8"))) == []
@@ -97,12 +118,21 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert os.access(script, os.X_OK)
 
 
-def test_the_lock_is_exact_and_names_no_place() -> None:
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    pins = [line for line in lines if line and not line.lstrip().startswith("#")]
-    assert all(re.match(r"[A-Za-z0-9_.-]+==[^ ]+( ;.*)?$", pin) for pin in pins)
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-image.lock"])
+def test_the_lock_is_exact_has_a_hash_of_every_file_and_names_no_place(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    whole = re.sub(r" \\\n +", " ", text).splitlines()
+    pins = [line for line in whole if line and not line.startswith("#")]
+    shape = r"[A-Za-z0-9_.-]+==[^ ]+( ; [^-]*)?( --hash=sha256:[0-9a-f]{64})+"
+    assert [pin for pin in pins if not re.fullmatch(shape, pin)] == []
     assert len(pins) > 40
-    assert [line for line in lines if "://" in line or "/" in line.split("#")[0]] == []
+    assert [line for line in whole if "://" in line or "/" in line.split("#")[0]] == []
+
+
+def test_known_vulnerabilities_are_looked_for_in_what_is_locked() -> None:
+    recipe = MAKEFILE.partition("\naudit:")[2].partition("\n\n")[0]
+    # without --strict a package that could not be looked up would count as sound
+    assert {"-r", "requirements.lock", "--require-hashes", "--strict"} <= set(recipe.split())
 
 
 def test_the_broker_in_docker_is_set_like_the_local_one() -> None:

@@ -62,7 +62,7 @@ class Bridge:
 
     def __init__(
         self, cfg: Config, writer: Writer, metrics: Metrics, wait: Callable[[], None],
-        fatal: Callable[[str], None], name: str, room: Room,
+        fatal: Callable[..., None], name: str, room: Room,
     ) -> None:  # fmt: skip
         self.broken: dict[Source, InputBroken] = {}
         self._cfg = cfg

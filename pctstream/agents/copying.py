@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from pctstream import stamp
 from pctstream.core.block import Source, decode
 from pctstream.core.names import Path
 from pctstream.errors import NotReady, PctError, RowRefused
@@ -42,7 +43,8 @@ def sent(
 ) -> Iterator[bytes]:
     """The copy of a portion as pieces of an Arrow stream; ``store`` must not change meanwhile."""
     state = store.state(path) or {}
-    told = {"rows": str(state.get("rows", 0)), "bytes": str(state.get("bytes", 0))}
+    told = {"rows": str(state.get("rows", 0)), "bytes": str(state.get("bytes", 0)),
+            "schema": str(stamp.SCHEMA)}  # fmt: skip
     sink = _Sink()
     digest, pairs = hashlib.blake2b(digest_size=16), 0
     with pa.ipc.new_stream(sink, SCHEMA.with_metadata(told)) as writer:
@@ -80,6 +82,8 @@ def received(
         # buffered: a reader of Arrow takes a short read for the end
         with pa.ipc.open_stream(io.BufferedReader(Body(pieces), PIECE_BYTES)) as reader:
             head = reader.schema.metadata or {}
+            if (schema := int(head.get(b"schema", 1))) != stamp.SCHEMA:
+                raise CopyBroken(f"a copy of schema {schema}, here it is {stamp.SCHEMA}")
             told(int(head.get(b"rows", 0)), int(head.get(b"bytes", 0)))
             for batch in reader:
                 some, rows, size = [], 0, 0

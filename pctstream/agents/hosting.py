@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pctstream.config import Config
-from pctstream.errors import StoreFailed
+from pctstream.errors import PctError, StoreFailed
 from pctstream.rocks import Caches, RocksKV
+from pctstream.stamp import stamped
 from pctstream.store import Store
 
 
@@ -25,6 +26,7 @@ class Hosting:
 
     def __init__(self, cfg: Config) -> None:
         self._folder = Path(cfg.store.dir) / "shards"
+        self._tree = cfg.tree.name
         self.caches = Caches(cfg.store.cache_bytes)
         self._patience_s = cfg.kafka.session_timeout_s
         self._tried: dict[int, float] = {}
@@ -34,18 +36,23 @@ class Hosting:
         first = self._tried.setdefault(shard, time.monotonic())
         current = self._current(shard)
         try:
-            store = Store(RocksKV(current, self.caches))
+            kv = RocksKV(current, self.caches)
         except StoreFailed as error:
             if "lock" not in str(error).lower():
                 raise
             if time.monotonic() - first < self._patience_s:
                 return None
             current = self._next(shard, current)
-            store = Store(RocksKV(current, self.caches))
+            kv = RocksKV(current, self.caches)
+        try:
+            stamped(kv, self._tree, shard, current)
+        except PctError:
+            kv.close()
+            raise
         self._tried.pop(shard, None)
         self._marker(shard).write_text(current.name)
         self._remove_others(shard, current)
-        return store
+        return Store(kv)
 
     def sizes(self, shards: Iterable[int]) -> dict[int, int]:
         """Bytes of the files of the stores of these shards, here on disk."""

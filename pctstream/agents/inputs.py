@@ -48,7 +48,7 @@ class Inputs:
 
     def __init__(
         self, cfg: Config, log: Routing, metrics: Metrics, enqueue: Enqueue,
-        fatal: Callable[[str], None], name: str, room: Room, busy: Callable[[], bool],
+        fatal: Callable[..., None], name: str, room: Room, busy: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.broken: dict[Source, InputBroken] = {}
         self.topic_ids: dict[str, str] = {}

@@ -30,7 +30,7 @@ from pctstream.core.proof import proof
 from pctstream.errors import NotReady, PctError
 from pctstream.store import Store
 from pctstream.tables import Record, key_of
-from pctstream.token import headers
+from pctstream.trust import calling
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
@@ -131,7 +131,7 @@ class Carrier:
             self._wait(shard, move, throttle.spend(size))
 
         url = f"{source['url']}/v1/shards/{move.source}/portions/{name}/copy?move={move.id}"
-        with httpx.stream("GET", url, headers=headers(worker.cfg), timeout=ANSWER_S) as answer:
+        with httpx.stream("GET", url, timeout=ANSWER_S, **calling(worker.cfg)) as answer:
             if answer.status_code != 200:
                 raise NotReady(f"shard {move.source} gives no copy of {name} yet")
             where = shard.source(move.portion)

@@ -31,7 +31,7 @@ from pctstream.core.names import ROOT, Path, pipe_topic
 from pctstream.core.records import order_record
 from pctstream.core.routing import Routing
 from pctstream.core.tree import Author
-from pctstream.errors import BrokerUnreachable
+from pctstream.errors import BrokerUnreachable, Refused
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
 from pctstream.pipes.log import Follower
@@ -48,7 +48,7 @@ class TreeAuthor:
 
     def __init__(
         self, cfg: Config, log: Routing, model: ReadModel,
-        writer: Writer, fatal: Callable[[str], None], metrics: Metrics,
+        writer: Writer, fatal: Callable[..., None], metrics: Metrics,
     ) -> None:  # fmt: skip
         self._cfg = cfg
         self._model = model
@@ -83,7 +83,8 @@ class TreeAuthor:
                 self._stopping.wait(0.5)
         except Exception as error:
             if not self._stopping.is_set():
-                self._fatal(f"the tree agent failed: {error}")
+                code = error.exit_code if isinstance(error, Refused) else 1
+                self._fatal(f"the tree agent failed: {error}", code)
 
     def _write(self) -> None:
         name = uuid.uuid4().hex

@@ -17,6 +17,7 @@ from pctstream.client.asking import Client
 from pctstream.core.block import Source
 from pctstream.errors import InputBroken, NotReady
 from pctstream.pipes.bounds import TIMEOUT_S, ends
+from pctstream.rights import pipes, require
 
 POLL_S = 0.1
 
@@ -29,20 +30,21 @@ def wait_applied(
     ``sent``: the last offset of each partition of the topic ``ingest``.
     """
     until = time.monotonic() + timeout_s
+    require(admin, pipes(ingest), "whoever waits")
     _reach(tree, {Source(ingest, p): last for p, last in sent.items()}, until)
     depth = 1
     while True:
         topics: Any = admin.list_topics(timeout=TIMEOUT_S).topics
         below = ingest.count(".") + depth
-        pipes = [
+        there = [
             Source(name, partition)
             for name, found in topics.items()
             if name.startswith(f"{ingest}.") and name.count(".") == below
             for partition in found.partitions
         ]
-        if not pipes:
+        if not there:
             return
-        _reach(tree, {pipe: end - 1 for pipe, end in ends(admin, pipes).items()}, until)
+        _reach(tree, {pipe: end - 1 for pipe, end in ends(admin, there).items()}, until)
         depth += 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -32,9 +33,10 @@ T = TypeVar("T")
 class Client:
     """Asks a tree, one question after the other; for one thread.
 
-    ``urls``: of one worker or several, any of which answers for the whole tree. ``timeout_s`` bounds
-    a call with all its attempts. Raises the errors of `pctstream.errors` by what went wrong: NotFound,
-    QueryRefused (a field is named), Refused (the token), and once attempts are over NotReady, Busy, Late.
+    ``urls``: of one worker or several, any of which answers for the whole tree; ``ca_file``: whose
+    certificates are taken where they begin with https. ``timeout_s`` bounds a call with all its
+    attempts. Raises the errors of `pctstream.errors` by what went wrong: NotFound, QueryRefused (a field
+    is named), Refused (the token), and once attempts are over NotReady, Busy, Late.
     """
 
     def __init__(
@@ -42,13 +44,14 @@ class Client:
         urls: str | Sequence[str],
         *,
         token: str | None = None,
+        ca_file: str | Path | None = None,
         timeout_s: float = 10.0,
         transport: Any = None,
     ) -> None:
         self._urls = addresses(urls)
         self._at = 0
         self._timeout_s = timeout_s
-        self._http = httpx.Client(**connecting(token), transport=transport)
+        self._http = httpx.Client(**connecting(token, ca_file), transport=transport)
 
     def __enter__(self) -> Self:
         return self

@@ -6,8 +6,10 @@ nobody answered, then at the next worker; while there is time, after a pause tha
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -128,7 +130,8 @@ def addresses(urls: str | Sequence[str]) -> list[str]:
     return [(one if "://" in one else f"http://{one}").rstrip("/") for one in some]
 
 
-def connecting(token: str | None) -> dict[str, Any]:
-    """How an httpx client is made."""
+def connecting(token: str | None, ca_file: str | Path | None) -> dict[str, Any]:
+    """How an httpx client is made; with a ``ca_file`` only whom it has signed is believed."""
+    verify = True if ca_file is None else ssl.create_default_context(cafile=ca_file)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return {"headers": headers, "limits": httpx.Limits(keepalive_expiry=IDLE_S)}
+    return {"headers": headers, "verify": verify, "limits": httpx.Limits(keepalive_expiry=IDLE_S)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -37,13 +38,14 @@ class AsyncClient:
         urls: str | Sequence[str],
         *,
         token: str | None = None,
+        ca_file: str | Path | None = None,
         timeout_s: float = 10.0,
         transport: Any = None,
     ) -> None:
         self._urls = addresses(urls)
         self._at = 0
         self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(**connecting(token), transport=transport)
+        self._http = httpx.AsyncClient(**connecting(token, ca_file), transport=transport)
 
     async def __aenter__(self) -> Self:
         return self

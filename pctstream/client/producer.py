@@ -9,6 +9,7 @@ One producer belongs to one thread.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType, TracebackType
@@ -64,6 +65,10 @@ _FIXED: dict[str, Any] = {
 }
 
 
+_SILENT = logging.Logger("pctstream.client", logging.CRITICAL + 1)
+"""librdkafka's own log, which it keeps of a fatal error at any level: what it says is raised."""
+
+
 class Producer:
     """Puts rows into the tree `tree` on the Kafka at `broker`.
 
@@ -100,7 +105,8 @@ class Producer:
         self._client = {**own, **client}
         self._sent: dict[int, int] = {}
         """The last offset that the broker took, of each partition."""
-        self._kafka = KafkaProducer({**own, **client, **_FIXED, "error_cb": self._error})
+        ours = {"error_cb": self._error, "logger": _SILENT}
+        self._kafka = KafkaProducer({**own, **client, **_FIXED, **ours})
         self._piles = Piles(self._count(), block_rows, block_bytes)
         self._loose: list[Row] = []
         self._loose_since = 0.0
@@ -195,6 +201,8 @@ class Producer:
             self._kafka.poll(0)
             self._check()
             raise BrokerUnreachable(f"no Kafka answers: {error.args[0].str()}; is it up?") from None
+        if found.error is not None and found.error.code() in REFUSED:
+            raise _forbidden(self.topic)
         if found.error is not None or not found.partitions:
             raise NotFound(
                 f"there is no topic {self.topic}: start `pctstream up`, or `pctstream topics apply`"
@@ -238,6 +246,8 @@ class Producer:
             if error is None:
                 self.acked += rows
                 self._sent[message.partition()] = message.offset()
+            elif error.code() in REFUSED:
+                self._fail(_forbidden(self.topic))
             else:
                 self._fail(DeliveryFailed(f"{self.topic} did not take a message: {error.str()}"))
 
@@ -278,6 +288,13 @@ class Producer:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _forbidden(topic: str) -> Refused:
+    return Refused(
+        f"the broker's ACLs do not let us Write the topic {topic}: a producer needs it, `pctstream topics "
+        "export --acl` prints what to allow"
+    )
 
 
 _now = time.monotonic

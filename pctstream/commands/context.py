@@ -27,7 +27,7 @@ from pctstream.errors import (
     TooLarge,
     UsageError,
 )
-from pctstream.token import headers
+from pctstream.trust import calling, url
 
 HTTP_TIMEOUT_S = 5.0
 BROKER_TIMEOUT_S = 2.0
@@ -83,11 +83,11 @@ def configured(
 def worker_urls(cfg: Config, http: str | None = None) -> list[str]:
     """Where the workers answer: --http, else what `up` wrote, else the configured address."""
     if http:
-        return [(http if "://" in http else f"http://{http}").rstrip("/")]
+        return [(http if "://" in http else url(cfg, http)).rstrip("/")]
     file = Path(cfg.store.dir) / "workers.json"
     with suppress(OSError, ValueError, LookupError, TypeError):
         return list(json.loads(file.read_text())["workers"])
-    return [f"http://{cfg.http.bind}"]
+    return [url(cfg)]
 
 
 def ask(
@@ -98,18 +98,18 @@ def ask(
     Raises NotReady where none does, or BrokerUnreachable if that is because their broker is away.
     """
     last: PctError | None = None
-    for url in urls:
+    for worker in urls:
         try:
             answer = httpx.request(
-                "GET" if body is None else "POST", f"{url}{path}", json=body,
-                timeout=timeout_s, headers=headers(cfg),
+                "GET" if body is None else "POST", f"{worker}{path}", json=body,
+                timeout=timeout_s, **calling(cfg),
             )  # fmt: skip
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             last = last or NotReady(f"no worker answers at {', '.join(urls)}: {error}")
             continue
         if answer.is_success:
-            return _read(answer, url)
-        detail = f"{url} says {answer.status_code}: {_detail(answer)}"
+            return _read(answer, worker)
+        detail = f"{worker} says {answer.status_code}: {_detail(answer)}"
         if answer.status_code in REFUSALS:
             raise REFUSALS[answer.status_code](_detail(answer) or detail)
         last = NotReady(_detail(answer) if answer.status_code == 503 else detail)

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import httpx
 
-from pctstream import ports, topics
+from pctstream import ports, rights, topics
 from pctstream.allowed import split_address
 from pctstream.broker import LocalBroker
 from pctstream.commands.context import common_options, configured
@@ -23,6 +23,7 @@ from pctstream.config import Config, to_env
 from pctstream.core.warm import warm
 from pctstream.errors import UsageError
 from pctstream.reach import reach
+from pctstream.trust import calling, check, url
 
 BACK_OFF_S = (1.0, 30.0)
 STEADY_S = 60.0
@@ -63,6 +64,7 @@ def up_command(
 ) -> None:
     """Run the whole system here until Ctrl-C."""
     cfg = configured(config_file, data_dir, need_broker=False, http__bind=http)
+    check(cfg)
     _check_ports(cfg, workers)
     Path(cfg.store.dir).mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
@@ -78,7 +80,9 @@ def up_command(
             named = broker.start()
             click.echo(f"broker {named}")
             cfg = configured(config_file, data_dir, http__bind=http, kafka__broker=named)
-        topics.apply(reach(cfg, "up"), topics.static_specs(cfg))
+        admin = reach(cfg, "up")
+        rights.check(admin, cfg, "operator")
+        topics.apply(admin, topics.static_specs(cfg))
         warm(cfg.spatial.enabled)  # else each worker would compile for itself
         children = _children(cfg, workers)
         code = _watch(cfg, children, stop)
@@ -109,7 +113,7 @@ def _children(cfg: Config, workers: int) -> list[Child]:
     for i in range(workers):
         bind = f"{host}:{int(port) + i}"
         env = {**os.environ, **to_env(cfg), "PCT_HTTP__BIND": bind, "PCT_WORKER": f"worker-{i}"}
-        children.append(Child(f"worker-{i}", f"http://{bind}", env))
+        children.append(Child(f"worker-{i}", url(cfg, bind), env))
     return children
 
 
@@ -135,16 +139,16 @@ def _watch(cfg: Config, children: list[Child], stop: threading.Event) -> int:
             if child.process is None and now >= child.not_before:
                 child.start()
                 _write(cfg, children)
-        if not announced and all(_ready(c) for c in children):
+        if not announced and all(_ready(cfg, c) for c in children):
             announced = True
             click.echo(f"ready {children[0].url}")
         stop.wait(0.2)
     return 0
 
 
-def _ready(child: Child) -> bool:
+def _ready(cfg: Config, child: Child) -> bool:
     try:
-        return httpx.get(f"{child.url}/readyz", timeout=1.0).status_code == 200
+        return httpx.get(f"{child.url}/readyz", timeout=1.0, **calling(cfg)).status_code == 200
     except httpx.HTTPError:
         return False
 

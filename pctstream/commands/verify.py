@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pctstream import rights
 from pctstream.commands.context import ask, common_options, configured, worker_urls
 from pctstream.core.block import Source
 from pctstream.deep import verify_pipes
@@ -29,7 +30,7 @@ def verify_command(
 ) -> None:
     """Read the ingest log to its end, ask every shard, compare; exit 5 on a lost or doubled row."""
     cfg = configured(config_file, data_dir)
-    reach(cfg, "verify")
+    rights.check(reach(cfg, "verify"), cfg, "reader")
     urls = worker_urls(cfg, http)
     ingest = f"{cfg.tree.name}.P0"
     theirs: dict[Source, int] = {}

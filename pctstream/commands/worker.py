@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pctstream import lean, ports
+from pctstream import lean, ports, rights, trust
 from pctstream.allowed import split_address
 from pctstream.commands.context import common_options, configured
 from pctstream.config import to_env
@@ -27,13 +27,16 @@ def worker_command(
 ) -> None:  # fmt: skip
     """Run one worker: it joins the group and hosts the shards it is given."""
     cfg = configured(config_file, data_dir, http__bind=http)
+    trust.check(cfg)
     host, port = split_address(cfg.http.bind)
     if not ports.is_free(host, port):
         raise NotReady(
             f"http.bind {cfg.http.bind} is taken by {ports.holder(port)}: end it, or name another "
             "with --http"
         )
-    check_topics(reach(cfg, "worker"), cfg)
+    admin = reach(cfg, "worker")
+    rights.check(admin, cfg, "worker")
+    check_topics(admin, cfg)
     os.environ.update(to_env(cfg))
     if name:
         os.environ["PCT_WORKER"] = name

@@ -54,9 +54,9 @@ def packages() -> Finding:
     if not LOCK.exists():
         return ok("packages", f"{len(needed)} requirements met (no lock file here)")
     pins = [
-        Requirement(line)
+        Requirement(line.rstrip(" \\"))
         for line in LOCK.read_text(encoding="utf-8").splitlines()
-        if line.strip() and not line.lstrip().startswith("#")
+        if line[:1].isalnum()  # neither a comment nor a hash
     ]
     present = [pin for pin in pins if installed(pin.name) and wanted_here(pin)]
     if differing := unmet(present):

@@ -14,7 +14,8 @@ from pctstream.config import Config
 from pctstream.doctor.finding import Finding, fail, ok
 from pctstream.doctor.outlast import Rows
 from pctstream.running import alive
-from pctstream.token import headers
+from pctstream.trust import calling
+from pctstream.trust import url as address
 
 ASK_S = 1.0
 
@@ -38,7 +39,7 @@ def port_findings(cfg: Config, workers: int) -> list[Finding]:
     shown = f"[{host}]" if ":" in host else host
     found = []
     for port in range(first, first + workers):
-        url = f"http://{shown}:{port}"
+        url = address(cfg, f"{shown}:{port}")
         name = f"port {port}"
         if port > 65535:
             found.append(fail(name, "there is no such port", "set a lower http.bind"))
@@ -64,7 +65,7 @@ def _taken(cfg: Config, name: str, url: str, port: int) -> Finding:
 
 def rows(cfg: Config) -> Rows:
     """What the first worker that answers counts."""
-    for url in known_workers(cfg) or {f"http://{cfg.http.bind}": 0}:
+    for url in known_workers(cfg) or {address(cfg): 0}:
         tree, told = _ask(cfg, url, "/v1/tree"), _ask(cfg, url, "/v1/shards")
         if tree and told and tree.get("name") == cfg.tree.name:
             return Rows(int(tree["rows"]), sum(float(s["rate"]) for s in told["shards"]))
@@ -74,7 +75,7 @@ def rows(cfg: Config) -> Rows:
 def _ask(cfg: Config, url: str, path: str) -> dict[str, Any] | None:
     """A worker's answer; None from anybody who is none."""
     try:
-        answer = httpx.get(f"{url}{path}", timeout=ASK_S, headers=headers(cfg))
+        answer = httpx.get(f"{url}{path}", timeout=ASK_S, **calling(cfg))
         found = answer.json() if answer.status_code == 200 else None
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None

@@ -55,7 +55,7 @@ class Hosts(Protocol):
     def urls(self) -> Mapping[int, str]: ...
     def here(self) -> set[int]: ...
     def balls(self) -> Balls: ...
-    def headers(self) -> dict[str, str]: ...
+    def calling(self) -> dict[str, Any]: ...
     def blooms(self, shard: int) -> Blooms | None: ...
     def reported(self, shard: int, path: Path) -> int: ...
     def looked_up(self, asked: int, skipped: int, fooled: int) -> None: ...
@@ -226,12 +226,15 @@ class Asking:
 
     async def bytes_of(self, url: str, body: Any, seconds: float) -> bytes | None:
         """The same, as it came."""
+        how = self._hosts.calling()
         if self._client is None:
             # uvicorn closes a connection that was idle for 5 s: ours must not be used then
             limits = httpx.Limits(max_connections=64, keepalive_expiry=2.0)
-            self._client = httpx.AsyncClient(limits=limits, headers=self._hosts.headers())
+            self._client = httpx.AsyncClient(limits=limits, verify=how["verify"])
         try:
-            answer = await self._client.post(url, content=orjson.dumps(body), timeout=seconds)
+            answer = await self._client.post(
+                url, content=orjson.dumps(body), timeout=seconds, headers=how["headers"]
+            )
             return answer.content if answer.status_code == 200 else None
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError):
             return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pctstream import token
+from pctstream import trust
 from pctstream.agents.blooms import Blooms
 from pctstream.agents.search import Search
 from pctstream.core.balls import Balls
@@ -26,7 +26,6 @@ class WorkerHosts:
         self._search = Search(worker.shards, worker.routing, limit)
         self._search.generation = self.generation
         self._search.reported = self.reported
-        self._headers = token.headers(worker.cfg)
 
     @property
     def search(self) -> Search:
@@ -83,5 +82,5 @@ class WorkerHosts:
         own = (max(i["stored"], i["routed"]) for i in inputs if i["topic"] == topic)
         return max(own, default=-1)
 
-    def headers(self) -> dict[str, str]:
-        return self._headers
+    def calling(self) -> dict[str, Any]:
+        return trust.calling(self._worker.cfg)

@@ -19,6 +19,8 @@ def problem(
     """The answer that an error is, with more members if there are any; ``status``: not the error's own."""
     status = error.status if status is None else status
     headers = {"Retry-After": "1"} if error.retriable else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     body = {"type": f"about:blank#{error.code}", "title": error.code, "status": status,
             "detail": str(error), **(more or {})}  # fmt: skip
     return JSONResponse(body, status, headers, "application/problem+json")

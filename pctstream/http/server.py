@@ -22,6 +22,7 @@ class Server:
         self._app = create(worker)
         settings = uvicorn.Config(
             self._app, host=host.strip("[]"), port=int(port), log_level="error",
+            ssl_certfile=worker.cfg.http.cert_file, ssl_keyfile=worker.cfg.http.key_file,
             lifespan="off", access_log=False, timeout_graceful_shutdown=2,
         )  # fmt: skip
         self._server = uvicorn.Server(settings)

@@ -40,12 +40,13 @@ def create(worker: Worker) -> FastAPI:
     app = FastAPI(title="pctstream", version="1", openapi_url="/openapi.json")
 
     problem.add(app)
-    wanted = token.secret(worker.cfg)
+    wanted = token.wanted(worker.cfg)
 
     @app.middleware("http")
     async def only_who_may(request: Request, go_on: GoOn) -> Response:
         given = request.headers.get("authorization")
-        if token.allowed(wanted, request.url.path, given):
+        valid = None if wanted is None else wanted.valid()
+        if token.allowed(valid, request.url.path, given):
             return await go_on(request)
         return problem.problem(Refused("send `Authorization: Bearer TOKEN` (http.token_file)"))
 

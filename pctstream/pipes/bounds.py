@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pctstream.core.block import Source
 from pctstream.errors import BrokerUnreachable
+from pctstream.refusal import REFUSED, error_of
 
 TIMEOUT_S = 15.0
 POLL_S = 0.25
@@ -80,6 +81,8 @@ def _offsets(admin: AdminClient, sources: list[Source], which: OffsetSpec) -> di
         try:
             out[Source(place.topic, place.partition)] = int(future.result(TIMEOUT_S).offset)
         except KafkaException as error:
+            if error.args[0].code() in REFUSED:
+                raise error_of(error.args[0], f"ask for the ends of {place.topic}") from None
             if error.args[0].retriable() or error.args[0].code() not in ABSENT:
                 raise BrokerUnreachable(
                     f"cannot ask for the ends of {place.topic}: {error}"
@@ -107,6 +110,8 @@ def committed(admin: AdminClient, group: str, sources: Iterable[Source]) -> dict
     try:
         found = future.result(TIMEOUT_S).topic_partitions
     except (KafkaException, TimeoutError) as error:
+        if isinstance(error, KafkaException) and error.args[0].code() in REFUSED:
+            raise error_of(error.args[0], f"ask what {group} committed") from None
         raise BrokerUnreachable(f"cannot ask what {group} committed: {error!r}") from None
     return {
         Source(p.topic, p.partition): Commit(p.offset - 1, _note(p.metadata))

@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from pctstream.errors import BrokerUnreachable
+from pctstream.errors import BrokerUnreachable, Refused
 
 Fold = Callable[[KafkaMessage], None]
 
@@ -23,7 +23,7 @@ class Follower:
     """A thread that hands every record of a topic to ``fold``."""
 
     def __init__(
-        self, settings: dict[str, Any], topic: str, fold: Fold, fatal: Callable[[str], None]
+        self, settings: dict[str, Any], topic: str, fold: Fold, fatal: Callable[..., None]
     ) -> None:
         self._consumer = Consumer(settings)
         self._topic = topic
@@ -64,6 +64,10 @@ class Follower:
                         self._fold(message)
                     elif error.code() == KafkaError._PARTITION_EOF:
                         behind.discard(int(message.partition() or 0))
+                    elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                        self._fatal(
+                            f"we may not read {self._topic}: {error.str()}", Refused.exit_code
+                        )
                     elif error.fatal():
                         raise KafkaException(error)
                 if not behind:

@@ -26,7 +26,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from pctstream.core.block import Source
 from pctstream.core.unit import Message
-from pctstream.errors import InputBroken
+from pctstream.errors import InputBroken, Refused
 from pctstream.pipes.bounds import LOST
 from pctstream.pipes.input import Collect, Decode, Input, Sink
 from pctstream.pipes.message import as_message
@@ -54,7 +54,7 @@ class Reader:
         room: Room,
         channel_blocks: int,
         broken: Callable[[Source, InputBroken], None],
-        fatal: Callable[[str], None],
+        fatal: Callable[..., None],
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._consumer = Consumer(settings)
@@ -268,6 +268,8 @@ class Reader:
                     f"{entry.delivered + 1}: {error.str()}; this input stopped, the others go on"
                 ),
             )
+        elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            self._fatal(f"we may not read {entry.source.topic}: {error.str()}", Refused.exit_code)
         elif error.fatal():
             self._fatal(f"the consumer failed for good: {error.str()}")
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pctstream.core.effects import Parcel
-from pctstream.errors import BrokerUnreachable, DeliveryFailed
+from pctstream.errors import BrokerUnreachable, DeliveryFailed, Refused
 
 Done = Callable[[str | None], None]
 POLL_S = 0.05
+REPORTS, FAREWELL_S = 10, 1.0
 BUSY_MESSAGES = 4
 """One request carries the messages of one partition, and one is in flight: as many milliseconds. So few
 that N0's next unit is made when the one before is acked: what came meanwhile is in it."""
@@ -27,7 +29,7 @@ that N0's next unit is made when the one before is acked: what came meanwhile is
 class Writer:
     """Produces parcels; thread-safe."""
 
-    def __init__(self, settings: dict[str, Any], fatal: Callable[[str], None]) -> None:
+    def __init__(self, settings: dict[str, Any], fatal: Callable[..., None]) -> None:
         self._fatal = fatal
         self._producer = Producer({**settings, "error_cb": self._on_error})
         self._order = threading.Lock()
@@ -37,15 +39,22 @@ class Writer:
 
     def _poll(self) -> None:
         while not self._closing.is_set():
-            self._producer.poll(POLL_S)
+            try:
+                self._producer.poll(POLL_S)
+            except KafkaException as error:  # how a failure for good is told, not by error_cb
+                # the reports of what was under way say why, and come a moment later
+                for _ in range(REPORTS):
+                    with suppress(KafkaException):
+                        self._producer.poll(POLL_S)
+                self._fatal(f"the producer failed for good: {error.args[0].str()}")
+                return
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            self._fatal(f"the producer failed for good: {error.str()}")
+        """librdkafka tries again by itself."""
 
     def send(self, parcels: Sequence[Parcel], done: Done) -> None:
         """Produce all; ``done(None)`` once the broker has acked every one, else ``done(reason)``."""
-        left = _Countdown(len(parcels), done)
+        left = _Countdown(len(parcels), done, self._fatal)
         with self._order:
             for parcel in parcels:
                 self._produce(parcel, left)
@@ -68,6 +77,7 @@ class Writer:
                 if self._closing.wait(0.005):
                     raise DeliveryFailed("the writer was closed") from None
             except Exception as error:  # confluent raises KafkaException for every refusal
+                self._closing.wait(FAREWELL_S)  # the poll thread knows why, if the producer failed
                 raise DeliveryFailed(
                     f"cannot produce to {parcel.topic}: {error}; the worker starts again from its "
                     "watermarks"
@@ -111,9 +121,10 @@ class Writer:
 class _Countdown:
     """Calls back once: at the last ack, or at the first failure."""
 
-    def __init__(self, count: int, done: Done) -> None:
+    def __init__(self, count: int, done: Done, fatal: Callable[..., None]) -> None:
         self._left = count
         self._done = done
+        self._fatal = fatal
         self._failed = False
 
     def acked(self, error: KafkaError | None, message: Any) -> None:
@@ -121,6 +132,8 @@ class _Countdown:
             return
         if error is not None:
             self._failed = True
+            if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                self._fatal(f"we may not write {message.topic()}: {error.str()}", Refused.exit_code)
             self._done(f"{message.topic()}: {error.str()}")
             return
         self._left -= 1
