@@ -129,11 +129,7 @@ class LocalBroker:
     def _run(self, classpath: str, lock: int) -> None:
         self.port = self._wanted or self._choose_port()  # 3
         properties = self.data_dir / "server.properties"  # 4
-        properties.write_text(
-            _PROPERTIES.format(
-                port=self.port, controller=_free_port(self.port), log=self.data_dir / "log"
-            )
-        )
+        properties.write_text(self._properties(_free_port(self.port)))
         (self.data_dir / "port").write_text(str(self.port))
         java = ["java", "-Dorg.apache.logging.log4j.level=WARN", "-cp", classpath]
         self._format(java, properties)
@@ -147,6 +143,10 @@ class LocalBroker:
                 pass_fds=(lock,),
                 process_group=0,
             )
+
+    def _properties(self, controller: int) -> str:
+        """What the broker is told; later lines win."""
+        return _PROPERTIES.format(port=self.port, controller=controller, log=self.data_dir / "log")
 
     def stop(self) -> None:
         """End the broker: SIGTERM, then SIGKILL if it takes too long. Harmless if it has ended."""
