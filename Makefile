@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench found memory moves pipes plans prediction policy spatial audit dashboards docs chaos mutants wheel up down clean
+.PHONY: help setup jars demo test lint types bench found memory moves pipes plans prediction policy spatial audit dashboards docs chaos soak mutants wheel up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -120,12 +120,16 @@ docs: setup ## print the reference from the code, write the dashboards; a site o
 	$(PYTHON) dashboards/boards.py
 	@if command -v mkdocs >/dev/null; then mkdocs build --strict; fi
 
-chaos: setup ## the kill tests, more often than in `make test`, a broker that comes and goes, 100,000 changes of ids
+chaos: setup ## every fault on a real broker, 100,000 rows (docs/reliability.md), then the kill tests more often, 50 moves, outages, 100,000 changes of ids
+	PYTHONPATH=tests $(PYTHON) -m chaos $(ARGS)
 	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py --timeout=1200
 	PCT_MOVES=50/5 $(VENV)/bin/pytest tests/broker/test_moves.py -k whoever_dies --timeout=3600
 	PCT_OUTAGES="kill:0 stop:20 kill:20 stop:3 kill:5 stop:20" $(VENV)/bin/pytest tests/broker/test_faults.py \
 	  -k goes_away --timeout=1200
 	PCT_IDS=100000 $(VENV)/bin/pytest tests/broker/test_ids.py --timeout=1800
+
+soak: setup ## a kill every two minutes for SECONDS (four hours), until something does not hold; then all is saved
+	PYTHONPATH=tests $(PYTHON) -m chaos --soak $(or $(SECONDS),14400) $(ARGS)
 
 mutants: setup ## break the product in known ways: the tests must notice
 	@cd tests && PYTHONPATH=. ../$(PYTHON) -m sim.mutants

@@ -26,6 +26,7 @@ from pctstream.agents.node import NodeAgents
 from pctstream.agents.placement import PlacementAgent
 from pctstream.agents.state import declare_state
 from pctstream.agents.tree import TreeAuthor
+from pctstream.agents.unindexed import patient
 from pctstream.agents.worker import Worker
 from pctstream.broker import announced
 from pctstream.config import Config
@@ -134,6 +135,8 @@ class PctApp(faust.App):
 
     async def on_first_start(self) -> None:
         stamp.copied(Path(self.conf.datadir))
+        consumer = cast(Any, self.consumer)
+        consumer.callback = patient(consumer.callback, consumer.assignment, self.data_plane.tell)
         await super().on_first_start()
 
     async def on_start(self) -> None:

@@ -129,11 +129,23 @@ class InputBroken(PctError):
     exit_code = 5
 
 
+class InputLost(InputBroken):
+    """Rows that were not read yet are gone from their log: retention, or somebody, removed them."""
+
+    code = "input-lost"
+
+
 class StoreFailed(PctError):
     """The store refused a write or a read; the worker ends and resumes from its watermarks."""
 
     code = "store-failed"
     status = 507
+
+
+class StoreDamaged(StoreFailed):
+    """The store's files are not what was written; its shard is made again from its logs (R0)."""
+
+    code = "store-damaged"
 
 
 class DeliveryFailed(PctError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -75,7 +76,8 @@ def why_not(broker: str, heard: Sequence[KafkaError], patience_s: float) -> PctE
 def check_topics(admin: AdminClient, cfg: Config) -> None:
     """Refuse to start on a broker that has not the topics of this tree.
 
-    Raises ConfigError for a wrong number of partitions, NotFound for a missing topic.
+    Raises ConfigError for a wrong number of partitions or a log that forgets rows by their key,
+    NotFound for a missing topic.
     """
     found = topics.compare(admin, topics.static_specs(cfg), configs=False)
     wrong = [d for d in found if d.kind == "partitions"]
@@ -87,3 +89,17 @@ def check_topics(admin: AdminClient, cfg: Config) -> None:
             f"{len(found)} topics of the tree {cfg.tree.name} are missing ({names}): run "
             "`pctstream topics apply`"
         )
+    for name in sorted(_compacted(admin, cfg)):
+        raise ConfigError(
+            f"the topic {name} is compacted: it forgets rows, and what was made from them could not be "
+            "made again; run `pctstream topics apply`, which sets cleanup.policy=delete"
+        )
+
+
+def _compacted(admin: AdminClient, cfg: Config) -> list[str]:
+    """The logs of the tree that are compacted and must not be; none where nobody may look."""
+    specs = [s for s in topics.static_specs(cfg) if s.config.get("cleanup.policy") == "delete"]
+    with suppress(Refused):
+        found = topics.compare(admin, specs)
+        return [d.spec.name for d in found if "cleanup.policy" in d.config]
+    return []

@@ -80,6 +80,7 @@ class IngestSettings:
     topics: tuple[str, ...] = _set((), "topics", "other people's topics that are bridged into <tree>.P0", allowed.several(allowed.text(_KAFKA_NAME, "a topic name"), range(1001)))
     format: Literal["auto", "json", "float32", "arrow"] = _set("auto", "-", "how a message without a content-type header is read", allowed.one_of("auto", "json", "float32", "arrow"))
     ttl_s: float = _set(0.0, "seconds", "a row leaves so long after the broker took it, unless its id comes again; 0: it stays", allowed.number(0.0))
+    on_loss: Literal["end", "stop"] = _set("end", "-", "rows that nobody has read are gone from a log: end: the worker ends with code 5; stop: it goes on without that input, not ready", allowed.one_of("end", "stop"))
 
 
 @dataclass(frozen=True, slots=True)

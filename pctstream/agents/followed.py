@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from pctstream.agents.shard import Shard, Turn
 from pctstream.core import names
 from pctstream.core.handing import HandsDown
 from pctstream.core.marks import Marks
+from pctstream.core.namesake import Namesake
 from pctstream.pipes import client
 from pctstream.pipes.log import Follower
 from pctstream.tables import Record, readable, told
@@ -25,6 +27,8 @@ class Followed:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         tree = worker.cfg.tree.name
+        self._names = Namesake(worker.name, worker.host()["began"], time.monotonic())
+        self._logs: list[Follower] = []
         self._logs = [
             Follower(
                 client.consumer(worker.cfg, f"{worker.name}-{kind}"), f"{tree}.{kind}", fold,
@@ -36,7 +40,7 @@ class Followed:
     @property
     def caught_up(self) -> bool:
         """What they held when this worker began has been read."""
-        return all(log.caught_up for log in self._logs)
+        return bool(self._logs) and all(log.caught_up for log in self._logs)
 
     def wait(self, timeout_s: float) -> None:
         for log in self._logs:
@@ -56,6 +60,8 @@ class Followed:
         worker, said = self._worker, told(message.value())
         if not said:
             return
+        if said.get("kind") == "shard" and self.caught_up:
+            self._namesake(said)
         worker.monitor.heard(said)
         record = worker.model.fold(said)
         if record is None:
@@ -63,6 +69,15 @@ class Followed:
         elif record["kind"] == "portion":
             for shard in list(worker.shards.values()):
                 self.owner_applied(shard, record)
+
+    def _namesake(self, said: Record) -> None:
+        now, began = time.monotonic(), float(said.get("began", 0.0))
+        if began and self._names.heard(str(said["worker"]), began, now):
+            self._worker.fatal(
+                f"another worker of the tree {self._worker.cfg.tree.name} is at work under this name "
+                f"({said['url']}): this one ends; name another with --name, or another tree",
+                2,
+            )
 
     def owner_applied(self, shard: Shard, record: Record) -> None:
         """What a portion's owner has, for the node above it that may hold rows of it."""

@@ -3,7 +3,7 @@
 `shards/<s>` is the place; RocksDB's LOCK is the fence between processes. A new host waits for the
 lock for one session timeout; then it takes the next free `shards/<s>.<n>` and rebuilds there, which
 R0 and R1 make right from any stale copy. The one in use is written to `shards/<s>.current`; the
-others are removed once nobody holds them.
+others are removed once nobody holds them. A store that is damaged is such a one from then on.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pctstream.config import Config
-from pctstream.errors import PctError, StoreFailed
-from pctstream.rocks import Caches, RocksKV
+from pctstream.errors import PctError, StoreDamaged, StoreFailed
+from pctstream.rocks import Caches, Hurt, RocksKV, mark
 from pctstream.stamp import stamped
 from pctstream.store import Store
 
@@ -24,7 +24,12 @@ from pctstream.store import Store
 class Hosting:
     """Opens the stores of this worker's shards."""
 
-    def __init__(self, cfg: Config) -> None:
+    def __init__(
+        self, cfg: Config, tell: Callable[[str], None] = lambda _: None, hurt: Hurt = lambda _: None
+    ) -> None:
+        """``tell`` what is done about a damaged store; ``hurt`` is called where one shows itself."""
+        self._tell = tell
+        self._hurt = hurt
         self._folder = Path(cfg.store.dir) / "shards"
         self._tree = cfg.tree.name
         self.caches = Caches(cfg.store.cache_bytes)
@@ -35,28 +40,50 @@ class Hosting:
         """The shard's store, or None while another process may still let go of it."""
         first = self._tried.setdefault(shard, time.monotonic())
         current = self._current(shard)
+        if mark(current).exists():
+            current = self._anew(shard, current, mark(current).read_text().strip())
         try:
-            kv = RocksKV(current, self.caches)
+            store = self._open(shard, current)
+        except StoreDamaged as error:
+            current = self._anew(shard, current, str(error))
+            store = self._open(shard, current)
         except StoreFailed as error:
             if "lock" not in str(error).lower():
                 raise
             if time.monotonic() - first < self._patience_s:
                 return None
             current = self._next(shard, current)
-            kv = RocksKV(current, self.caches)
-        try:
-            stamped(kv, self._tree, shard, current)
-        except PctError:
-            kv.close()
-            raise
+            store = self._open(shard, current)
         self._tried.pop(shard, None)
-        self._marker(shard).write_text(current.name)
+        self._note(shard, current)
         self._remove_others(shard, current)
-        return Store(kv)
+        return store
 
     def sizes(self, shards: Iterable[int]) -> dict[int, int]:
         """Bytes of the files of the stores of these shards, here on disk."""
         return {shard: _bytes(self._current(shard)) for shard in shards}
+
+    def _note(self, shard: int, current: Path) -> None:
+        """Whole or not at all: on a full disk half a name would be another directory."""
+        marker = self._marker(shard)
+        if not marker.exists() or marker.read_text() != current.name:
+            draft = marker.with_suffix(".draft")
+            draft.write_text(current.name)
+            draft.replace(marker)
+
+    def _open(self, shard: int, folder: Path) -> Store:
+        kv = RocksKV(folder, self.caches, self._hurt)
+        try:
+            stamped(kv, self._tree, shard, folder)
+        except PctError:
+            kv.close()
+            raise
+        return Store(kv)
+
+    def _anew(self, shard: int, damaged: Path, why: str) -> Path:
+        following = self._next(shard, damaged)
+        self._tell(f"shard {shard} is made again from its logs in {following.name}: {why}")
+        return following
 
     def _marker(self, shard: int) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -81,9 +108,12 @@ class Hosting:
             return
         try:
             RocksKV(other, 1 << 20).close()
+        except StoreDamaged:
+            pass  # then its lock was free
         except StoreFailed:
             return  # somebody still holds it
         shutil.rmtree(other, ignore_errors=True)
+        mark(other).unlink(missing_ok=True)
 
 
 def _bytes(folder: Path) -> int:

@@ -2,14 +2,15 @@
 
 An input is read behind its store's watermark; without a store, N0's behind what the group committed
 (= routed), a pipe's from its beginning. It stops, alone and for good, where the log does not continue
-the store: the topic has another id, or the rows behind the watermark are gone.
+the store: the topic has another id, or its end lies before the watermark. Rows that nobody has read and
+that are gone (retention removed them) end the worker with code 5: they are lost, and what everybody who
+asks gets from then on is not all there was. With `ingest.on_loss = "stop"` that stops its input only.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,7 @@ from pctstream.core.position import UNKNOWN, LogIdentity, Position
 from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Message, Unit
-from pctstream.errors import BrokerUnreachable, InputBroken
+from pctstream.errors import BrokerUnreachable, InputBroken, InputLost
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
 from pctstream.pipes.bounds import Commit, bounds, committed
@@ -51,6 +52,8 @@ class Inputs:
         fatal: Callable[..., None], name: str, room: Room, busy: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.broken: dict[Source, InputBroken] = {}
+        self.waiting = ""
+        """Why inputs are not read yet."""
         self.topic_ids: dict[str, str] = {}
         self._bases: dict[Source, Callable[[], None]] = {}
         self._unread: list[tuple[Shard, Path]] = []
@@ -59,6 +62,7 @@ class Inputs:
         self._log = log
         self._metrics = metrics
         self._enqueue = enqueue
+        self._fatal = fatal
         self._name = name
         self._group = f"{cfg.tree.name}.pipes"
         self._admin = AdminClient(client.common(cfg, "inputs"))
@@ -83,11 +87,16 @@ class Inputs:
     def read(self) -> None:
         """Begin with those that wait for the broker; asked again if it does not answer."""
         fresh = [(s, p) for s, p in self._unread if p in s.nodes]
-        with suppress(BrokerUnreachable):
+        try:
             self._begin_reading(fresh)
-            self._unread = []
-            if fresh:
-                heap.settle()
+        except BrokerUnreachable as error:
+            # a client whose coordinator died with the broker may ask in vain for ever (seen)
+            self._admin = AdminClient(client.common(self._cfg, "inputs"))
+            self.waiting = str(error)
+            return
+        self._unread, self.waiting = [], ""
+        if fresh:
+            heap.settle()
 
     def _begin_reading(self, fresh: Sequence[tuple[Shard, Path]]) -> None:
         if not fresh:
@@ -100,9 +109,16 @@ class Inputs:
             source = shard.source(path)
             found = shard.store.position(source)
             log = found[1] if found else UNKNOWN
+            low = logs.get(source, (0, -1))[0]
+            error: InputBroken | None
             if found is None:
-                self._begin(shard, path, logs.get(source, (0, -1))[0], told.get(source))
-            elif error := self._broken(shard, path, logs.get(source, (0, -1)), log):
+                self._begin(shard, path, low, told.get(source))
+                done = told[source].offset if source in told else -1
+                # a tree may begin on a log that was cut before; a pipe is nobody's but the tree's
+                error = lost(source, low, done) if path != ROOT or source in told else None
+            else:
+                error = self._broken(shard, path, logs.get(source, (0, -1)), log)
+            if error is not None:
                 self.stop(source, error)
                 continue
             after, decode = shard.nodes[path].position.taken, self._decoder(source, path)
@@ -130,7 +146,9 @@ class Inputs:
         if was.topic_id and self.topic_ids.get(source.topic) != was.topic_id:
             return made_again(source)
         low, high = log
-        if high < after + 1 or low > after + 1:
+        if error := lost(source, low, after):
+            return error
+        if high < after + 1:
             return InputBroken(
                 f"{source.topic}[{source.partition}] holds offsets {low} to {high}, but the store "
                 f"goes on at {after + 1}: rows are missing from this log; restore it, or remove the "
@@ -160,18 +178,25 @@ class Inputs:
         self.broken.pop(shard.source(path), None)
 
     def stop(self, source: Source, error: InputBroken) -> None:
-        """This input is read no more; the worker goes on, not ready."""
+        """This input is read no more; the worker goes on, not ready, unless rows are lost."""
         self.broken[source] = error
         self.reader.stop(source)
+        if isinstance(error, InputLost) and self._cfg.ingest.on_loss == "end":
+            self._fatal(str(error), error.exit_code)
         os.write(2, f"pctstream worker {self._name}: {error}\n".encode())
 
     def check(self, shards: Iterable[Shard]) -> None:
-        """Stop the inputs whose topic was made again."""
-        sources = {s.source(p) for s in shards for p in s.nodes}
+        """Stop the inputs whose topic was made again; say which of those that stopped lost rows."""
+        done = {s.source(p): n.position.taken for s in shards for p, n in list(s.nodes.items())}
+        sources = set(done)
         if not sources:
             return
         try:
             now = topic_ids(self._admin, {s.topic for s in sources})
+            stopped = [s for s, e in self.broken.items() if type(e) is InputBroken and s in done]
+            for source, (low, _) in bounds(self._admin, stopped).items():
+                if error := lost(source, low, done[source]):
+                    self.stop(source, error)
         except BrokerUnreachable:
             return  # asked again soon: a broker that is away has not lost a topic
         gone, self._gone = self._gone, {s.topic for s in sources if s.topic not in now}
@@ -223,6 +248,17 @@ class Inputs:
             return load.leave()
         self._metrics.stage("read", len(unit))
         return self._enqueue(Turn(shard, node, partial(node.feed, unit), unit, load))
+
+
+def lost(source: Source, low: int, done: int) -> InputLost | None:
+    """The error of a log that begins at ``low``, of which everything up to ``done`` was read."""
+    if low <= done + 1:
+        return None
+    return InputLost(
+        f"{source.topic}[{source.partition}] begins at offset {low}, and nobody has read what came from "
+        f"{done + 1} on: those rows are lost, retention or a person removed them; restore the topic, or "
+        'set ingest.on_loss = "stop" to go on without this input'
+    )
 
 
 def made_again(source: Source) -> InputBroken:

@@ -11,10 +11,14 @@ A thread of its own, which waits for nothing a node could hold: `core.monitor` j
   was carried out on its shard meanwhile, the worker ends, as it does when a store fails, and starts
   again from its watermarks. A turn that is long but does things (a root routing a million held rows)
   is left alone.
+- **What no restart cures**, for a minute, ends the worker too, and so does a reader or an event loop that
+  does not come round: whoever started it starts it again, and sees that it ended.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import os
 import threading
@@ -26,8 +30,9 @@ from typing import TYPE_CHECKING, Any
 from pctstream.agents.shard import Shard
 from pctstream.core import life
 from pctstream.core.block import Source
-from pctstream.core.monitor import Monitor, Sight, Stalled
+from pctstream.core.monitor import GIVE_UP_S, Monitor, Sight, Stalled
 from pctstream.core.names import Path, node_name, node_path
+from pctstream.core.vitals import Vitals
 from pctstream.tables import Record
 
 if TYPE_CHECKING:
@@ -39,6 +44,7 @@ TICK_S = 0.25
 LAST_WORDS_S = 2.0
 WORKING_S = 1.0
 """A turn that carried something out so recently is work, however long it takes."""
+WIRING_S = 600.0
 GROWTH_S = 600.0
 """A portion that sees its rows again may refine a cover of thousands: the longest it may take."""
 
@@ -56,10 +62,14 @@ class Watch:
         self._told_at = -math.inf
         self._unacked: deque[float] = deque()
         self._pulses: dict[int, tuple[int, float]] = {}
+        self._vitals = Vitals(kafka.heartbeat_s)
+        self._loop_rounds, self._asked_loop = 0, False
+        self._ticked = math.inf
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
 
-    def start(self) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._ticked = loop, time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -109,6 +119,31 @@ class Watch:
 
         return acked
 
+    def dead(self) -> str | None:
+        """Why this process is not alive though it answers: a part of it does nothing any more."""
+        silent = time.monotonic() - self._ticked
+        still = {"the monitor": silent, **self._vitals.still}
+        found = [f"{p} has done nothing for {s:.0f} s" for p, s in still.items() if s > _alive_s(p)]
+        return "; ".join(found) or None
+
+    def _feel(self, now: float) -> None:
+        """Whether reader, wiring and event loop come round."""
+        self._ticked = now
+        if not self._asked_loop:
+            self._asked_loop = True
+            with contextlib.suppress(RuntimeError):  # it is closed: the worker ends
+                self._loop.call_soon_threadsafe(self._loop_came_round)
+        rounds = self._worker.inputs.reader.rounds()
+        parts = {"the event loop": self._loop_rounds, "the wiring": self._worker.rounds}
+        self._vitals.look(now, {**parts, **{f"the {name}": n for name, n in rounds.items()}})
+        for part, seconds in self._vitals.still.items():
+            if part != "the wiring" and seconds > max(GIVE_UP_S, 2 * self._patience_s):
+                self._worker.fatal(f"{part} has done nothing for {seconds:.0f} s: this worker ends")
+
+    def _loop_came_round(self) -> None:
+        self._loop_rounds += 1
+        self._asked_loop = False
+
     def _run(self) -> None:
         while not self._closing.wait(TICK_S):
             try:
@@ -119,6 +154,7 @@ class Watch:
     def _tick(self, now: float) -> None:
         worker = self._worker
         worker.fence.beat()
+        self._feel(now)
         shards = dict(worker.shards)
         busy = worker.agents.in_hand()
         quiet = self._quiet(shards, busy, now)
@@ -196,8 +232,7 @@ class Watch:
         return now - next(iter(list(self._unacked)), now)
 
     def _broker_silent(self, now: float) -> bool:
-        oldest = next(iter(list(self._unacked)), now)
-        return now - oldest > self._heartbeat_s
+        return self.unacked_s() > self._heartbeat_s
 
     def _beat(self, now: float) -> None:
         if not self._unacked and now - self._told_at >= self._heartbeat_s:
@@ -206,6 +241,13 @@ class Watch:
     def _end(self, quiet: Turns, now: float) -> None:
         if self._worker.fenced or self._broker_silent(now):
             return
+        with self._lock:
+            beyond = self._monitor.beyond()
+        for stalled in beyond:
+            self._worker.fatal(
+                f"{stalled.node} on shard {stalled.shard} does not get on, {stalled.why}: this worker "
+                "ends and starts again from its watermarks"
+            )
         for (shard, path), seconds in quiet.items():
             if seconds > 2 * self._patience_s:
                 self._last_words(shard, path)
@@ -222,3 +264,8 @@ class Watch:
         deadline = time.monotonic() + LAST_WORDS_S
         while self._unacked and time.monotonic() < deadline:
             self._closing.wait(TICK_S)
+
+
+def _alive_s(part: str) -> float:
+    """For how long a part may do nothing: the wiring opens stores and waits for an absent broker."""
+    return WIRING_S if part == "the wiring" else GIVE_UP_S / 2

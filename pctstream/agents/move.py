@@ -215,7 +215,7 @@ class Carrier:
             "move": move.id,
             "shard": shard.number,
             "worker": worker.name,
-            "epoch": worker.generation(),
+            "epoch": worker.hosted_in,
             "offset": time.time_ns() // 1_000_000,
             "time": time.time(),
             "whole": node is not None,

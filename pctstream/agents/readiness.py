@@ -18,6 +18,14 @@ def obstacle(worker: Worker) -> str | None:
         return "opening shards"
     if worker.fenced:
         return "it stood still longer than the session timeout and has not rejoined the group"
+    silent_s = worker.monitor.unacked_s()
+    if silent_s > worker.cfg.kafka.session_timeout_s:
+        return (
+            f"the broker has acknowledged nothing for {silent_s:.0f} s: this worker may be out of the "
+            "group, and others may have newer rows"
+        )
+    if worker.inputs.waiting:
+        return f"inputs are not read yet: {worker.inputs.waiting}"
     if broken := [*worker.inputs.broken.values(), *worker.bridge.broken.values()]:
         return "; ".join(str(e) for e in broken)
     if disputed := list(worker.model.disputed.values()):

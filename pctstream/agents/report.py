@@ -83,7 +83,7 @@ class Reporter:
             for portion in shard.portions:
                 key = f"portion:{node_name(portion.path)}"
                 since = worker.routing.since[portion.path]
-                state = (portion, portion.version, since, worker.generation())
+                state = (portion, portion.version, since, worker.hosted_in)
                 if self._sent.get(key) == state:
                     self._hurry(shard, portion)
                     continue

@@ -74,8 +74,9 @@ class Worker:
         self.agents = agents
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self.hosting = Hosting(cfg)
+        self.hosting = Hosting(cfg, self.tell, self.fatal)
         self.assigned: set[int] | None = None
+        self.rounds, self.hosted_in = 0, -1  # of the wiring; generation that gave it its shards
         self.monitor = Watch(self)
         self.surveyor: Surveyor | None = None
         times = cfg.kafka.session_timeout_s, cfg.kafka.heartbeat_s
@@ -107,7 +108,7 @@ class Worker:
         self._survey()
         self._thread = threading.Thread(target=self._run, name="wiring", daemon=True)
         self._thread.start()
-        self.monitor.start()
+        self.monitor.start(loop)
         self.keeper, self.expiry = Keeper(self.shards, self.tell), Expiry(self)
         self.keeper.start()
         self.expiry.start()
@@ -154,23 +155,21 @@ class Worker:
     def assign(self, shards: set[int]) -> None:
         """These shards are this worker's now, and no others."""
         self.fence.fall()
-        self._order(partial(self._assign, shards))
+        self._order(partial(self._assign, shards, self.generation()))
 
     def host(self) -> dict[str, Any]:
-        """Who tells on `.state`: of a shard's hosts the later one counts (`tables.newer`)."""
-        return {"worker": self.name, "generation": self.generation(), "began": self._began}
+        """Who tells on `.state`: of a shard's hosts the later one counts (`tables.newer`). Of which
+        generation the shards are, not of which the group is: they may have to be let go of."""
+        return {"worker": self.name, "generation": self.hosted_in, "began": self._began}
 
     @property
     def fenced(self) -> bool:
-        """Others may do its work by now."""
         return self.fence.up
 
     @property
     def ready(self) -> str | None:
         """None when this worker serves, else why it does not."""
         return obstacle(self)
-
-    # turns
 
     def enqueue(self, turn: Turn) -> None:
         """Put a turn on its node's channel, from any thread."""
@@ -213,6 +212,7 @@ class Worker:
             self.followed.wait(CATCH_UP_S)
             self.routing.check(settings(self.cfg))
             while not self._closing.is_set():
+                self.rounds += 1
                 with contextlib.suppress(queue.Empty):
                     self._orders.get(timeout=TICK_S)()
                 now = time.monotonic()
@@ -225,7 +225,7 @@ class Worker:
         except Exception as error:
             self.fatal(f"wiring failed: {error!r}")
 
-    def _assign(self, shards: set[int]) -> None:
+    def _assign(self, shards: set[int], generation: int) -> None:
         self.assigned = shards
         for number in set(self.shards) - shards:
             shard = self.shards.pop(number)
@@ -235,6 +235,7 @@ class Worker:
                 shard.nodes.clear()
                 shard.blooms.save(every=True)
                 shard.store.close()
+        self.hosted_in = generation
         self._open()
 
     def _open(self) -> None:
@@ -243,8 +244,7 @@ class Worker:
         for number in missing:
             store = self.hosting.open(number)
             if store is not None:
-                tree = self.cfg.tree
-                fpr = self.cfg.bloom.fpr
+                tree, fpr = self.cfg.tree, self.cfg.bloom.fpr
                 if self.surveyor is not None:
                     store.placing = self.surveyor.places.entry
                 self.shards[number] = Shard(number, tree.name, store, tree.sink_rows, fpr=fpr)

@@ -124,7 +124,7 @@ def _watch(cfg: Config, children: list[Child], stop: threading.Event) -> int:
         now = time.monotonic()
         for child in children:
             code = None if child.process is None else child.process.poll()
-            if code in (2, 4):
+            if code in (2, 4, 5):
                 click.echo(f"{child.name} ended with code {code}: stopping", err=True)
                 return int(code or 0)
             if code is not None:

@@ -15,7 +15,7 @@ must not find, on waking, that all the others have been silent for a minute.
 
 A node that stands still is restarted, and again after twice the time, so that what no restart cures
 costs little. Where the reason lies elsewhere (`held`: the broker does not answer, say) it is only
-named.
+named. What restarts did not cure for `GIVE_UP_S` is beyond this process (`beyond`).
 
 >>> monitor = Monitor("me", heartbeat_s=1.0, patience_s=5.0)
 >>> monitor.heard(7, "other", {"N0,1": None})
@@ -39,6 +39,8 @@ RAISED_S = 1.0
 """Before the second restart of a node that raised; doubled for each further one."""
 LONGEST_S = 300.0
 """Between two restarts of a node that no restart cures."""
+GIVE_UP_S = 60.0
+"""No progress with lag for so long, and its worker ends; twice the patience where that is more."""
 
 Key = tuple[int, str]
 """Shard and node: N0 is on each shard."""
@@ -68,6 +70,7 @@ class _Own:
     sight: Sight
     since: float
     moved_at: float = 0.0
+    free_since: float = 0.0
     restarts: int = 0
     tries: int = 0
     raised: int = 0
@@ -118,7 +121,7 @@ class Monitor:
     def adopt(self, shard: int, node: str, sight: Sight, moved_at: float, restarts: int) -> None:
         """A node that is new here, with what is known of its past."""
         self._hosted.add(shard)
-        self._own[shard, node] = _Own(sight, self._clock, moved_at, restarts)
+        self._own[shard, node] = _Own(sight, self._clock, moved_at, self._clock, restarts)
 
     def look(self, shard: int, node: str, sight: Sight, time: float = 0.0) -> None:
         """A node here as it is at this time of the caller's clock."""
@@ -133,6 +136,8 @@ class Monitor:
             own.not_before = 0.0
         if moved or own.sight.lag <= 0:
             own.since = self._clock
+        if sight.held or own.sight.held:
+            own.free_since = self._clock
         if own.sight.held and not sight.held:
             # what it waited for is there again: as long as before to get on by itself
             own.not_before = max(own.not_before, self._clock + self._patience_s)
@@ -140,7 +145,8 @@ class Monitor:
 
     def raised(self, shard: int, node: str) -> float:
         """The node's agent raised: seconds until it is to be restored; 0: at once, else `due`."""
-        own = self._own.setdefault((shard, node), _Own(Sight((-1, -1), 0), self._clock))
+        fresh = _Own(Sight((-1, -1), 0), self._clock, free_since=self._clock)
+        own = self._own.setdefault((shard, node), fresh)
         wait = _back_off(RAISED_S, own.tries)
         self._restarted(own, max(wait, self._patience_s))
         own.raised += 1
@@ -159,6 +165,16 @@ class Monitor:
                 own.restore_at = math.inf
                 out.append(key)
         return out
+
+    def beyond(self) -> list[Stalled]:
+        """The nodes here that stand still for so long, by no reason that lies elsewhere, that the
+        whole worker has to begin again."""
+        after = max(GIVE_UP_S, 2 * self._patience_s)
+        return [
+            Stalled(node, shard, self._worker, self._why(own))
+            for (shard, node), own in sorted(self._own.items())
+            if own.sight.lag > 0 and self._clock - max(own.since, own.free_since) > after
+        ]
 
     def _restarted(self, own: _Own, wait: float) -> None:
         own.restarts += 1

@@ -24,7 +24,7 @@ class WorkerHosts:
         self._worker = worker
         limit = worker.cfg.limits.search_bytes
         self._search = Search(worker.shards, worker.routing, limit)
-        self._search.generation = self.generation
+        self._search.generation = self.hosted_in
         self._search.reported = self.reported
 
     @property
@@ -40,7 +40,12 @@ class WorkerHosts:
         return self._worker.cfg.shards.count
 
     def generation(self) -> int:
+        """Of the group now: an answer from before is asked for again."""
         return self._worker.generation()
+
+    def hosted_in(self) -> int:
+        """Of which generation the shards are that answer here."""
+        return self._worker.hosted_in
 
     def urls(self) -> Mapping[int, str]:
         """Where each shard was when it last reported."""

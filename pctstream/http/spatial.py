@@ -42,7 +42,7 @@ class Views:
     ) -> None:
         assert worker.surveyor is not None
         located = Located(worker.surveyor, worker.routing)
-        located.generation, located.reported = hosts.generation, hosts.reported
+        located.generation, located.reported = hosts.search.generation, hosts.reported
         settings = worker.cfg.spatial
         self.globe = is_globe(settings.coordinates, settings.x, settings.y)
         self.places = Places(hosts, asking, located)

@@ -121,8 +121,10 @@ def _stalled(worker: Worker) -> list[dict[str, Any]]:
 
 def _health(app: FastAPI, worker: Worker) -> None:
     @app.get("/livez")
-    async def livez() -> dict[str, Any]:
-        """This process runs; the generation of its Faust group."""
+    async def livez() -> Any:
+        """503 where a part of this process does nothing any more: it has to be started again."""
+        if (why := worker.monitor.dead()) is not None:
+            return problem.problem(NotReady(f"{worker.name} is not alive: {why}"))
         return {"live": True, "worker": worker.name, "generation": worker.generation()}
 
     @app.get("/readyz")

@@ -67,6 +67,8 @@ class Reader:
         self._inputs: dict[Source, Input] = {}
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closing = False
+        self.rounds = 0
+        """How often the thread came round: it does so many times a second, whatever happens."""
         self._look_at = 0.0
         self._ask_for = POLL_MESSAGES.start
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
@@ -194,6 +196,7 @@ class Reader:
     def _run(self) -> None:
         try:
             while not self._closing:
+                self.rounds += 1
                 self._obey()
                 if self._room.wait(IDLE_S, sum(e.weight for e in self._inputs.values())):
                     messages = self._consumer.consume(self._ask_for, self._patience())

@@ -81,6 +81,10 @@ class Readers:
         reader = self._where.get(place)
         return -1 if reader is None else reader.leader_epoch(place[1])
 
+    def rounds(self) -> dict[str, int]:
+        """How often each of their threads came round."""
+        return {f"reader {i}": reader.rounds for i, reader in enumerate(self._all)}
+
     def held(self) -> dict[str, int]:
         """Inputs paused now, by who holds them."""
         each = [reader.held() for reader in self._all]

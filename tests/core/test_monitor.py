@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pctstream.core.monitor import LONGEST_S, Monitor, Sight, Stalled
+from pctstream.core.monitor import GIVE_UP_S, LONGEST_S, Monitor, Sight, Stalled
 
 H, PATIENCE = 3.0, 10.0
 ME, OTHERS = "me", ("a", "b")
@@ -179,3 +179,42 @@ def test_what_waited_for_something_else_has_its_patience_again_when_that_is_ther
         monitor.look(0, "N0,1", Sight((4, 4 + (now >= 65)), 1, held))
         due += [(now, node) for _, node in monitor.due() if now < 75]
     assert due == [(60 + PATIENCE, "N0")]
+
+
+def names(monitor: Monitor) -> list[str]:
+    return [s.node for s in monitor.beyond()]
+
+
+def test_what_no_restart_cures_is_beyond_this_process_after_a_minute() -> None:
+    monitor = Monitor(ME, H, PATIENCE)
+    for second in range(61):
+        monitor.tick(float(second))
+        monitor.look(0, "N0", Sight((4, 4), lag=2))
+        monitor.look(0, "N0,0", Sight((second, 4), lag=2))
+        monitor.look(0, "N0,1", Sight((4, 4), lag=2 if second < 30 or second > 31 else 0))
+        monitor.due()
+        assert names(monitor) == []
+    monitor.tick(61.0)
+    assert names(monitor) == ["N0"]
+    monitor.look(0, "N0", Sight((5, 4), lag=2))
+    assert names(monitor) == [], "it got on"
+
+
+def test_who_waits_for_the_broker_is_not_beyond_and_has_its_time_afterwards() -> None:
+    monitor = Monitor(ME, H, PATIENCE)
+    for second in range(200):
+        monitor.tick(float(second))
+        held = "the broker acknowledges nothing" if second < 100 else ""
+        monitor.look(0, "N0", Sight((4, 4), 2, held))
+        assert (names(monitor) == ["N0"]) == (second - 100 > GIVE_UP_S), second
+
+
+def test_a_long_patience_is_longer_than_a_minute() -> None:
+    monitor = Monitor(ME, H, 100.0)
+    for second in range(200):
+        monitor.tick(float(second))
+        monitor.look(0, "N0", Sight((4, 4), 2))
+        assert names(monitor) == []
+    for second in (200.0, 201.0):
+        monitor.tick(second)
+    assert names(monitor) == ["N0"]
