@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pctstream.agents.portions import Covers, portion_record
+from pctstream.agents.rates import Rates
 from pctstream.agents.shard import Shard, Turn
 from pctstream.agents.tree import sink_message
 from pctstream.core.block import Source
@@ -39,7 +40,7 @@ class Reporter:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._sent: dict[str, tuple[Any, ...]] = {}
-        self._rates: dict[str, tuple[float, int, float]] = {}
+        self._rates = Rates(worker.cfg.drift.window_s / 2)
         self._times: deque[float] = deque([-math.inf] * 2, maxlen=2)
         self._seen = (-1, 0.0)
         self._told = -1
@@ -137,7 +138,7 @@ class Reporter:
 
     def _portion(self, shard: Shard, portion: Portion, now: float) -> Record | None:
         name = node_name(portion.path)
-        rate = self._rate(name, portion.rows, now)
+        rate = self._rates.of(name, portion.rows, now)
         epoch = self._worker.routing.since[portion.path]
         return portion_record(shard, portion, self._worker.host(), epoch, now, rate)
 
@@ -167,7 +168,8 @@ class Reporter:
         assert root is not None
         portions = shard.portions
         rows = root.rows + sum(p.held_rows for p in portions)
-        came = rows + root.gone + sum(p.gone for p in portions)
+        here = {node_name(p.path): p.rows for p in portions}
+        here[f"N0 of {shard.number}"] = root.rows + root.gone
         inputs = self._inputs(shard, ends)
         return {
             "kind": "shard",
@@ -180,7 +182,7 @@ class Reporter:
             "time": now,
             "rows": rows,
             "bytes": sum(p.bytes for p in portions),
-            "rate": self._rate(f"shard:{shard.number}", came, now),
+            "rate": sum(self._rates.of(name, came, now) for name, came in here.items()),
             "portions": [node_name(p.path) for p in portions],
             "shadows": sorted(map(node_name, shard.shadows)),
             "bloom": shard.blooms.told(),
@@ -213,15 +215,6 @@ class Reporter:
                 }
             )
         return inputs
-
-    def _rate(self, key: str, rows: int, now: float) -> float:
-        then, before, rate = self._rates.get(key, (now, rows, 0.0))
-        if now - then >= self._worker.cfg.drift.window_s / 2:
-            rate = (rows - before) / (now - then)
-            self._rates[key] = (now, rows, rate)
-        elif key not in self._rates:
-            self._rates[key] = (now, rows, 0.0)
-        return rate
 
     def parcel(self, record: Record) -> Parcel:
         """A record as a message of `<tree>.state`."""

@@ -52,6 +52,9 @@ class Bloom:
     ([True, True, False], 2)
     """
 
+    _looked = 0, 0.0
+    """Keys when `expected` was last counted, and what it was."""
+
     def __init__(self, fpr: float, design: int = LEAST_DESIGN) -> None:
         self.fpr = fpr
         self.design = max(LEAST_DESIGN, design)
@@ -60,8 +63,6 @@ class Bloom:
         if blocks > BLOCKS_MAX:
             raise ValueError(f"a filter for {design} keys is too large")
         self._words: Hashes = np.zeros(blocks * _WORDS, np.uint64)
-        self._looked = 0, 0.0
-        """Keys when `expected` was last counted, and what it was."""
         self.keys = 0
         """Different keys that were added, as far as the filter could tell."""
 

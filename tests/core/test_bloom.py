@@ -85,3 +85,14 @@ def test_a_length_that_is_claimed_is_not_believed() -> None:
     raw[8:12] = (2**26).to_bytes(4, "little")
     with pytest.raises(Unreadable):
         Bloom.from_bytes(bytes(raw))
+
+
+def test_what_it_expects_follows_its_keys_also_after_it_was_read_again() -> None:
+    bloom, rng = Bloom(0.01, 20_000), np.random.default_rng(2)
+    assert bloom.expected == 0.0
+    for _ in range(30):
+        bloom.add(rng.integers(0, 2**64, 1000, np.uint64))
+        absent = rng.integers(0, 2**64, 50_000, np.uint64)
+        assert abs(bloom.expected - float(np.mean(bloom.might(absent)))) < 0.002
+    again = Bloom.from_bytes(bloom.to_bytes())
+    assert again.expected == pytest.approx(bloom.expected, rel=0.05)
