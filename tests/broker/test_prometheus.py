@@ -148,7 +148,8 @@ def test_the_answers_are_what_the_views_say(watched: Watched) -> None:
     for level in tree["levels"]:
         entries = len(one.get(f"/v1/levels/{level['level']}/cover")["cover"])
         assert by(watched, expression("Cover size"), "level")[str(level["level"]),] == entries
-    assert by(watched, expression("Dead letters"), "code") == {("dimension",): 1.0}
+    refused = expression("Dead letters")
+    wait_for("the refused row", lambda: by(watched, refused, "code") == {("dimension",): 1.0})
     assert by(watched, expression("Workers ready")) == {(): 2.0}
     assert set(watched.ask(expression("Nodes that stand still")).values()) == {0.0}
     files = by(watched, expression("Files by shard"), "shard")
