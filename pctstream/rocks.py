@@ -104,20 +104,12 @@ class RocksKV:
     def scan(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         with self._asking():
             at = self._db.iter()
-            at.seek(max(prefix, start))
-            while at.valid() and (key := at.key()).startswith(prefix):
+            for key in _along(at, prefix, start):
                 yield key, at.value()
-                at.next()
-            at.status()
 
     def keys(self, prefix: bytes, start: bytes = b"") -> Iterator[bytes]:
         with self._asking():
-            at = self._db.iter()
-            at.seek(max(prefix, start))
-            while at.valid() and (key := at.key()).startswith(prefix):
-                yield key
-                at.next()
-            at.status()
+            yield from _along(self._db.iter(), prefix, start)
 
     def frozen(self) -> FrozenKV:
         """As it is at this moment, whatever is written meanwhile."""
@@ -146,6 +138,15 @@ class RocksKV:
     def close(self) -> None:
         with self._asking():
             self._db.close()
+
+
+def _along(at: Any, prefix: bytes, start: bytes) -> Iterator[bytes]:
+    """Keys that an iterator comes by; it says how it ended."""
+    at.seek(max(prefix, start))
+    while at.valid() and (key := at.key()).startswith(prefix):
+        yield key
+        at.next()
+    at.status()
 
 
 class FrozenKV:

@@ -259,6 +259,35 @@ def test_it_is_made_anew_without_reading_rows_that_came_here(
     assert there == [[i < 6 for i in range(10)]]
 
 
+def test_a_segment_that_comes_as_the_others_begin_to_be_read_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its hashes are told before it is written: what reads the store then does not see it."""
+    node = Node()
+    node.apply(10)
+    node.start()
+    node.at += 1
+    effect = Apply(PATH, Source("t.P0.3", 0), Position(1, 1), {"rows": 1}, block(1, 10))
+    under_way = node.blooms.applying(effect)
+    gone = node.store.gone
+
+    def begun(path: Path) -> object:
+        under_way.__enter__()
+        return gone(path)
+
+    def written() -> bool:
+        node.store.apply(effect)
+        return under_way.__exit__(None, None, None) or False
+
+    monkeypatch.setattr(node.store, "gone", begun)
+    node.blooms.make(PATH, written)
+    monkeypatch.setattr(node.store, "gone", gone)
+    assert node.denied() == 0
+    node.blooms._kept[PATH].removed = 1000
+    node.make()
+    assert node.denied() == 0
+
+
 def test_hashes_are_kept_of_so_many_rows_only() -> None:
     node = Node()
     node.blooms._named = Named(node.store, most=25)

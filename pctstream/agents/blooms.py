@@ -210,9 +210,10 @@ class Blooms:
                 return
             fresh, after = self._begun(path, kept)
             kept.coming, kept.purged = fresh, math.inf
-        purges = self._store.version(path)[1]
+            purges = self._store.version(path)[1]
+            segments = self._named.segments(path, after)
         gone, nobody = self._store.gone(path), np.zeros(0, np.int64)
-        for last, hashes in self._named.segments(path, after):
+        for last, hashes in segments:
             if stop():
                 return
             with self._adding:

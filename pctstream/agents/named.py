@@ -7,7 +7,8 @@ They are of the segments as they are numbered now: rows that left are in them, p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pctstream.core.identity import names64
@@ -30,11 +31,12 @@ class Node:
 
 
 class Named:
-    """Of one shard. One thread adds to a node at a time, one reads."""
+    """Of one shard; any thread may add while another reads."""
 
     def __init__(self, store: Store, most: int = ROWS) -> None:
         self._store = store
         self._most = most
+        self._changing = threading.RLock()
         self._nodes: dict[Path, Node] = {}
         self._rows = 0
 
@@ -43,39 +45,48 @@ class Named:
         self._fresh(path, True)
 
     def _fresh(self, path: Path, whole: bool) -> Node:
-        self.drop(path)
-        node = self._nodes[path] = Node(self._store.version(path)[1], whole)
-        return node
+        with self._changing:
+            self.drop(path)
+            node = self._nodes[path] = Node(self._store.version(path)[1], whole)
+            return node
 
     def drop(self, path: Path) -> None:
         """What is known of it is not needed, or not true any more."""
-        node = self._nodes.pop(path, None)
-        if node is not None:
-            self._rows -= sum(map(len, node.segments.values()))
+        with self._changing:
+            node = self._nodes.pop(path, None)
+            if node is not None:
+                self._rows -= sum(map(len, node.segments.values()))
 
     def add(self, path: Path, last: int, hashes: Hashes) -> None:
         """A segment comes to this node."""
-        node = self._nodes.get(path)
-        if node is None:
-            return
-        self._rows += len(hashes) - len(node.segments.get(last, ()))
-        node.segments[last] = hashes
-        if self._rows > self._most:
-            self.drop(path)
+        with self._changing:
+            node = self._nodes.get(path)
+            if node is None:
+                return
+            self._rows += len(hashes) - len(node.segments.get(last, ()))
+            node.segments[last] = hashes
+            if self._rows > self._most:
+                self.drop(path)
 
-    def segments(self, path: Path, after: int = -1) -> Iterator[tuple[int, Hashes]]:
-        """(last offset, hashes) of each segment ``after`` an offset: all that were there at the call."""
-        node, purges = self._nodes.get(path), self._store.version(path)[1]
-        if node is not None and node.whole and node.purges == purges:
-            known = list(node.segments.items())
-            yield from ((last, hashes) for last, hashes in known if last > after)
-            return
-        if after < 0:
-            self._fresh(path, False)
+    def segments(self, path: Path, after: int = -1) -> Iterable[tuple[int, Hashes]]:
+        """(last offset, hashes) of each segment ``after`` an offset: all that were there at the call.
+
+        No segment may be under way to the store at the call; from it on those that come are added.
+        """
+        with self._changing:
+            node, purges = self._nodes.get(path), self._store.version(path)[1]
+            if node is not None and node.whole and node.purges == purges:
+                known = node.segments.items()
+                return [(last, hashes) for last, hashes in known if last > after]
+            return self._read(path, after, self._fresh(path, False) if after < 0 else None)
+
+    def _read(self, path: Path, after: int, node: Node | None) -> Iterator[tuple[int, Hashes]]:
+        """The same from the store, into the node that is fresh."""
         for last, rows in self._store.segments(path, after):
             hashes = names64(rows)
-            self.add(path, last, hashes)
+            if node is not None and node is self._nodes.get(path):
+                self.add(path, last, hashes)
             yield last, hashes
-        node = self._nodes.get(path)
-        if after < 0 and node is not None and node.purges == purges:
+        # where it was begun again or purged meanwhile, or had no room, this one is nobody's
+        if node is not None and node.purges == self._store.version(path)[1]:
             node.whole = True

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -75,10 +75,23 @@ def struck(site: Site, fault: Fault, upto: int, outcomes: dict[str, Outcome]) ->
         raise
 
 
+@contextmanager
+def shown(site: Site, outcomes: dict[str, Outcome], stay_s: float) -> Iterator[None]:
+    """Around a run: what came of it is printed, and what broke is kept."""
+    try:
+        yield
+    except BaseException:
+        look(stay_s)
+        site.close(keep=True)
+        raise
+    finally:
+        print("\n".join(map(report.line, outcomes.values())))
+
+
 def chaos(folder: Path, rows: int, times: int, only: list[str], stay_s: float) -> int:
     outcomes: dict[str, Outcome] = {}
     site = Site(folder, say)
-    try:
+    with shown(site, outcomes, stay_s):
         site.grow(round(rows * FIRST))
         say(f"the tree is there: {len(site.covers())} covers")
         for fault, upto in schedule(rows, times):
@@ -90,12 +103,6 @@ def chaos(folder: Path, rows: int, times: int, only: list[str], stay_s: float) -
         site.flow.wait()
         verdict = site.check(deep=True)
         site.close(keep=any(outcome.result != "held" for outcome in outcomes.values()))
-    except BaseException:
-        look(stay_s)
-        site.close(keep=True)
-        raise
-    finally:
-        print("\n".join(map(report.line, outcomes.values())))
     wanted, seen = (sum(getattr(o, k) for o in outcomes.values()) for k in ("wanted", "seen"))
     summary = (
         f"Three workers, six shards, {verdict.ingested:,} rows of which {verdict.superseded:,} were "
@@ -117,7 +124,7 @@ def soak(folder: Path, seconds: float, every_s: float, stay_s: float) -> int:
     say(f"seed {seed}, saved in {folder}")
     kills = [workers.KILL, workers.KILL, *moving.FAULTS, brokers.FAULTS[0]]
     site = Site(folder, say)
-    try:
+    with shown(site, outcomes, stay_s):
         site.grow(8000)
         while time.monotonic() - BEGUN < seconds:
             began = time.monotonic()
@@ -128,12 +135,6 @@ def soak(folder: Path, seconds: float, every_s: float, stay_s: float) -> int:
         site.flow.wait()
         say(str(site.check(deep=True)))
         site.close(keep=False)
-    except BaseException:
-        look(stay_s)
-        site.close(keep=True)
-        raise
-    finally:
-        print("\n".join(map(report.line, outcomes.values())))
     return 0
 
 
