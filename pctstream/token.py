@@ -17,8 +17,8 @@ from pathlib import Path
 from pctstream.config import Config
 from pctstream.errors import ConfigError
 
-OPEN_PATHS = ("/livez", "/readyz", "/")
-"""Asked by whoever starts and watches a worker, or opens its page; they tell nothing of the rows."""
+OPEN_PATHS = ("/livez", "/readyz", "/", "/docs")
+"""Asked by whoever starts and watches a worker, or opens its pages; they tell nothing of the rows."""
 OPEN_UNDER = "/page/"
 """The page's files: the same for everybody. What the page asks for carries the token."""
 VALID = 2

@@ -16,6 +16,10 @@ const taken = [
     "@fontsource-variable/jetbrains-mono/LICENSE",
     "jetbrains-mono",
   ],
+  ["swagger-ui-dist/swagger-ui-bundle.js", "swagger-ui.js", "swagger-ui-dist/LICENSE", "swagger-ui-dist"],
+  ["swagger-ui-dist/swagger-ui.css", "swagger-ui.css", "swagger-ui-dist/LICENSE", "swagger-ui-dist"],
+  // what its bundle has of others
+  ["swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt", "swagger-ui.LICENSES.txt"],
 ];
 rmSync(to, { recursive: true, force: true });
 mkdirSync(to, { recursive: true });
@@ -29,5 +33,5 @@ for (const [file, name, licence, project] of taken) {
     // without the map, which is not shipped
     writeFileSync(new URL(name, to), head + readFileSync(from, "utf8").replace(/\n\/\/# source.*\s*$/, "\n"));
   } else cpSync(from, new URL(name, to));
-  cpSync(new URL(`node_modules/${licence}`, import.meta.url), new URL(`${project}.LICENSE.txt`, to));
+  if (licence) cpSync(new URL(`node_modules/${licence}`, import.meta.url), new URL(`${project}.LICENSE.txt`, to));
 }

@@ -37,7 +37,7 @@ GoOn = Callable[[Request], Awaitable[Response]]
 
 def create(worker: Worker) -> FastAPI:
     """The app that serves one worker's views."""
-    app = FastAPI(title="pctstream", version="1", openapi_url="/openapi.json")
+    app = FastAPI(title="pctstream", version="1", docs_url=None, redoc_url=None)
 
     problem.add(app)
     wanted = token.wanted(worker.cfg)

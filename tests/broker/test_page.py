@@ -254,6 +254,19 @@ def test_nothing_comes_from_elsewhere_and_the_console_is_silent(open_: Open) -> 
     fresh.close()
 
 
+def test_every_call_can_be_read_and_tried_at_docs(open_: Open) -> None:
+    page = open_.browser.open(f"{open_.url}/docs")
+    calls = sum(len(of) for of in open_.api("/openapi.json")["paths"].values())
+    page.wait(f"document.querySelectorAll('.opblock').length === {calls}")
+    page.click("[id$='livez_get'] .opblock-summary-control, [id*='livez'] .opblock-summary-control")
+    page.click(".try-out__btn")
+    page.click(".execute")
+    assert "200" in page.text(".live-responses-table tbody .response-col_status")
+    away = [u for u in page.requests if not u.startswith((open_.url, "about:", "data:image/"))]
+    assert (away, page.errors) == ([], [])
+    page.close()
+
+
 def test_a_worker_that_goes_and_comes_back_with_a_token(open_: Open) -> None:
     page, one = open_.page, open_.one
     page.go("tree")
