@@ -1,5 +1,6 @@
 """The keys of a shard's database, in order.
 
+a/<node>/<number>..  rows that a node of the portion's subtree keeps aside, from a number on: float32
 b/<node>/            the Bloom filter of its ids as it was some time ago (`agents.blooms`)
 c/<node>/<number>    the cover of a node of the portion's subtree
 d/<node>/<name>/..   a directory of ids of N0 (`core.directory`)
@@ -25,10 +26,10 @@ from pctstream.core.names import Path, node_name
 
 BLOOM, COVERS, DIRECTORIES, REGIONS, INPUTS, LEAVES = b"b", b"c", b"d", b"g", b"i", b"l"
 STATES, PLACES, ROWS, NODES, FIRSTS, LEFT = b"n", b"p", b"r", b"t", b"w", b"x"
-PURGED, STAMP = b"u", b"v"
+PURGED, STAMP, ASIDE = b"u", b"v", b"a"
 OF_ROWS = (ROWS, LEAVES, FIRSTS, LEFT, PLACES)
 """A node's rows and what is said of them."""
-OF_A_PORTION = (*OF_ROWS, NODES, COVERS, BLOOM, PURGED)
+OF_A_PORTION = (*OF_ROWS, NODES, COVERS, ASIDE, BLOOM, PURGED)
 """What a portion holds, without the two keys that say it is whole."""
 _OFFSET = struct.Struct(">q")
 _NUMBER = struct.Struct(">i")
@@ -68,6 +69,15 @@ def offset_of(key: bytes) -> int:
 def of_number(kind: bytes, path: Path, number: int) -> bytes:
     """The key of a node of a portion, by its number there."""
     return of_node(kind, path) + _NUMBER.pack(number)
+
+
+def of_aside(path: Path, number: int, first: int) -> bytes:
+    """The key of rows that a node of a portion keeps aside, the first of them by its number.
+
+    >>> number_of(of_aside((0, 3), 17, 5)[:-4])
+    17
+    """
+    return of_number(ASIDE, path, number) + _NUMBER.pack(first)
 
 
 def number_of(key: bytes) -> int:

@@ -25,8 +25,10 @@ from pctstream.core.effects import Apply
 from pctstream.core.leaving import firsts
 from pctstream.core.names import Path
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
+from pctstream.core.reopening import Aside
 from pctstream.core.subtree import NodeRecord
 from pctstream.keyspace import (
+    ASIDE,
     BLOOM,
     COVERS,
     FIRSTS,
@@ -41,6 +43,7 @@ from pctstream.keyspace import (
     STATES,
     at_offset,
     number_of,
+    of_aside,
     of_directory,
     of_input,
     of_kind,
@@ -92,8 +95,10 @@ class Store(Leavings):
         if effect.leaves is not None:
             changes.append((at_offset(LEAVES, path, position.stored), _int32(effect.leaves)))
         changes += [(at_offset(LEAVES, path, at), _int32(leaves)) for at, leaves in effect.labels]
-        for number, record, cover in effect.nodes:
+        for number, record, cover, aside in effect.nodes:
             changes.append((of_number(NODES, path, number), orjson.dumps(record)))
+            if aside is not None:
+                changes += self._aside(path, number, aside)
             if cover is not None:
                 whole = b"".join(cover.to_pieces(1 << 30))
                 changes.append((of_number(COVERS, path, number), whole))
@@ -104,6 +109,13 @@ class Store(Leavings):
         came = effect.rows is not None or effect.left is not None
         if came or effect.purge:
             self._changed(path, int(came), int(effect.purge))
+
+    def _aside(self, path: Path, number: int, aside: Aside) -> Iterator[Change]:
+        first, rows = aside
+        if not first:
+            yield from ((key, None) for key in self._kv.keys(of_number(ASIDE, path, number)))
+        if len(rows):
+            yield of_aside(path, number, first), rows.astype("<f4").tobytes()
 
     def _changed(self, path: Path, came: int, went: int) -> None:
         appended, purged = self.version(path)
@@ -195,7 +207,17 @@ class Store(Leavings):
         """The nodes of a portion, by number, with their covers."""
         found = self._kv.scan(of_node(COVERS, path))
         covers = {number_of(key): Cover.from_pieces([value]) for key, value in found}
-        return [r._replace(cover=covers.get(r.number)) for r in self.tree_nodes(path)]
+        kept: dict[int, list[bytes]] = {}
+        for key, value in self._kv.scan(of_node(ASIDE, path)):
+            kept.setdefault(number_of(key[:-4]), []).append(value)
+        nodes = []
+        for node in self.tree_nodes(path):
+            cover, rows = covers.get(node.number), b"".join(kept.get(node.number, ()))
+            if cover is not None:
+                aside = np.frombuffer(rows, "<f4").reshape(-1, cover.dimension).astype(np.float32)
+                node = node._replace(cover=cover, aside=Aside(0, aside))
+            nodes.append(node)
+        return nodes
 
     def bloom(self, path: Path) -> bytes | None:
         """The filter of a node's ids, as it was saved."""

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from pctstream.core import kernels
-from pctstream.core.lanes import LANES, Float32, empty_table, expect_rows
+from pctstream.core.lanes import LANES, Float32, empty_table, expect_rows, transpose
 from pctstream.core.scan import FULL, QUIET, scan
 
 Stop = Literal["gap", "block"]
@@ -52,6 +52,22 @@ class FindCover:
         prototypes[: self._count] = self._prototypes[: self._count]
         table[: len(self._table)] = self._table
         self._prototypes, self._table = prototypes, table
+
+    def know(self, prototypes: Float32) -> None:
+        """Begin with these f32[k, d], pairwise farther than epsilon: a scan that is taken up again.
+
+        >>> find = FindCover(1, epsilon=1.0, gap=2, sink_rows=100, stop="gap", max_prototypes=10)
+        >>> find.know(np.array([[0], [4]], np.float32))
+        >>> find.feed(np.array([[0.5], [9], [4.5], [9.5], [50]], np.float32))
+        >>> find.state, find.rows, find.prototypes.tolist()
+        ('cover', 4, [[0.0], [4.0], [9.0]])
+        """
+        expect_rows(prototypes, self._dimension)
+        k = len(prototypes)
+        if k > self.max_prototypes or self.rows:
+            raise ValueError(f"{k} prototypes for a scan of {self.rows} rows that may have {self.max_prototypes}")
+        self._prototypes, self._table, self._count = prototypes, transpose(prototypes), k
+        self._allocate(min(max(k + LANES, 2 * k), self.max_prototypes))
 
     def feed(self, rows: Float32) -> None:
         """The next rows f32[n, d]; what comes after the row that ended the scan is not looked at.

@@ -43,8 +43,11 @@ class Growth:
         for number in self._unscanned:
             node = subtree.nodes[number]
             node.find = subtree.scanner(subtree.gates.epsilons[node.level])
+        subtree.now = now
         for node in self._split:
             self._make_children(node)
+            node.step(life.LEVEL_OPENED, self._split_entry(node, 2))
+            subtree.changed.add(node.number)
         if self._split:
             subtree.draw()
 
@@ -52,8 +55,12 @@ class Growth:
         assert node.cover is not None
         node.first = len(self._tree.nodes)
         paths = [(*node.path, i) for i in range(node.cover.k)]
-        below = (node.budget - node.cover.k) // node.cover.k
-        self._tree.add(paths, below, self._split_entry(node, 0))
+        free = node.budget - node.cover.k
+        # who may re-open keeps half for those to come
+        node.spare = free // 2 if self._tree.shape.miss_limit else 0
+        node.below = (free - node.spare) // node.cover.k
+        self._tree.add(paths, node.below, self._split_entry(node, 0))
+        self._tree.descent.begin(node, node.cover.rows)
 
     def _split_entry(self, node: Node, mode: int) -> Entry:
         _, offset, time, epoch = self._now
@@ -79,9 +86,6 @@ class Growth:
 
     def finish(self) -> None:
         """All segments were taken."""
-        for node in self._split:
-            node.step(life.LEVEL_OPENED, self._split_entry(node, 2))
-            self._tree.changed.add(node.number)
         for node in self._ended:
             self._end(node)
         for node in self._measured:

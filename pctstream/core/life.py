@@ -4,6 +4,10 @@
         \\--too large--> sink <--too large--/
     leaf (at the lowest level: never scanned)
 
+A splitting node whose rows come to lie beyond its cover looks for more of it while it goes on routing:
+
+    splitting --bound broken--> splitting, scanning --cover grown, scan in vain--> splitting
+
 The numbers are the seed's node modes: 0 covering, 1 cover found, 2 splitting. A sink and a leaf
 never left mode 0.
 """
@@ -14,6 +18,7 @@ from pctstream.errors import IllegalTransition
 
 COVERING, WAITING, SPLITTING, SINK, LEAF = "covering", "waiting", "splitting", "sink", "leaf"
 COVER_FOUND, TOO_LARGE, LEVEL_OPENED = "cover found", "too large", "level opened"
+BOUND_BROKEN, COVER_GROWN, IN_VAIN = "bound broken", "cover grown", "scan in vain"
 
 MODES = {COVERING: 0, WAITING: 1, SPLITTING: 2, SINK: 0, LEAF: 0}
 
@@ -22,6 +27,9 @@ TRANSITIONS = {
     (COVERING, TOO_LARGE): SINK,
     (WAITING, LEVEL_OPENED): SPLITTING,
     (WAITING, TOO_LARGE): SINK,
+    (SPLITTING, BOUND_BROKEN): SPLITTING,
+    (SPLITTING, COVER_GROWN): SPLITTING,
+    (SPLITTING, IN_VAIN): SPLITTING,
 }
 
 

@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 
 from pctstream.core import life
 from pctstream.core.cover import Cover
+from pctstream.core.coverage import WINDOW
 from pctstream.core.find import FindCover
 from pctstream.core.names import Path, level
 
 Entry = tuple[int, int, float, int]
 """Of a node's history: mode, offset in the portion's pipe, broker time in seconds, epoch. The time is
 that of the last row taken or of the record that closed the level, whichever is later."""
+
+FIRST, LAST = 3, 13
+"""Entries of a history that are kept: those of its growth, and of the last times it re-opened."""
 
 
 class Shape(NamedTuple):
@@ -27,6 +31,10 @@ class Shape(NamedTuple):
     kmeans_iterations: int = 5
     max_level: int = 6
     fanout: int = 16
+    miss_limit: float = 0.0
+    """A node whose cover misses more, at 95 % confidence, re-opens; 0: none does."""
+    miss_cooldown: int = 4 * WINDOW
+    miss_window: int = WINDOW
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> Shape:
@@ -59,6 +67,12 @@ class Node:
     state: str = life.COVERING
     first: int = -1
     """Number of its first child; -1 before the split."""
+    runs: list[tuple[int, int]] = field(default_factory=list)
+    """(number of the first, how many) of the children it got each time it re-opened."""
+    below: int = 0
+    """Of its budget, what each child of the split got."""
+    spare: int = 0
+    """Of its budget, what is left for children to come and for what is below them."""
     history: list[Entry] = field(default_factory=list)
     limit: str = ""
     cover: Cover | None = None
@@ -71,6 +85,14 @@ class Node:
     def level(self) -> int:
         return level(self.path)
 
+    @property
+    def children(self) -> list[int]:
+        """Their numbers, in the order of the cover."""
+        if self.first < 0 or self.cover is None:
+            return []
+        later = [n for first, count in self.runs for n in range(first, first + count)]
+        return [*range(self.first, self.first + self.cover.k - len(later)), *later]
+
     def step(self, event: str, entry: Entry) -> None:
         """The next state of its life."""
         self.state = life.step(self.state, event)
@@ -78,6 +100,7 @@ class Node:
             mode, offset, time, epoch = entry
             # its first row may be older than the closing of the level above, at which it was born
             self.history.append((mode, offset, max(time, self.history[-1][2]), epoch))
+            self.history[FIRST:] = self.history[FIRST:][-LAST:]
 
     @property
     def record(self) -> dict[str, Any]:
@@ -87,6 +110,9 @@ class Node:
             "budget": self.budget,
             "state": self.state,
             "first": self.first,
+            "runs": self.runs,
+            "below": self.below,
+            "spare": self.spare,
             "history": self.history,
             "limit": self.limit,
         }
@@ -97,5 +123,6 @@ class Node:
         history = [(int(m), int(o), float(t), int(e)) for m, o, t, e in record["history"]]
         return cls(
             tuple(record["path"]), number, record["budget"], record["state"], record["first"],
-            history, record["limit"], cover,
+            [(first, count) for first, count in record.get("runs", ())],
+            record.get("below", 0), record.get("spare", 0), history, record["limit"], cover,
         )  # fmt: skip

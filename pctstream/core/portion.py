@@ -146,6 +146,7 @@ class Portion:
         rows = entries.plain
         if not len(rows):
             return Came(None, None, *self._leave(entries))
+        self.subtree.now = (2, last, self._time, self._epoch)
         leaves = self.subtree.place(rows.vectors)
         self._leaving.came(last, rows, leaves)
         return Came(rows, leaves, *self._leave(entries))

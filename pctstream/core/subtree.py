@@ -19,11 +19,13 @@ import numpy.typing as npt
 
 from pctstream.core import kernels, life
 from pctstream.core.cover import Cover
+from pctstream.core.descent import Descent
 from pctstream.core.find import FindCover
 from pctstream.core.lanes import Float32
 from pctstream.core.names import Path
 from pctstream.core.node import Entry, Gates, Node, Shape
-from pctstream.core.walk import Counts, Int32, Map, arrive
+from pctstream.core.reopening import Aside
+from pctstream.core.walk import Counts, Int32, arrive
 
 PROPOSERS = 8
 """Nodes of a level, per portion, that propose an epsilon: more would only cost reading."""
@@ -32,11 +34,12 @@ FIRST_ROWS = 64
 
 
 class NodeRecord(NamedTuple):
-    """What the store keeps of a node; ``cover`` only where it is new."""
+    """What the store keeps of a node; ``cover`` and ``aside`` only where they are new."""
 
     number: int
     record: Mapping[str, Any]
     cover: Cover | None = None
+    aside: Aside | None = None
 
 
 class Subtree:
@@ -48,17 +51,21 @@ class Subtree:
     ) -> None:  # fmt: skip
         self.shape = shape
         self.gates = Gates()
+        self.now: Entry = born
+        """What a history says of what happens now."""
         self._centroid = np.ascontiguousarray(centroid, np.float32).reshape(-1)
         self.nodes: list[Node] = []
         self.counts = Counts()
         self.changed: set[int] = set()
         self.covered: set[int] = set()
         """Numbers of the nodes whose cover the store does not have yet."""
-        for number, record, cover in saved:
+        self.descent = Descent(self)
+        for number, record, cover, aside in saved:
             self.nodes.append(Node.restored(number, record, cover))
             self.counts.extend(1)
             for name, value in record["counts"].items():
                 getattr(self.counts, name)[number] = value
+            self.descent.restore(self.nodes[number], record, aside)
         if not self.nodes:
             self.add([root], budget, born)
         self.draw()
@@ -71,16 +78,18 @@ class Subtree:
                 node.state = life.LEAF
             self.nodes.append(node)
             self.counts.extend(1)
+            self.descent.watch.extend(1)
             self.changed.add(node.number)
             self.listen(node)
 
     def draw(self) -> None:
         """Lay out the covers of the split nodes for the walk."""
-        split = {n.number: (n.first, n.cover) for n in self.nodes if n.cover and n.first >= 0}
-        self._map = Map.of(self.shape.dimension, len(self.nodes), split)
+        split = {n.number: (n.children, n.cover) for n in self.nodes if n.cover and n.first >= 0}
+        self.descent.draw(split)
         self._above = [-1] * len(self.nodes)
-        for number, (first, cover) in split.items():
-            self._above[first : first + cover.k] = [number] * cover.k
+        for number, (children, _) in split.items():
+            for child in children:
+                self._above[child] = number
 
     def listen(self, node: Node) -> None:
         """Begin to scan where nothing was missed: the node has no row yet."""
@@ -108,7 +117,7 @@ class Subtree:
         """The number int32[n] of the leaf of each row f32[n, d]; all that follows is counted."""
         leaf = np.zeros(len(rows), np.int32)
         arrive(rows, self._centroid, self.counts)
-        self._map.walk(rows, leaf, self.counts)
+        self.descent.walk(rows, leaf)
         self.scan(rows, leaf)
         self._touch(leaf)
         return leaf
@@ -122,7 +131,7 @@ class Subtree:
     def move(self, rows: Float32, leaf: Int32) -> Int32:
         """Where rows that lie at ``leaf`` lie now; covering leaves scan those that are new there."""
         now = leaf.copy()
-        self._map.walk(rows, now, self.counts)
+        self.descent.walk(rows, now)
         moved = now != leaf
         if moved.any():
             self.scan(np.ascontiguousarray(rows[moved]), now[moved])
@@ -163,7 +172,7 @@ class Subtree:
         scratch = Counts()
         scratch.extend(len(self.nodes))
         arrive(rows, self._centroid, scratch)
-        self._map.walk(rows, np.zeros(len(rows), np.int32), scratch)
+        self.descent.examine(rows, scratch)
 
     @property
     def final(self) -> npt.NDArray[np.bool_]:
@@ -233,8 +242,9 @@ class Subtree:
         records = [
             NodeRecord(
                 number,
-                self.nodes[number].record | {"counts": counts},
+                self.nodes[number].record | {"counts": counts} | self.descent.record(number),
                 self.nodes[number].cover if number in self.covered else None,
+                self.descent.take_aside(number),
             )
             for number, counts in zip(numbers, self.counts.of(numbers), strict=True)
         ]

@@ -29,6 +29,7 @@ from pctstream.core.lanes import (
 )
 from pctstream.core.nearest import MANY, nearest_of, room
 from pctstream.core.scan import band_of, covered
+from pctstream.core.watch import Watch, broke
 
 Int32 = npt.NDArray[np.int32]
 
@@ -44,35 +45,40 @@ def _count(away: float, node: int, rows: Any, total: Any, radius: Any) -> None:
 
 
 @compiled
-def _ordered(at: Any, first: Any) -> Any:
-    """The rows that are not at a leaf, those of a node side by side, in the order they came."""
+def _ordered(at: Any, onward: Any) -> Any:
+    """The rows whose node hands them on, those of a node side by side, in the order they came."""
     moving = np.empty(at.shape[0], np.int64)
     m = 0
     for i in range(at.shape[0]):
-        if first[at[i]] >= 0:
+        if onward[at[i]]:
             moving[m] = i
             m += 1
     moving = moving[:m]
-    if first.shape[0] > FEW * m:
+    if onward.shape[0] > FEW * m:
         # far fewer rows than nodes: do not look at every node
         return moving[np.argsort(at[moving], kind="mergesort")]
-    return moving[groups(at[moving], first.shape[0])[0]]
+    return moving[groups(at[moving], onward.shape[0])[0]]
 
 
 @compiled
 def _walk(
-    rows: Any, at: Any, first: Any, tiles: Any, places: Any, epsilon: Any, table: Any,
+    rows: Any, at: Any, onward: Any, children: Any, tiles: Any, places: Any, epsilon: Any, table: Any,
     centroids: Any, prototypes: Any, count: Any, total: Any, radius: Any, uncovered: Any, widest: int,
-) -> None:  # fmt: skip
+    window: int, limit: Any, w_rows: Any, w_missed: Any, w_windows: Any, w_faded: Any, w_resume: Any,
+    found: Any,
+) -> int:  # fmt: skip
     index, own, away = np.empty(MANY, np.int32), np.empty(MANY, np.int64), np.empty(MANY)
-    work = room(widest)
+    work, m = room(widest), 0
     while True:
-        order = _ordered(at, first)
+        order = _ordered(at, onward)
         if order.shape[0] == 0:
-            return
+            return m
         j = 0
         while j < order.shape[0]:
             node, taken = at[order[j]], 1
+            if not onward[node]:  # since it broke
+                j += 1
+                continue
             if j + MANY <= order.shape[0] and at[order[j + MANY - 1]] == node:
                 taken = MANY
             low, high = places[node], places[node + 1]
@@ -82,11 +88,20 @@ def _walk(
             distances_of(rows, order, j, taken, centroids, own, away)
             band = band_of(epsilon[node], rows.shape[1])
             for r in range(taken):
-                row, child = order[j + r], first[node] + index[r]
+                row, child = order[j + r], children[own[r]]
                 at[row] = child
                 _count(away[r], child, count, total, radius)
-                if not covered(rows, row, own[r], prototypes, low, high, band):
+                beyond = not covered(rows, row, own[r], prototypes, low, high, band)
+                if beyond:
                     uncovered[node] += 1
+                    if m < found.shape[0]:
+                        found[m, 0], found[m, 1] = row, node
+                        m += 1
+                if broke(
+                    node, beyond, window, limit, w_rows, w_missed, w_windows, w_faded, w_resume
+                ):
+                    onward[node] = False
+                    break
             j += taken
 
 
@@ -117,15 +132,25 @@ class Counts:
         return [dict(zip(names, of_one, strict=True)) for of_one in zip(*columns, strict=True)]
 
 
+def _deepest(split: dict[int, tuple[list[int], Cover]]) -> int:
+    """Levels that a row can be handed down; a child has a greater number than its parent."""
+    depth: dict[int, int] = {}
+    for node in sorted(split):
+        depth |= dict.fromkeys(split[node][0], depth.get(node, 0) + 1)
+    return max(depth.values(), default=0)
+
+
 @dataclass(slots=True)
 class Map:
     """The covers of a subtree's split nodes, laid out for the walk.
 
-    Children of a node are numbered in a row from ``first[node]``; -1 for a leaf.
+    The prototypes and centroids of a node are those from ``places[node]`` on, its children ``children``
+    there.
     """
 
     dimension: int
-    first: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    split: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    children: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
     tiles: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
     places: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
     epsilon: Float64 = field(default_factory=lambda: np.zeros(0))
@@ -134,10 +159,12 @@ class Map:
     prototypes: Float32 = field(default_factory=lambda: np.zeros((0, 1), np.float32))
     widest: int = 0
     """Tiles of the node that has most."""
+    deepest: int = 0
+    """Levels that a row can be handed down."""
 
     @classmethod
-    def of(cls, dimension: int, nodes: int, split: dict[int, tuple[int, Cover]]) -> Map:
-        """Of ``nodes`` nodes; ``split`` gives (number of the first child, cover) of those split."""
+    def of(cls, dimension: int, nodes: int, split: dict[int, tuple[list[int], Cover]]) -> Map:
+        """Of ``nodes`` nodes; ``split`` gives (numbers of the children, cover) of those split."""
         covers = [split.get(node) for node in range(nodes)]
         tables = [np.zeros((0, dimension, LANES), np.float32)]
         tables += [transpose(c[1].centroids) for c in covers if c]
@@ -145,7 +172,8 @@ class Map:
         tile_counts = [-(-c[1].k // LANES) if c else 0 for c in covers]
         return cls(
             dimension,
-            np.array([c[0] if c else -1 for c in covers], np.int32),
+            np.array([c is not None for c in covers], np.bool_),
+            np.array([n for c in covers if c for n in c[0]], np.int32),
             np.cumsum([0, *tile_counts], dtype=np.int64),
             np.cumsum([0, *(c[1].k if c else 0 for c in covers)], dtype=np.int64),
             np.array([c[1].epsilon if c else 0.0 for c in covers]),
@@ -153,20 +181,31 @@ class Map:
             np.concatenate([none, *(c[1].centroids for c in covers if c)]),
             np.concatenate([none, *(c[1].prototypes for c in covers if c)]),
             max(tile_counts, default=0),
+            _deepest(split),
         )
 
-    def walk(self, rows: Float32, at: Int32, counts: Counts) -> None:
-        """Move each row f32[n, d] from the node ``at`` int32[n] down to its leaf, in place.
+    def walk(
+        self, rows: Float32, at: Int32, counts: Counts, watch: Watch, stay: Sequence[int] = ()
+    ) -> tuple[Int32, Int32]:
+        """Move each row f32[n, d] from the node ``at`` int32[n] down to its leaf, in place; a node of
+        ``stay`` keeps its rows, and one whose bound breaks those behind the row at which it did.
 
         ``counts`` of every node that a row comes to are taken; of the node it starts at only
-        ``uncovered``.
+        ``uncovered``; ``watch`` of every node that hands one on. The nodes int32[b] whose bound broke,
+        and (row, node) int32[m, 2] of the rows beyond, those of a node in order; none where none re-opens.
         """
         expect_rows(rows, self.dimension)
-        _walk(
-            read_only(rows), at, self.first, self.tiles, self.places, self.epsilon, self.table,
+        onward = self.split.copy()
+        onward[list(stay)] = False
+        before = onward.copy()
+        found = np.empty((len(rows) * self.deepest if watch.limit else 0, 2), np.int32)
+        m = _walk(
+            read_only(rows), at, onward, self.children, self.tiles, self.places, self.epsilon, self.table,
             self.centroids, self.prototypes, counts.rows, counts.distance, counts.radius,
-            counts.uncovered, self.widest,
+            counts.uncovered, self.widest, watch.window, watch.limits, watch.rows, watch.missed,
+            watch.windows, watch.faded, watch.resume, found,
         )  # fmt: skip
+        return np.flatnonzero(before & ~onward).astype(np.int32), found[:m]
 
 
 @compiled

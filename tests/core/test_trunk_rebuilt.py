@@ -58,7 +58,7 @@ class Host:
 
     def told(self) -> tuple[str, list[int], str, str | None]:
         """State, modes it went through, limit and cover, as the store has them."""
-        (_, record, cover), *below = self.store.subtree(PATH)
+        (_, record, cover, _), *below = self.store.subtree(PATH)
         assert not below
         modes = [mode for mode, *_ in record["history"]]
         return record["state"], modes, record["limit"], cover and cover.hash

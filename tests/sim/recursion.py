@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from pctstream.core import kernels, life
-from pctstream.core.cover import refine
+from pctstream.core.cover import Cover, refine
+from pctstream.core.coverage import Coverage
 from pctstream.core.find import FindCover
 from pctstream.core.lanes import Float32
 from pctstream.core.names import Path
 from pctstream.core.node import Shape
+from pctstream.core.reopening import ASIDE
 from pctstream.store import Store
 
 Tree = dict[Path, dict[str, Any]]
@@ -52,14 +55,105 @@ def recursion(
     cover = refine(
         rows[: find.rows], find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap
     )
-    child = kernels.nearest(rows, kernels.transpose(cover.centroids), k)
-    beyond = kernels.beyond(rows, child, cover.prototypes, cover.epsilon)
-    out |= {"state": life.SPLITTING, "cover": cover.hash, "held": [], "uncovered": beyond}
+    node = Living(cover, shape, budget)
+    child = np.array([node.row(row, at >= find.rows) for at, row in enumerate(rows)])
+    out |= {"state": life.SPLITTING, "cover": cover.hash, "held": [], "uncovered": node.uncovered}
+    out |= {"prototypes": node.prototypes.tolist(), "aside": np.array(node.aside).tolist()}
     tree = {path: out}
-    for i in range(k):
-        mine, below = rows[child == i], (budget - k) // k
-        tree |= recursion((*path, i), mine, cover.centroids[i], shape, below, epsilons)
+    for i, (centre, below) in enumerate(zip(node.centroids, node.below, strict=True)):
+        tree |= recursion((*path, i), rows[child == i], centre, shape, below, epsilons)
     return tree
+
+
+class Living:
+    """A split node, a row at a time: its cover, what it misses, and what it finds when it re-opens."""
+
+    def __init__(self, cover: Cover, shape: Shape, budget: int) -> None:
+        self.prototypes, self.centroids = cover.prototypes, cover.centroids
+        self._cover, self._shape = cover, shape
+        free = budget - cover.k
+        self._spare = free // 2 if shape.miss_limit else 0
+        self.below = [(free - self._spare) // cover.k] * cover.k
+        self.uncovered = 0
+        self.aside: list[Float32] = []
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self._coverage, self._rest = Coverage(), self._windows(self._shape.miss_cooldown)
+        self._scan: tuple[int, int] | None = None
+        self.aside = []
+
+    def _windows(self, rows: int) -> int:
+        return max(1, math.ceil(rows / self._shape.miss_window))
+
+    def row(self, row: Float32, counts: bool) -> int:
+        """Its child; ``counts``: it is behind those that the cover was found in."""
+        child = int(_nearest(row, self.centroids))
+        if counts:
+            beyond = _beyond(row, self.prototypes, self._cover.epsilon)
+            self.uncovered += beyond
+            self._counted(row, beyond)
+        return child
+
+    def _counted(self, row: Float32, beyond: bool) -> None:
+        shape, coverage = self._shape, self._coverage
+        coverage.take(np.array([beyond]), shape.miss_window)
+        room = min(self._spare, shape.prototypes - len(self.prototypes))
+        if not shape.miss_limit or room < 1:
+            return
+        new = beyond and (
+            not self.aside or _beyond(row, np.array(self.aside), self._cover.epsilon)
+        )
+        if self._scan is not None:
+            self._scanned(row, new, room)
+            return
+        if new:
+            self.aside = [*([] if len(self.aside) == min(ASIDE, room) else self.aside), row]
+        closed = coverage.rows == 0 and coverage.windows >= self._rest
+        if closed and coverage.broken(shape.miss_limit, shape.miss_window):
+            self._scan = 0, 0
+
+    def _scanned(self, row: Float32, new: bool, room: int) -> None:
+        shape = self._shape
+        rows, gap = self._scan or (0, 0)
+        rows, gap = rows + 1, 0 if new else gap + 1
+        if new and len(self.aside) == room:
+            self._in_vain(rows)
+            return
+        self.aside += [row] * new
+        self._scan = rows, gap
+        if gap >= shape.gap and (shape.stop == "gap" or rows % shape.gap == 0):
+            if self.aside:
+                self._grow()
+            else:
+                self._in_vain(rows)
+        elif rows == shape.sink_rows:
+            self._in_vain(rows)
+
+    def _in_vain(self, rows: int) -> None:
+        rest = self._windows(max(self._shape.miss_cooldown, rows))
+        coverage = self._coverage
+        self._fresh()
+        self._coverage, self._rest = coverage, coverage.windows + rest
+
+    def _grow(self) -> None:
+        found = np.array(self.aside)
+        below = min(self.below[0], (self._spare - len(found)) // len(found))
+        self.below += [below] * len(found)
+        self._spare -= len(found) * (1 + below)
+        self.prototypes = np.concatenate([self.prototypes, found])
+        self.centroids = np.concatenate([self.centroids, found])
+        self._fresh()
+
+
+def _nearest(row: Float32, centroids: Float32) -> int:
+    return int(kernels.nearest(row[None], kernels.transpose(centroids), len(centroids))[0])
+
+
+def _beyond(row: Float32, prototypes: Float32, epsilon: float) -> bool:
+    """By the definition: a float64 sum, taken in order."""
+    difference = row.astype(np.float64) - prototypes.astype(np.float64)
+    return bool((np.cumsum(difference**2, axis=1)[:, -1] > epsilon * epsilon).all())
 
 
 def as_stored(store: Store, root: Path) -> Tree:
@@ -71,17 +165,32 @@ def as_stored(store: Store, root: Path) -> Tree:
     vectors = [v for v, _ in placed]
     leaf = np.concatenate([np.zeros(0, np.int32), *(at for _, at in placed)])
     out = {}
-    for number, record, cover in store.subtree(root):
+    for number, record, cover, aside in store.subtree(root):
         mine = leaf == number
         out[tuple(record["path"])] = {
             "state": record["state"],
             "limit": record["limit"],
-            "cover": cover and cover.hash,
+            "cover": cover and first_of(cover, record).hash,
             "counts": {k: record["counts"][k] for k in ("rows", "distance", "radius")},
             "uncovered": record["counts"]["uncovered"],
             "held": np.concatenate(vectors)[mine].tolist() if vectors else [],
         }
+        if record["first"] >= 0:
+            assert cover is not None
+            assert aside is not None
+            out[tuple(record["path"])] |= {
+                "prototypes": cover.prototypes.tolist(), "aside": aside.rows.tolist(),
+            }  # fmt: skip
     return out
+
+
+def first_of(cover: Cover, record: Mapping[str, Any]) -> Cover:
+    """The cover as it was at the split."""
+    k = cover.k - sum(count for _, count in record["runs"])
+    if k == cover.k:
+        return cover
+    parts = [a[:k] for a in (cover.prototypes, cover.centroids, cover.weights, cover.radii)]
+    return Cover(*parts, cover.epsilon, int(parts[2].sum()), cover.gap, 0.0, 0.0)
 
 
 def gone_of(store: Store, root: Path) -> dict[Path, int]:
@@ -90,6 +199,6 @@ def gone_of(store: Store, root: Path) -> dict[Path, int]:
     leaf = np.concatenate(
         [np.zeros(0, np.int32), *(at[gone.get(o, [])] for o, _, at in store.placed(root))]
     )
-    paths = {number: tuple(record["path"]) for number, record, _ in store.subtree(root)}
+    paths = {number: tuple(record["path"]) for number, record, *_ in store.subtree(root)}
     below = [paths[number] for number in leaf.tolist()]
     return {path: sum(p[: len(path)] == path for p in below) for path in paths.values()}

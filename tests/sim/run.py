@@ -155,9 +155,10 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
             mode = shard.nodes[path].mode
             assert mode == log.states[path], f"R0: {path} says {mode}, was {log.states[path]}"
         if path in log.splits:
+            del tree[path]["prototypes"], tree[path]["aside"]
             assert as_stored(shard.store, path) == {path: tree[path]}, f"R0: the trunk node {path}"
         return
-    said = {tuple(r["path"]): r["counts"]["gone"] for _, r, _ in shard.store.subtree(path)}
+    said = {tuple(r["path"]): r["counts"]["gone"] for _, r, *_ in shard.store.subtree(path)}
     found = gone_of(shard.store, path)
     stored = as_stored(shard.store, path)
     for node, entry in stored.items():

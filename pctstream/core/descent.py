@@ -1,0 +1,159 @@
+"""The way down a subtree, and the nodes that re-open on it.
+
+The compiled walk stops a node's rows at the one where its bound broke, and keeps them from a node that
+scans; what is to happen at a row happens here, in between. So whatever the units, a node's cover changes at
+the same row of its sequence (R0). A lower node goes first: the rows that wait there came before those that
+wait above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pctstream.core import life
+from pctstream.core.cover import Cover
+from pctstream.core.lanes import Float32
+from pctstream.core.names import Path
+from pctstream.core.node import Node
+from pctstream.core.reopening import Aside, Reopening
+from pctstream.core.walk import Counts, Int32, Map
+from pctstream.core.watch import NEVER, Watch
+
+if TYPE_CHECKING:
+    from pctstream.core.subtree import Subtree
+
+NOBODY = -1
+
+
+class Descent:
+    """Of one subtree."""
+
+    def __init__(self, tree: Subtree) -> None:
+        shape = tree.shape
+        self._tree = tree
+        self.watch = Watch(shape.miss_window, shape.miss_limit, shape.miss_cooldown)
+        self._map = Map(shape.dimension)
+        self._reopening: dict[int, Reopening] = {}
+        """Of every split node, where nodes re-open."""
+        self._scanning: set[int] = set()
+
+    def draw(self, split: dict[int, tuple[list[int], Cover]]) -> None:
+        """Lay out the covers of the split nodes, with the numbers of their children."""
+        self._map = Map.of(self._tree.shape.dimension, len(self._tree.nodes), split)
+
+    def begin(self, node: Node, sample: int = 0) -> None:
+        """A node's cover is in force; the first ``sample`` rows that come were scanned for it."""
+        self.watch.begin(node.number, sample)
+        self._look(node)
+
+    def _look(self, node: Node, aside: Float32 | None = None, scanned: Any = None) -> None:
+        if node.cover is None or not self._tree.shape.miss_limit:
+            return
+        one = Reopening(node.cover, self._tree.shape, node.spare, aside, scanned)
+        if not one.room:
+            self.watch.resume[node.number] = NEVER
+        self._reopening[node.number] = one
+
+    # down
+
+    def walk(self, rows: Float32, at: Int32, passing: int = NOBODY) -> None:
+        """Move each row f32[n, d] from the node ``at`` int32[n] to its leaf, in place; the node
+        ``passing`` hands them on though it scans."""
+        while True:
+            stay = tuple(self._scanning - {passing})
+            broke, found = self._map.walk(rows, at, self._tree.counts, self.watch, stay)
+            self._keep_aside(rows, found)
+            for number in broke.tolist():
+                self._open(self._tree.nodes[number])
+            if not (stay or len(broke)):
+                return
+            waiting = np.unique(at[self._map.split[at]]).tolist()
+            if not waiting:
+                return
+            number = max(waiting, key=lambda n: self._tree.nodes[n].level)
+            self._take(self._tree.nodes[number], rows, at)
+
+    def _keep_aside(self, rows: Float32, found: Int32) -> None:
+        for number in sorted(set(found[:, 1].tolist())):
+            mine = found[found[:, 1] == number, 0]
+            self._reopening[number].watch(rows[mine])
+
+    def _take(self, node: Node, rows: Float32, at: Int32) -> None:
+        """The rows that wait at a node that scans, as far as its cover is in force."""
+        wait = np.flatnonzero(at == node.number)
+        mine = np.ascontiguousarray(rows[wait])
+        one = self._reopening[node.number]
+        taken = one.take(mine)
+        there = np.full(taken, node.number, np.int32)
+        self.walk(mine[:taken], there, node.number)
+        at[wait[:taken]] = there
+        if one.ended:
+            self._end(node, one)
+
+    def examine(self, rows: Float32, counts: Counts) -> None:
+        """Compute for rows f32[n, d] at the root what `walk` will, and change nothing."""
+        at = np.zeros(len(rows), np.int32)
+        self._map.walk(rows, at, counts, self.watch.scratch())
+
+    # re-opening
+
+    def _open(self, node: Node) -> None:
+        self._reopening[node.number].open()
+        self._scanning.add(node.number)
+        self.watch.resume[node.number] = NEVER
+        node.step(life.BOUND_BROKEN, (0, *self._tree.now[1:]))
+
+    def _end(self, node: Node, one: Reopening) -> None:
+        self._scanning.discard(node.number)
+        event = life.COVER_GROWN if one.ended == "cover" else life.IN_VAIN
+        node.step(event, (2, *self._tree.now[1:]))
+        self._tree.changed.add(node.number)
+        if event == life.IN_VAIN:
+            rows, _ = one.scanned or (0, 0)
+            self.watch.rest(node.number, rows)
+            self._look(node)
+            return
+        self._tree.covered.add(node.number)
+        self._append(node, one)
+        self.begin(node)
+        self._tree.draw()
+
+    def _append(self, node: Node, one: Reopening) -> None:
+        """Children with the next free numbers, of what is left of the node's budget."""
+        k, count = len(node.children), len(one.aside)
+        below = min(node.below, (node.spare - count) // count)
+        paths: list[Path] = [(*node.path, k + i) for i in range(count)]
+        node.runs.append((len(self._tree.nodes), count))
+        node.spare -= count * (1 + below)
+        node.cover = one.grown()
+        self._tree.add(paths, below, (0, *self._tree.now[1:]))
+
+    # the store
+
+    def record(self, number: int) -> dict[str, Any]:
+        """What the store keeps of a split node beside `Node.record`."""
+        if not self._map.split[number]:
+            return {}
+        one = self._reopening.get(number)
+        return {"watch": self.watch.of(number), "scanned": one and one.scanned}
+
+    def take_aside(self, number: int) -> Aside | None:
+        """What the store does not have of the rows that a node keeps aside."""
+        one = self._reopening.get(number)
+        return None if one is None else one.take_aside()
+
+    def restore(self, node: Node, record: Mapping[str, Any], aside: Aside | None) -> None:
+        """As the store has it; a store of before says nothing, and the node watches from here on."""
+        self.watch.extend(1)
+        if node.first < 0 or node.cover is None:
+            return
+        scanned = record.get("scanned")
+        self.watch.begin(node.number)
+        if "watch" in record:
+            self.watch.restore(node.number, record["watch"])
+        self._look(node, None if aside is None else aside.rows, scanned and tuple(scanned))
+        if scanned:
+            self._scanning.add(node.number)
