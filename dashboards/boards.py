@@ -106,9 +106,11 @@ SHARE = Panel("Uncovered share", "Those rows over all that the tree holds, since
     Query(f"{total('pct_uncovered_rows_total', 'level')} / on() group_left() {total('pct_shard_rows')}",
           "level {{level}}"),
 ))
-MISSED = Panel("What covers may miss", "Bound of the mass of rows that a node's cover may miss, with 95 % "
-    "confidence: the ten largest.", "percentunit", (
+MISSED = Panel("What covers may miss", "Bound of the mass of rows that a node's cover misses, with 95 % "
+    "confidence, from the rows it routed: the ten largest, and the limit beyond which a node looks for more "
+    "of its cover (tree.miss_limit).", "percentunit", (
     Query(f"topk(10, max by (node) (pct_miss_bound_ratio{{{JOB}}}))", "{{node}}"),
+    Query(f"max (pct_miss_limit_ratio{{{JOB}}})", "limit"),
 ), "bargauge")
 LARGEST = Panel("Largest nodes", "Rows that came to the ten nodes to which most came.", "short", (
     Query(f"topk(10, {total('pct_node_rows', 'node')})", "{{node}}"),

@@ -91,6 +91,7 @@ CATALOGUE = (
     _gauge("pct_node_stalled", "node", "nodes", "that stand still, as this worker sees it; absent while none does"),
     _counter("pct_uncovered_rows_total", "level", "rows", "beyond epsilon of every centre when routed"),
     _gauge("pct_miss_bound_ratio", "node", "ratio", "of the mass that the node's cover may miss, with 95 % confidence"),
+    _gauge("pct_miss_limit_ratio", "", "ratio", "beyond which a node re-opens (`tree.miss_limit`); absent where none does"),
     _gauge("pct_cover_size", "level", "nodes", "entries of the level's weighted cover"),
     _gauge("pct_limit_reached", "limit", "nodes", "that a limit keeps sinks; absent while none does"),
     _gauge("pct_shard_rows", "shard", "rows", "on a shard"),

@@ -66,6 +66,8 @@ class TreeSettings:
     level_rows: int = _set(50_000, "rows", "a level closes when its parents routed this many since it opened", allowed.whole(1, 10**12))
     stop: Literal["gap", "block"] = _set("gap", "-", "gap: X consecutive rows; block: a whole aligned block of X rows", allowed.one_of("gap", "block"))
     kmeans_iterations: int = _set(5, "iterations", "Lloyd steps that even out the cells of a found cover", allowed.whole(0, 1000))
+    miss_limit: float | Literal["auto"] = _set("auto", "ratio", "a node whose cover misses more of its rows, at 95 % confidence, looks for more of it; 0: none does; auto: 9 / gap, three times what a scan promises", allowed.auto_or(allowed.number(0.0, 1.0)))
+    miss_cooldown: int = _set(4096, "rows", "a node whose cover has changed routes this many before it looks again", allowed.whole(1, 10**9))
     max_level: int = _set(6, "levels", "nodes at this level hold rows and are not scanned", allowed.whole(1, 32))
     cut: int = _set(1, "levels", "depth at which pipes stop being topics; each level above costs a hop", allowed.whole(1, 8))
     level_idle_s: float = _set(5.0, "seconds", "a level closes when no row came for this long", allowed.number(0.0, above=True))

@@ -22,13 +22,14 @@ from pctstream.errors import ConfigError
 from pctstream.keyspace import STAMP, of_kind
 from pctstream.kv import KV
 
-SCHEMA = 1
+SCHEMA = 2
 """Of a shard's store: its keys (`keyspace`) and what their values mean. Another one wants a step below."""
 TABLES = 1
 """Of what Faust keeps of the tables (`tables`)."""
 Step = Callable[[KV], list[Change]]
-STEPS: Mapping[int, Step] = {0: lambda kv: []}
-"""What a store of that schema lacks of the next one. 0: those that were made before there were stamps."""
+STEPS: Mapping[int, Step] = {0: lambda kv: [], 1: lambda kv: []}
+"""What a store of that schema lacks of the next one. 0: those that were made before there were stamps.
+1: those whose nodes did not re-open; record 0 of their tree says so, and what is new counts from now."""
 
 
 def stamped(kv: KV, tree: str, shard: int, place: Path, steps: Mapping[int, Step] = STEPS) -> None:

@@ -5,10 +5,10 @@ entity (`shard:3`, `portion:N0,3`). A record that is older than the one already 
 (`newer`). A shard that lost its store starts below where it was: what its next host tells counts, by
 the group's generation, and, because a static member that is back soon makes none, by when its process
 began. A portion's record has all its nodes, so that their counts are of one moment; a
-cover, which never changes, is told once, in pieces (`cover:N0,3,1:0`). Densities are told in chunks
-(`density:N0,3:7`; of a leaf by its slot, `density:12:1`), scores whole (`drift:N0,3`): the `offset` of
-both is the window behind their last. A shard tells of its regions, the coarsest so many, and of its
-density map in one record (`regions:3`).
+cover is told once, and again where its node has re-opened, in pieces (`cover:N0,3,1:0`). Densities are
+told in chunks (`density:N0,3:7`; of a leaf by its slot, `density:12:1`), scores whole (`drift:N0,3`): the
+`offset` of both is the window behind their last. A shard tells of its regions, the coarsest so many, and
+of its density map in one record (`regions:3`).
 
 Two readers fold it: the state agent into Faust's tables, a worker's own share of them; and the
 follower of every worker into `ReadModel`, complete, because any worker answers for the whole tree, also
@@ -183,6 +183,7 @@ class ReadModel:
         self._records: dict[str, Record] = {}
         self._pieces: dict[tuple[str, str], dict[int, bytes]] = {}
         self._covers: dict[Path, Cover] = {}
+        self._hashes: dict[Path, dict[int, str]] = {}
         self.disputed: dict[Path, str] = {}
         """Nodes for which somebody found another cover than the one known (R10)."""
 
@@ -200,10 +201,14 @@ class ReadModel:
 
     def _cover(self, record: Record) -> None:
         path, found = node_path(record["node"]), str(record["hash"])
+        size = int(record.get("prototypes", 0))
         with self._lock:
-            if known := self._covers.get(path):
-                if known.hash != found:
-                    self.disputed[path] = f"{record['node']} by {record['worker']}"
+            # a node that re-opens has a larger cover each time: of one size there is one
+            if self._hashes.setdefault(path, {}).setdefault(size, found) != found:
+                self.disputed[path] = f"{record['node']} by {record['worker']}"
+                return
+            known = self._covers.get(path)
+            if known and size <= known.k:
                 return
             pieces = self._pieces.setdefault((record["node"], found), {})
             pieces[int(record["piece"])] = base64.b64decode(record["data"])

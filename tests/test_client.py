@@ -200,6 +200,7 @@ def test_pages_and_covers() -> None:
     made = LevelCover(
         1, None, ((0, 1), (0, 2)), np.array([[1.5, 2.5], [0.0, 0.0]], np.float32),
         np.array([0.25, 0.75]), np.array([1, 3]), np.array([np.nan, 2.0]),
+        np.array([np.nan, 0.004]),
     )  # fmt: skip
     raw = to_npz(made, {"time": 1.0, "epoch": 4})
     answer, asked = served(lambda _: httpx.Response(200, content=raw))
@@ -208,6 +209,7 @@ def test_pages_and_covers() -> None:
     assert asked[0].headers["accept"] == "application/x-npz"
     assert (cover.nodes, cover.total, cover.epoch, cover.epsilon) == (["N0,1", "N0,2"], 4, 4, None)
     assert cover.x.tolist() == [[1.5, 2.5], [0.0, 0.0]] and cover.w.sum() == 1.0
+    assert np.isnan(cover.miss_bound[0]) and cover.miss_bound[1] == 0.004
     answer, asked = served(lambda _: httpx.Response(200, content=b"<html>"))
     with Client("http://a", transport=httpx.MockTransport(answer)) as tree:
         with pytest.raises(Refusal, match="does not answer as a tree"):

@@ -122,18 +122,12 @@ class Gauges(Collector):
         yield told("pct_inputs_broken", [((shard,), n) for shard, n in broken.items()])
 
     def _nodes(self) -> Iterator[Metric]:
-        log, covers = self._worker.routing, self._worker.model.covers()
         nodes = self._known()
         states = Counter((level(p), n["state"]) for p, n in nodes.items() if n["state"])
         yield told("pct_nodes", states.items())
         shown = named({node_name(p): float(n["rows"]) for p, n in nodes.items()})
         yield told("pct_node_rows", [((n,), r) for n, r in shown.items()])
-        bounds = {
-            node_name(p): cover.miss_bound[0]
-            for p in nodes
-            if (cover := log.covers.get(p) or covers.get(p))
-        }
-        yield told("pct_miss_bound_ratio", [((n,), bounds[n]) for n in shown if n in bounds])
+        yield from self._missed(nodes, shown)
         limits = Counter(n["limit"] for n in nodes.values() if n["limit"])
         yield told("pct_limit_reached", [((limit,), n) for limit, n in limits.items()])
         yield told("pct_cover_size", [((at,), n) for at, n in enumerate(self._sizes(nodes))])
@@ -141,6 +135,21 @@ class Gauges(Collector):
         for path, node in nodes.items():
             beyond[level(path)] += node["uncovered"]
         yield told("pct_uncovered_rows_total", [((at,), n) for at, n in beyond.items()])
+
+    def _missed(
+        self, nodes: Mapping[Path, Mapping[str, Any]], shown: Iterable[str]
+    ) -> Iterator[Metric]:
+        """What covers miss: by the rows that their nodes routed, else by their scans."""
+        log, covers = self._worker.routing, self._worker.model.covers()
+        bounds: dict[str, float] = {}
+        for path, node in nodes.items():
+            if node.get("miss_bound") is not None:
+                bounds[node_name(path)] = node["miss_bound"]
+            elif cover := log.covers.get(path) or covers.get(path):
+                bounds[node_name(path)] = cover.miss_bound[0]
+        limit = log.shape.miss_limit if log.tree else 0.0
+        yield told("pct_miss_bound_ratio", [((n,), bounds[n]) for n in shown if n in bounds])
+        yield told("pct_miss_limit_ratio", [((), limit)] if limit else [])
 
     def _sizes(self, nodes: Mapping[Path, Mapping[str, Any]]) -> list[int]:
         """By level: its nodes and the leaves above it, of these."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from pctstream.agents.shard import Shard
+from pctstream.core.coverage import SCANNED, Coverage, published
 from pctstream.core.names import Path, node_name
+from pctstream.core.node import Shape
 from pctstream.core.portion import Portion
 from pctstream.core.position import Position
 from pctstream.core.subtree import NodeRecord
@@ -34,7 +37,7 @@ def portion_record(
         nodes = shard.store.tree_nodes(portion.path)
         grown_to, proposals = portion.grown_to, portion.subtree.proposals
     position = found[0] if found else Position(epoch=portion.position.epoch)
-    columns = node_columns(portion.path, nodes, portion.subtree.shape.dimension)
+    columns = node_columns(portion.path, nodes, portion.subtree.shape)
     return {
         "kind": "portion",
         "portion": node_name(portion.path),
@@ -59,8 +62,9 @@ def portion_record(
     }
 
 
-def node_columns(root: Path, nodes: list[NodeRecord], dimension: int) -> dict[str, list[Any]]:
+def node_columns(root: Path, nodes: list[NodeRecord], shape: Shape) -> dict[str, list[Any]]:
     """The nodes as columns, paths below the portion's root."""
+    dimension = shape.dimension
     # a float64 sum of d squares errs by less than (d + 4) of its last bits
     bound = 1.0 + (dimension + 4) * 2.0**-52
     records = [r.record for r in nodes]
@@ -74,8 +78,20 @@ def node_columns(root: Path, nodes: list[NodeRecord], dimension: int) -> dict[st
         "mean_distance": [c["distance"] / c["rows"] if c["rows"] else 0.0 for c in counts],
         "uncovered": [c["uncovered"] for c in counts],
         "limit": [r["limit"] for r in records],
+        "miss_bound": [miss_bound(r, shape) for r in records],
+        "reopened": [len(r.get("runs", ())) for r in records],
+        "scanning": [int(bool(r.get("scanned"))) for r in records],
         "history": [r["history"] for r in records],
     }
+
+
+def miss_bound(record: Mapping[str, Any], shape: Shape) -> float | None:
+    """Of the mass that a split node's cover misses, rounded up to four digits: 4,096 are in one message."""
+    if "watch" not in record:
+        return None
+    evidence = Coverage.from_json(record["watch"][:4]).evidence(shape.miss_window)
+    bound = published(min(1.0, SCANNED / shape.gap), evidence, shape.miss_window)
+    return min(1.0, float(f"{bound * 1.0005:.4g}"))
 
 
 class Covers:
@@ -98,10 +114,12 @@ class Covers:
             there = known.get(path)
             if self._told.get(path) == cover.hash or (there and there.hash == cover.hash):
                 continue
+            if there and there.k > cover.k:
+                continue  # read from the pipe's beginning, the node has not re-opened yet
             self._told[path] = cover.hash
             pieces = cover.to_pieces(PIECE_BYTES)
             head = {"kind": "cover", "node": node_name(path), "hash": cover.hash,
-                    "worker": self._worker, "pieces": len(pieces)}  # fmt: skip
+                    "worker": self._worker, "prototypes": cover.k, "pieces": len(pieces)}  # fmt: skip
             records += [
                 {**head, "piece": i, "data": base64.b64encode(piece).decode()}
                 for i, piece in enumerate(pieces)

@@ -24,6 +24,7 @@ from pctstream import topics
 from pctstream.agents.sampler import Sampler
 from pctstream.config import Config
 from pctstream.core import ingest
+from pctstream.core.coverage import least_limit
 from pctstream.core.effects import Parcel
 from pctstream.core.mover import Mover, SendFence
 from pctstream.core.moves import ABORTED, DONE
@@ -230,6 +231,8 @@ def settings(cfg: Config) -> dict[str, Any]:
         "sink_rows": tree.sink_rows,
         "stop": tree.stop,
         "kmeans_iterations": tree.kmeans_iterations,
+        "miss_limit": least_limit(tree.gap) if tree.miss_limit == "auto" else tree.miss_limit,
+        "miss_cooldown": tree.miss_cooldown,
         "level_rows": tree.level_rows,
         "level_idle_s": tree.level_idle_s,
         "level_timeout_s": tree.level_timeout_s,

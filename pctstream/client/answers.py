@@ -80,6 +80,8 @@ class Cover:
     rows: npt.NDArray[np.int64]
     radius: Numbers
     """float64 [n]; NaN where it is not known."""
+    miss_bound: Numbers
+    """float64 [n]: at 95 % confidence no more of a node's rows lie beyond its cover; NaN: it has none."""
     epoch: int
 
 
@@ -240,7 +242,7 @@ def cover_of(raw: bytes) -> Cover:
         return Cover(
             int(found["level"]), None if np.isnan(epsilon) else epsilon, int(found["total"]),
             found["node"].tolist(), found["x"], found["w"], found["rows"], found["radius"],
-            int(found["epoch"]),
+            found["miss_bound"], int(found["epoch"]),
         )  # fmt: skip
 
 

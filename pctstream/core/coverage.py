@@ -40,12 +40,24 @@ from pctstream.core.lanes import inlined
 WINDOW = 1024
 """Rows of a node after which what was counted before is halved."""
 FADE = 0.5
+SCANNED = 3.0
+"""Over the rows that ended a scan: what it promises, at 95 % confidence (`cover`)."""
 SETTLED = 24
 """Windows after which the faded number of rows changes no more."""
 GRAIN = 16
 """Limits of faded counts are multiples of 1 / 16: a last bit of a quantile decides nothing (R10)."""
 
 Float64 = npt.NDArray[np.float64]
+
+
+def least_limit(gap: int) -> float:
+    """A limit that a cover found by a gap of X rows keeps where nothing changes: three times what the scan
+    says, 9 / X. At the mass 3 / X itself about one node in a hundred is beyond it after four windows.
+
+    >>> least_limit(1000), least_limit(5)
+    (0.009, 1.0)
+    """
+    return min(1.0, 9.0 / gap)
 
 
 class Evidence(NamedTuple):

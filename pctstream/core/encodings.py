@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from pctstream.core.block import ARROW
+from pctstream.core.cover import CONFIDENCE
 from pctstream.core.formats import JSON
 from pctstream.core.kernels import Float64, Int64
 from pctstream.core.names import node_name
@@ -28,26 +29,32 @@ KINDS = (JSON, ARROW, NPZ)
 
 
 def to_json(cover: LevelCover) -> dict[str, Any]:
-    """`{level, epsilon, rows, cover: [{node, x, w, rows, radius}]}`, for any JSON encoder."""
+    """`{level, epsilon, rows, confidence, cover: [{node, x, w, rows, radius, miss_bound}]}` of it."""
     known = cover.placed.tolist()
     columns = (cover.paths, cover.x.tolist(), known, cover.w.tolist(), cover.rows.tolist(),
-               cover.radius.tolist())  # fmt: skip
+               _or_none(cover.radius), _or_none(cover.miss_bound))  # fmt: skip
     return {
         "level": cover.level,
         "epsilon": cover.epsilon,
         "rows": cover.total,
+        "confidence": CONFIDENCE,
         "cover": [
             {"node": node_name(path), "x": x if placed else None, "w": w, "rows": rows,
-             "radius": None if math.isnan(radius) else radius}
-            for path, x, placed, w, rows, radius in zip(*columns, strict=True)
+             "radius": radius, "miss_bound": missed}
+            for path, x, placed, w, rows, radius, missed in zip(*columns, strict=True)
         ],
     }  # fmt: skip
 
 
-def to_arrow(cover: LevelCover, as_of: Mapping[str, Any] | None = None) -> bytes:
-    """An Arrow stream of one batch: node utf8, x fixed_size_list<float32>[d], w f64, rows i64, radius f64.
+def _or_none(numbers: Float64) -> list[float | None]:
+    return [None if math.isnan(number) else number for number in numbers.tolist()]
 
-    The schema's metadata are JSON texts: level, epsilon, rows, and what `as_of` says.
+
+def to_arrow(cover: LevelCover, as_of: Mapping[str, Any] | None = None) -> bytes:
+    """An Arrow stream of one batch: node utf8, x fixed_size_list<float32>[d], w f64, rows i64, radius and
+    miss_bound f64.
+
+    The schema's metadata are JSON texts: level, epsilon, rows, confidence, and what `as_of` says.
     """
     dimension = cover.x.shape[1]
     x = pa.nulls(len(cover), pa.list_(pa.float32(), dimension))
@@ -60,6 +67,7 @@ def to_arrow(cover: LevelCover, as_of: Mapping[str, Any] | None = None) -> bytes
         "w": pa.array(cover.w),
         "rows": pa.array(cover.rows),
         "radius": pa.array(cover.radius, from_pandas=True),
+        "miss_bound": pa.array(cover.miss_bound, from_pandas=True),
     }
     said = {key: json.dumps(value) for key, value in _head(cover, as_of).items()}
     batch = pa.RecordBatch.from_pydict(columns, metadata=said)
@@ -70,7 +78,8 @@ def to_arrow(cover: LevelCover, as_of: Mapping[str, Any] | None = None) -> bytes
 
 
 def to_npz(cover: LevelCover, as_of: Mapping[str, Any] | None = None) -> bytes:
-    """Arrays node (text), x f32[n, d], w, rows, radius; and level, epsilon, total, `as_of` as scalars.
+    """Arrays node (text), x f32[n, d], w, rows, radius, miss_bound; and level, epsilon, confidence, total,
+    `as_of` as scalars.
 
     To be loaded with `allow_pickle=False`.
     """
@@ -81,13 +90,15 @@ def to_npz(cover: LevelCover, as_of: Mapping[str, Any] | None = None) -> bytes:
     np.savez(
         sink,
         node=np.array([node_name(path) for path in cover.paths], np.str_),
-        x=cover.x, w=cover.w, rows=cover.rows, radius=cover.radius, **scalars,
+        x=cover.x, w=cover.w, rows=cover.rows, radius=cover.radius,
+        miss_bound=cover.miss_bound, **scalars,
     )  # fmt: skip
     return sink.getvalue()
 
 
 def _head(cover: LevelCover, as_of: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"level": cover.level, "epsilon": cover.epsilon, "rows": cover.total, **(as_of or {})}
+    return {"level": cover.level, "epsilon": cover.epsilon, "rows": cover.total,
+            "confidence": CONFIDENCE, **(as_of or {})}  # fmt: skip
 
 
 def neighbors_to_json(cover: LevelCover, found: Int64, distances: Float64) -> dict[str, Any]:

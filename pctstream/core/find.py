@@ -65,7 +65,9 @@ class FindCover:
         expect_rows(prototypes, self._dimension)
         k = len(prototypes)
         if k > self.max_prototypes or self.rows:
-            raise ValueError(f"{k} prototypes for a scan of {self.rows} rows that may have {self.max_prototypes}")
+            raise ValueError(
+                f"{k} prototypes for a scan of {self.rows} rows that may have {self.max_prototypes}"
+            )
         self._prototypes, self._table, self._count = prototypes, transpose(prototypes), k
         self._allocate(min(max(k + LANES, 2 * k), self.max_prototypes))
 

@@ -56,8 +56,8 @@ class Growth:
         node.first = len(self._tree.nodes)
         paths = [(*node.path, i) for i in range(node.cover.k)]
         free = node.budget - node.cover.k
-        # who may re-open keeps half for those to come
-        node.spare = free // 2 if self._tree.shape.miss_limit else 0
+        # who may re-open keeps a quarter for those to come
+        node.spare = free // 4 if self._tree.shape.miss_limit else 0
         node.below = (free - node.spare) // node.cover.k
         self._tree.add(paths, node.below, self._split_entry(node, 0))
         self._tree.descent.begin(node, node.cover.rows)

@@ -16,8 +16,8 @@ Entry = tuple[int, int, float, int]
 """Of a node's history: mode, offset in the portion's pipe, broker time in seconds, epoch. The time is
 that of the last row taken or of the record that closed the level, whichever is later."""
 
-FIRST, LAST = 3, 13
-"""Entries of a history that are kept: those of its growth, and of the last times it re-opened."""
+FIRST, LAST = 3, 2
+"""Entries of a history that are kept: those of its growth, and of the last time it re-opened."""
 
 
 class Shape(NamedTuple):

@@ -40,7 +40,8 @@ class Aside(NamedTuple):
 class Reopening:
     """Of one split node with the cover that is in force.
 
-    >>> cover = Cover(*[np.zeros((1, 1), "f4")] * 2, np.ones(1, "i8"), np.zeros(1, "f4"), 1.0, 9, 3, 1.0, 1.0)
+    >>> nought, one = np.zeros((1, 1), "f4"), np.ones(1, "i8")
+    >>> cover = Cover(nought, nought, one, nought[0], 1.0, 9, 3, 1.0, 1.0)
     >>> one = Reopening(cover, Shape(1, gap=2), room=5)
     >>> one.watch(np.array([[4], [4.5], [7]], "f4")); one.aside.tolist()
     [[4.0], [7.0]]

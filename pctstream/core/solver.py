@@ -43,6 +43,8 @@ class NodeSummary:
     """No row of the subtree is farther from the centroid; None: not known."""
     centroid: Float32 | None
     """f32[d], from its parent's cover; None for N0."""
+    miss_bound: float | None = None
+    """Of the mass that its own cover misses, at 95 % confidence; None: it has none."""
 
 
 Nodes = Mapping[Path, NodeSummary]
@@ -63,6 +65,8 @@ class LevelCover:
     """i64[n]"""
     radius: Float64
     """f64[n]: no row behind the entry is farther from its centre; NaN: not known."""
+    miss_bound: Float64
+    """f64[n]: `NodeSummary.miss_bound`; NaN: the node has no cover of its own."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -103,9 +107,13 @@ def level_cover(nodes: Nodes, level: int, epsilon: float | None = None) -> Level
             x[i] = centre
         if bound is not None:
             radius[i] = bound
+    misses = [nodes[path].miss_bound for path, _ in entries]
+    miss_bound = np.array([np.nan if p is None else p for p in misses], np.float64)
     total = int(rows.sum())
     w: Float64 = rows / total if total else np.zeros(len(rows), np.float64)
-    return LevelCover(level, epsilon, tuple(path for path, _ in entries), x, w, rows, radius)
+    return LevelCover(
+        level, epsilon, tuple(path for path, _ in entries), x, w, rows, radius, miss_bound
+    )
 
 
 def _entries(nodes: Nodes, level: int) -> list[tuple[Path, int]]:

@@ -37,7 +37,8 @@ def broke(
     faded[node] = closed(faded[node], missed[node])
     windows[node] += 1
     rows[node], missed[node] = 0, 0
-    return windows[node] >= resume[node] and faded[node] > limit[min(windows[node], SETTLED)]
+    may: bool = windows[node] >= resume[node]
+    return may and bool(faded[node] > limit[min(windows[node], SETTLED)])
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from pctstream.core import life
-from pctstream.core.cover import Cover
+from pctstream.core.cover import CONFIDENCE, Cover
 from pctstream.core.monitor import Stalled
 from pctstream.core.moves import UNDER_WAY
 from pctstream.core.names import (
@@ -142,7 +142,8 @@ class TreeView:
             radius = self._nodes[path]["radius"] if path in self._nodes else None
             centroid = above.centroids[path[-1]] if above else None
             if path == ROOT or centroid is not None:
-                found[path] = NodeSummary(path, self.rows(path), radius, centroid)
+                rows, missed = self.rows(path), self.miss_bound(path)
+                found[path] = NodeSummary(path, rows, radius, centroid, missed)
         return found
 
     def structure(self, number: int) -> Hashable:
@@ -176,8 +177,7 @@ class TreeView:
     def _growing(self) -> bool:
         """Whether a level is open that a node may still end, or a node waits for it to close.
 
-        A node that has not ended when its level closes may end any time: it grows the tree no more
-        than a later row does.
+        A node that has not ended when its level closes may end any time.
         """
         levels = len(self._log.levels)
         return any(
@@ -234,18 +234,23 @@ class TreeView:
             "mean_distance": seen.get("mean_distance"),
             "children": [node_name(c) for c in self.children(path)],
             "uncovered": self.uncovered(path),
-            "miss_bound": cover and dict(zip(("p", "confidence"), cover.miss_bound, strict=True)),
-            "entropy": (
-                {"before": cover.entropy_before, "after": cover.entropy_after} if cover else None
-            ),
+            "miss_bound": cover and {"p": self.miss_bound(path), "confidence": CONFIDENCE},
+            "reopened": seen.get("reopened", 0),
+            "scanning": bool(seen.get("scanning")),
+            "entropy": cover and {"before": cover.entropy_before, "after": cover.entropy_after},
             "portion": node_name(portion) if portion else None,
             "shard": log.owners.get(portion or path),
             "lag": self._lag(node_name(piped)),
             "last_progress": self._progress(piped),
-            "restarts": sum(int(i.get("restarts", 0)) for i in self._inputs(node_name(piped))),
+            "restarts": sum(int(i.get("restarts", 0)) for i in self._inputs.get(node_name(piped), [])),
             "stalled": next((s.why for s in self._stalled if s.node == node_name(piped)), None),
             "history": self._history(path),
         }
+
+    def miss_bound(self, path: Path) -> float | None:
+        """Of the mass that a node's cover misses: by the rows it routed, else what its scan says."""
+        told, cover = self._nodes.get(path, {}).get("miss_bound"), self._covers.get(path)
+        return cover.miss_bound[0] if told is None and cover else told
 
     def uncovered(self, path: Path) -> int:
         """Rows that passed a split node and lay beyond its epsilon."""
@@ -260,14 +265,11 @@ class TreeView:
         return [dict(zip(names, e, strict=True)) for e in self._nodes[path]["history"]]
 
     def _lag(self, name: str) -> int:
-        inputs = self._inputs(name)
+        inputs = self._inputs.get(name, [])
         return sum(max(0, i["end"] - 1 - max(i["stored"], i["routed"])) for i in inputs)
 
-    def _inputs(self, name: str) -> list[dict[str, Any]]:
-        return self._inputs_by_node.get(name, [])
-
     @cached_property
-    def _inputs_by_node(self) -> dict[str, list[dict[str, Any]]]:
+    def _inputs(self) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
         for record in self._shards.values():
             for entry in record["inputs"]:
@@ -276,7 +278,7 @@ class TreeView:
 
     def _progress(self, path: Path) -> float | None:
         """When its position last moved."""
-        times = [float(i.get("moved", 0.0)) for i in self._inputs(node_name(path))]
+        times = [float(i.get("moved", 0.0)) for i in self._inputs.get(node_name(path), [])]
         return max(times, default=0.0) or None
 
     def portion(self, path: Path) -> dict[str, Any]:

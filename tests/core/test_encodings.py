@@ -35,7 +35,8 @@ def nulls(cover: LevelCover) -> list[dict[str, Any]]:
     return [
         {"node": node_name(path), "x": [float(v) for v in cover.x[i]] if cover.placed[i] else None,
          "w": float(cover.w[i]), "rows": int(cover.rows[i]),
-         "radius": None if np.isnan(cover.radius[i]) else float(cover.radius[i])}
+         "radius": None if np.isnan(cover.radius[i]) else float(cover.radius[i]),
+         "miss_bound": None if np.isnan(cover.miss_bound[i]) else float(cover.miss_bound[i])}
         for i, path in enumerate(cover.paths)
     ]  # fmt: skip
 
@@ -50,17 +51,20 @@ def test_round_trips(cover: LevelCover) -> None:
     table = pa.ipc.open_stream(to_arrow(cover, AS_OF)).read_all()
     assert table.to_pylist() == nulls(cover)
     dimension = cover.x.shape[1]
-    assert [table.schema.field(name).type for name in ("node", "x", "w", "rows", "radius")] == [
-        pa.string(), pa.list_(pa.float32(), dimension), pa.float64(), pa.int64(), pa.float64()
+    columns = ("node", "x", "w", "rows", "radius", "miss_bound")
+    assert [table.schema.field(name).type for name in columns] == [
+        pa.string(), pa.list_(pa.float32(), dimension), pa.float64(), pa.int64(), pa.float64(),
+        pa.float64(),
     ]  # fmt: skip
     said = {key.decode(): json.loads(value) for key, value in table.schema.metadata.items()}
-    assert said == {"level": cover.level, "epsilon": cover.epsilon, "rows": cover.total, **AS_OF}
+    head = {"level": cover.level, "epsilon": cover.epsilon, "rows": cover.total}
+    assert said == {**head, "confidence": 0.95, **AS_OF}
 
     arrays = np.load(io.BytesIO(to_npz(cover, AS_OF)), allow_pickle=False)
     assert arrays["node"].tolist() == [node_name(path) for path in cover.paths]
-    for name in ("x", "w", "rows", "radius"):
+    for name in columns[1:]:
         assert arrays[name].dtype == getattr(cover, name).dtype
-        assert np.array_equal(arrays[name], getattr(cover, name), equal_nan=name in ("x", "radius"))
+        assert np.array_equal(arrays[name], getattr(cover, name), equal_nan=name not in ("w", "rows"))
     assert (arrays["level"], arrays["total"], arrays["epoch"]) == (cover.level, cover.total, 3)
     assert np.array_equal(arrays["epsilon"], np.array(cover.epsilon, float), equal_nan=True)
 

@@ -119,7 +119,7 @@ def test_a_portion_is_a_function_of_its_pipe(seed: int) -> None:
     assert whole.dead_rows == 1
 
     distances = [math.dist(v, CENTRE.tolist()) for v in rows.vectors.tolist()]
-    told = node_columns((0, 3), kept(whole), 3)
+    told = node_columns((0, 3), kept(whole), SHAPE)
     assert told["radius"][0] >= max(distances)
     assert told["radius"][0] <= max(distances) * (1 + 1e-12)
     assert told["mean_distance"][0] == pytest.approx(math.fsum(distances) / len(rows), rel=1e-12)
@@ -132,7 +132,7 @@ def test_the_radius_bounds_rows_of_many_dimensions() -> None:
     for i in range(500):
         node = Portion((0, 3), PIPE, rows[0] / 3, 5, Shape(784, max_level=1), 9)
         node.feed(unit_of(block_of(places[i : i + 1], rows[i]), -1, 0))
-        (radius,) = node_columns((0, 3), kept(node), 784)["radius"]
+        (radius,) = node_columns((0, 3), kept(node), Shape(784))["radius"]
         assert radius >= math.dist(rows[i].tolist(), (rows[0] / 3).tolist())
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import random
 
 import numpy as np
-import pytest
 from core.test_subtree import CENTRE, EPSILONS, ROOT, SHAPE, Host
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sim.recursion import recursion
 
-from pctstream.core import kernels, life
 from pctstream.core.node import Gates, Shape
 
 LIVING = SHAPE._replace(miss_limit=0.1, miss_window=32, miss_cooldown=64)

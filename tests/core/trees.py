@@ -25,7 +25,8 @@ def grown(
                 below = (middle + rng.normal(0, scale, dimension)).astype(np.float32)
                 rows += grow((*path, i), below, scale / 2)
         radius = None if centre is None else float(rng.random())
-        nodes[path] = NodeSummary(path, rows, radius, centre)
+        bound = float(rng.random()) if rng.random() < 0.5 else None
+        nodes[path] = NodeSummary(path, rows, radius, centre, bound)
         return rows
 
     grow(ROOT, None, 8.0)

@@ -72,7 +72,7 @@ class Living:
         self.prototypes, self.centroids = cover.prototypes, cover.centroids
         self._cover, self._shape = cover, shape
         free = budget - cover.k
-        self._spare = free // 2 if shape.miss_limit else 0
+        self._spare = free // 4 if shape.miss_limit else 0
         self.below = [(free - self._spare) // cover.k] * cover.k
         self.uncovered = 0
         self.aside: list[Float32] = []
@@ -101,9 +101,7 @@ class Living:
         room = min(self._spare, shape.prototypes - len(self.prototypes))
         if not shape.miss_limit or room < 1:
             return
-        new = beyond and (
-            not self.aside or _beyond(row, np.array(self.aside), self._cover.epsilon)
-        )
+        new = beyond and (not self.aside or _beyond(row, np.array(self.aside), self._cover.epsilon))
         if self._scan is not None:
             self._scanned(row, new, room)
             return
