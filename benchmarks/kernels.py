@@ -25,7 +25,9 @@ import numpy as np
 from turns import machine, one_blas_thread, seconds
 
 from pctstream.core.cover import Cover
+from pctstream.core.coverage import WINDOW
 from pctstream.core.walk import Counts, Map
+from pctstream.core.watch import Watch
 
 BLOCKS = (64, 256, 1024, 16_384)
 CASES = [(d, fanout, levels) for d in (2, 32, 128, 784)
@@ -47,7 +49,7 @@ def cover(centroids: Any) -> Cover:
 def tree(dimension: int, fanout: int, levels: int) -> tuple[Map, int, Any]:
     """A full tree, how many nodes it has, and the centroids f32[n, d] of its leaves."""
     rng = np.random.default_rng(levels)
-    split: dict[int, tuple[int, Cover]] = {}
+    split: dict[int, tuple[list[int], Cover]] = {}
     front, centres, nodes = [0], np.zeros((1, dimension)), 1
     for level in range(levels):
         scale = 10.0 * 0.3**level / np.sqrt(dimension)
@@ -55,7 +57,8 @@ def tree(dimension: int, fanout: int, levels: int) -> tuple[Map, int, Any]:
         below += rng.normal(0, scale, below.shape)
         for i, node in enumerate(front):
             own = below[i * fanout : (i + 1) * fanout].astype(np.float32)
-            split[node] = (nodes + i * fanout, cover(own))
+            first = nodes + i * fanout
+            split[node] = (list(range(first, first + fanout)), cover(own))
         front = list(range(nodes, nodes + len(below)))
         centres, nodes = below, nodes + len(below)
     return Map.of(dimension, nodes, split), nodes, centres
@@ -70,13 +73,14 @@ def measure(dimension: int, fanout: int, levels: int, runs: int) -> dict[str, An
     rows = (leaves[rng.integers(0, len(leaves), n)] + noise).astype(np.float32)
     table = rng.normal(size=(fanout, dimension)).astype(np.float32).T
     out = np.empty((n, fanout), np.float32)
-    counts = Counts()
+    counts, watch = Counts(), Watch(WINDOW, 0.009, 4 * WINDOW)
     counts.extend(nodes)
+    watch.extend(nodes)
 
     def walk(block: int) -> Callable[[], None]:
         def run() -> None:
             for i in range(0, n, block):
-                laid_out.walk(rows[i : i + block], np.zeros(block, np.int32), counts)
+                laid_out.walk(rows[i : i + block], np.zeros(block, np.int32), counts, watch)
 
         return run
 

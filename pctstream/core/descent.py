@@ -20,7 +20,7 @@ from pctstream.core.names import Path
 from pctstream.core.node import Node
 from pctstream.core.reopening import Aside, Reopening
 from pctstream.core.walk import Counts, Int32, Map
-from pctstream.core.watch import NEVER, Watch
+from pctstream.core.watch import Watch
 
 if TYPE_CHECKING:
     from pctstream.core.subtree import Subtree
@@ -54,7 +54,7 @@ class Descent:
             return
         one = Reopening(node.cover, self._tree.shape, node.spare, aside, scanned)
         if not one.room:
-            self.watch.resume[node.number] = NEVER
+            self.watch.stop(node.number)
         self._reopening[node.number] = one
 
     # down
@@ -65,8 +65,9 @@ class Descent:
         while True:
             stay = tuple(self._scanning - {passing})
             broke, found = self._map.walk(rows, at, self._tree.counts, self.watch, stay)
-            self._keep_aside(rows, found)
-            for number in broke.tolist():
+            if len(found):
+                self._keep_aside(rows, found)
+            for number in broke:
                 self._open(self._tree.nodes[number])
             if not (stay or len(broke)):
                 return
@@ -103,7 +104,7 @@ class Descent:
     def _open(self, node: Node) -> None:
         self._reopening[node.number].open()
         self._scanning.add(node.number)
-        self.watch.resume[node.number] = NEVER
+        self.watch.stop(node.number)
         node.step(life.BOUND_BROKEN, (0, *self._tree.now[1:]))
 
     def _end(self, node: Node, one: Reopening) -> None:

@@ -29,7 +29,7 @@ from pctstream.core.lanes import (
 )
 from pctstream.core.nearest import MANY, nearest_of, room
 from pctstream.core.scan import band_of, covered
-from pctstream.core.watch import Watch, broke
+from pctstream.core.watch import ROWS, Watch, broke
 
 Int32 = npt.NDArray[np.int32]
 
@@ -64,44 +64,42 @@ def _ordered(at: Any, onward: Any) -> Any:
 def _walk(
     rows: Any, at: Any, onward: Any, children: Any, tiles: Any, places: Any, epsilon: Any, table: Any,
     centroids: Any, prototypes: Any, count: Any, total: Any, radius: Any, uncovered: Any, widest: int,
-    window: int, limit: Any, w_rows: Any, w_missed: Any, w_windows: Any, w_faded: Any, w_resume: Any,
-    found: Any,
-) -> int:  # fmt: skip
+    window: int, limit: Any, watched: Any, faded: Any, found: Any,
+) -> tuple[int, int]:  # fmt: skip
     index, own, away = np.empty(MANY, np.int32), np.empty(MANY, np.int64), np.empty(MANY)
-    work, m = room(widest), 0
+    work, m, stopped = room(widest), 0, 0
     while True:
         order = _ordered(at, onward)
         if order.shape[0] == 0:
-            return m
+            return m, stopped
         j = 0
         while j < order.shape[0]:
             node, taken = at[order[j]], 1
             if not onward[node]:  # since it broke
                 j += 1
                 continue
+            # a window closes with a row that is taken alone, behind which the node may stop
             if j + MANY <= order.shape[0] and at[order[j + MANY - 1]] == node:
-                taken = MANY
+                taken = MANY if watched[node, ROWS] + MANY < window else 1
             low, high = places[node], places[node + 1]
             nearest_of(rows, order, j, taken, table, tiles[node], tiles[node + 1], work, index)
             for r in range(taken):
                 own[r] = low + index[r]
             distances_of(rows, order, j, taken, centroids, own, away)
-            band = band_of(epsilon[node], rows.shape[1])
+            band, missed = band_of(epsilon[node], rows.shape[1]), 0
             for r in range(taken):
                 row, child = order[j + r], children[own[r]]
                 at[row] = child
                 _count(away[r], child, count, total, radius)
-                beyond = not covered(rows, row, own[r], prototypes, low, high, band)
-                if beyond:
-                    uncovered[node] += 1
+                if not covered(rows, row, own[r], prototypes, low, high, band):
+                    missed += 1
                     if m < found.shape[0]:
                         found[m, 0], found[m, 1] = row, node
                         m += 1
-                if broke(
-                    node, beyond, window, limit, w_rows, w_missed, w_windows, w_faded, w_resume
-                ):
-                    onward[node] = False
-                    break
+            uncovered[node] += missed
+            if broke(node, taken, missed, window, limit, watched, faded):
+                onward[node] = False
+                stopped += 1
             j += taken
 
 
@@ -186,26 +184,26 @@ class Map:
 
     def walk(
         self, rows: Float32, at: Int32, counts: Counts, watch: Watch, stay: Sequence[int] = ()
-    ) -> tuple[Int32, Int32]:
+    ) -> tuple[list[int], Int32]:
         """Move each row f32[n, d] from the node ``at`` int32[n] down to its leaf, in place; a node of
         ``stay`` keeps its rows, and one whose bound breaks those behind the row at which it did.
 
         ``counts`` of every node that a row comes to are taken; of the node it starts at only
-        ``uncovered``; ``watch`` of every node that hands one on. The nodes int32[b] whose bound broke,
+        ``uncovered``; ``watch`` of every node that hands one on. The nodes whose bound broke,
         and (row, node) int32[m, 2] of the rows beyond, those of a node in order; none where none re-opens.
         """
         expect_rows(rows, self.dimension)
         onward = self.split.copy()
-        onward[list(stay)] = False
-        before = onward.copy()
+        if stay:
+            onward[list(stay)] = False
         found = np.empty((len(rows) * self.deepest if watch.limit else 0, 2), np.int32)
-        m = _walk(
+        m, stopped = _walk(
             read_only(rows), at, onward, self.children, self.tiles, self.places, self.epsilon, self.table,
             self.centroids, self.prototypes, counts.rows, counts.distance, counts.radius,
-            counts.uncovered, self.widest, watch.window, watch.limits, watch.rows, watch.missed,
-            watch.windows, watch.faded, watch.resume, found,
+            counts.uncovered, self.widest, watch.window, watch.limits, watch.counts, watch.faded, found,
         )  # fmt: skip
-        return np.flatnonzero(before & ~onward).astype(np.int32), found[:m]
+        broke = np.flatnonzero(self.split & ~onward).tolist() if stopped else []
+        return [node for node in broke if node not in stay], found[:m]
 
 
 @compiled

@@ -20,42 +20,40 @@ Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 NEVER = 1 << 62
-"""In ``resume``: a window that never comes."""
+"""A window that never comes."""
+ROWS, MISSED, WINDOWS, RESUME = range(4)
+"""Columns of ``counts``: of the open window, its rows and those beyond; windows closed; and the one from
+which on the node may re-open."""
 
 
 @inlined
 def broke(
-    node: int, beyond: bool, window: int, limit: Any, rows: Any, missed: Any, windows: Any, faded: Any,
-    resume: Any,
-) -> bool:  # fmt: skip
-    """Count a row of a node; whether at its end a window closed whose bound is beyond the limit."""
-    rows[node] += 1
-    if beyond:
-        missed[node] += 1
-    if rows[node] < window:
+    node: int, taken: int, missed: int, window: int, limit: Any, counts: Any, faded: Any
+) -> bool:
+    """Count rows of a node, ``taken`` together, only the last of which may close the window; whether it
+    did, and the bound is beyond the limit."""
+    counts[node, ROWS] += taken
+    counts[node, MISSED] += missed
+    if counts[node, ROWS] < window:
         return False
-    faded[node] = closed(faded[node], missed[node])
-    windows[node] += 1
-    rows[node], missed[node] = 0, 0
-    may: bool = windows[node] >= resume[node]
-    return may and bool(faded[node] > limit[min(windows[node], SETTLED)])
+    faded[node] = closed(faded[node], counts[node, MISSED])
+    counts[node, WINDOWS] += 1
+    counts[node, ROWS], counts[node, MISSED] = 0, 0
+    w: int = counts[node, WINDOWS]
+    return w >= counts[node, RESUME] and bool(faded[node] > limit[min(w, SETTLED)])
 
 
 @dataclass(slots=True)
 class Watch:
-    """Of every node, index is its number: what `Coverage` has of one, and from which window on it may
-    re-open."""
+    """Of every node, index is its number: what `Coverage` has of one, and when it may re-open."""
 
     window: int
     limit: float
     """Of the bound; 0: nobody re-opens."""
     cooldown: int
     """Rows of a node in which it does not re-open, once its cover is in force."""
-    rows: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    missed: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    windows: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    counts: Int64 = field(default_factory=lambda: np.zeros((0, 4), np.int64))
     faded: Float64 = field(default_factory=lambda: np.zeros(0))
-    resume: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def limits(self) -> Float64:
@@ -64,38 +62,37 @@ class Watch:
 
     def extend(self, nodes: int) -> None:
         """So many more nodes, without a cover."""
-        for name in ("rows", "missed", "windows", "faded", "resume"):
-            held = getattr(self, name)
-            setattr(self, name, np.concatenate([held, np.zeros(nodes, held.dtype)]))
+        self.counts = np.concatenate([self.counts, np.zeros((nodes, 4), np.int64)])
+        self.faded = np.concatenate([self.faded, np.zeros(nodes)])
 
     def begin(self, node: int, sample: int = 0) -> None:
         """A cover is in force; ``sample``: of the rows that come, the first so many were scanned."""
-        self.rows[node], self.missed[node] = -sample, 0
-        self.windows[node], self.faded[node] = 0, 0.0
+        self.counts[node], self.faded[node] = (-sample, 0, 0, 0), 0.0
         self.rest(node)
 
     def rest(self, node: int, rows: int = 0) -> None:
         """It does not re-open before the cool-down, or so many rows, are over."""
         wait = max(1, -(-max(self.cooldown, rows) // self.window))
-        self.resume[node] = self.windows[node] + wait
+        self.counts[node, RESUME] = self.counts[node, WINDOWS] + wait
+
+    def stop(self, node: int) -> None:
+        """It does not re-open."""
+        self.counts[node, RESUME] = NEVER
 
     def scratch(self) -> Watch:
         """One that may be counted into and thrown away."""
         one = Watch(self.window, 0.0, self.cooldown)
-        one.extend(len(self.rows))
+        one.extend(len(self.faded))
         return one
 
     def of(self, node: int) -> list[Any]:
-        """For the store: a coverage, and ``resume``."""
-        coverage = Coverage(
-            int(self.rows[node]), int(self.missed[node]), int(self.windows[node]),
-            float(self.faded[node]),
-        )  # fmt: skip
-        return [*coverage.to_json(), int(self.resume[node])]
+        """For the store: a coverage, and the window from which on it may re-open."""
+        rows, missed, windows, resume = self.counts[node].tolist()
+        return [*Coverage(rows, missed, windows, float(self.faded[node])).to_json(), resume]
 
     def restore(self, node: int, saved: Iterable[Any]) -> None:
         """As `of` gave it."""
         *coverage, resume = saved
         found = Coverage.from_json(coverage)
-        self.rows[node], self.missed[node] = found.rows, found.beyond
-        self.windows[node], self.faded[node], self.resume[node] = found.windows, found.faded, resume
+        self.counts[node] = found.rows, found.beyond, found.windows, resume
+        self.faded[node] = found.faded

@@ -242,7 +242,9 @@ class TreeView:
             "shard": log.owners.get(portion or path),
             "lag": self._lag(node_name(piped)),
             "last_progress": self._progress(piped),
-            "restarts": sum(int(i.get("restarts", 0)) for i in self._inputs.get(node_name(piped), [])),
+            "restarts": sum(
+                int(i.get("restarts", 0)) for i in self._inputs.get(node_name(piped), [])
+            ),
             "stalled": next((s.why for s in self._stalled if s.node == node_name(piped)), None),
             "history": self._history(path),
         }

@@ -64,7 +64,9 @@ def test_round_trips(cover: LevelCover) -> None:
     assert arrays["node"].tolist() == [node_name(path) for path in cover.paths]
     for name in columns[1:]:
         assert arrays[name].dtype == getattr(cover, name).dtype
-        assert np.array_equal(arrays[name], getattr(cover, name), equal_nan=name not in ("w", "rows"))
+        assert np.array_equal(
+            arrays[name], getattr(cover, name), equal_nan=name not in ("w", "rows")
+        )
     assert (arrays["level"], arrays["total"], arrays["epoch"]) == (cover.level, cover.total, 3)
     assert np.array_equal(arrays["epsilon"], np.array(cover.epsilon, float), equal_nan=True)
 

@@ -68,8 +68,11 @@ class Maker:
     """Makes messages for one tree: rows around a few centres, some of them bad."""
 
     def __init__(
-        self, chance: random.Random, truth: Truth, hard: bool, names: random.Random
-    ) -> None:
+        self, chance: random.Random, truth: Truth, hard: bool, names: random.Random,
+        drift: random.Random | None = None,
+    ) -> None:  # fmt: skip
+        """``drift``: now and then a centre goes elsewhere."""
+        self._drift = drift
         self._names = names
         self._pool = names.choice([0, 5, 5, 12, 60])
         """Ids of a partition; 0: its rows have none."""
@@ -155,6 +158,9 @@ class Maker:
 
     def _vector(self) -> np.ndarray:
         chance = self._chance
+        if self._drift is not None and self._drift.random() < 0.02:
+            there = tuple(self._drift.uniform(-30, 30) for _ in range(DIMENSION))
+            self._centres[self._drift.randrange(len(self._centres))] = there
         centre = chance.choice(self._centres)
         return np.array([c + chance.uniform(-1, 1) * self._spread for c in centre], np.float32)
 

@@ -32,12 +32,13 @@ Nodes = dict[str, dict[Origin, bytes]]
 
 class Ended(NamedTuple):
     """How N0 ended, and each move; the faults that fell upon moves (`World.meet`); how often a portion
-    came back to where it had been."""
+    came back to where it had been; how often a node re-opened and found more of its cover."""
 
     state: str
     moves: tuple[str, ...]
     met: Counter[tuple[str, str, str]]
     returned: int
+    reopened: int
 
 
 def run(seed: int) -> Ended:
@@ -73,7 +74,13 @@ def _run(seed: int) -> Ended:
         a.portion == b.portion and a.source == b.target for a, b in combinations(done, 2)
     )
     stages = tuple(move.stage for move in moves)
-    return Ended(log.states.get(ROOT, "nothing"), stages, world.met, returned)
+    reopened = sum(
+        len(record["runs"])
+        for number, ledger in world.ledgers.items()
+        for path in log.owned(number)
+        for _, record, *_ in ledger.store.subtree(path)
+    )
+    return Ended(log.states.get(ROOT, "nothing"), stages, world.met, returned, reopened)
 
 
 def at_rest(world: World) -> None:
@@ -147,6 +154,8 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
         if unit.rows is None
         else unit.rows.keep(Marks().advance(unit.rows)).plain.vectors
     )
+    if level(path) < log.cut:
+        shape = shape._replace(miss_limit=0.0)
     tree = recursion(path, rows, centroid, shape, budget, log.gates.epsilons)
     if level(path) < log.cut:
         cover = log.covers.get(path)
@@ -155,8 +164,8 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
             mode = shard.nodes[path].mode
             assert mode == log.states[path], f"R0: {path} says {mode}, was {log.states[path]}"
         if path in log.splits:
-            del tree[path]["prototypes"], tree[path]["aside"]
-            assert as_stored(shard.store, path) == {path: tree[path]}, f"R0: the trunk node {path}"
+            recorded = {k: v for k, v in tree[path].items() if k not in ("prototypes", "aside")}
+            assert as_stored(shard.store, path) == {path: recorded}, f"R0: the trunk node {path}"
         return
     said = {tuple(r["path"]): r["counts"]["gone"] for _, r, *_ in shard.store.subtree(path)}
     found = gone_of(shard.store, path)

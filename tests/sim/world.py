@@ -66,6 +66,12 @@ class World:
             "level_rows": chance.choice([1, 30, 1000]), "level_idle_s": 5.0,
             "level_timeout_s": chance.choice([8.0, 1000.0]), "nodes": chance.choice([60, 10_000]),
         }  # fmt: skip
+        living = random.Random(f"living {seed}")
+        self.settings["miss_limit"] = living.choice([0.0, 0.2, 0.4])
+        self.settings |= {
+            "miss_window": living.choice([6, 16]),
+            "miss_cooldown": living.choice([1, 30]),
+        }
         if self.settings["max_level"] > 1 and chance.random() < 0.4:
             self.settings["cut"] = chance.randint(2, self.settings["max_level"])
         self.truth = Truth()
@@ -74,7 +80,10 @@ class World:
         self.times = random.Random(f"expiry4 {seed}")
         self.aging = self.times.choice([0.0, 0.0, 0.1, 0.5])
         """How often rows expire."""
-        self.maker = Maker(chance, self.truth, chance.random() < 0.1, names)
+        hard = chance.random() < 0.1
+        self.maker = Maker(
+            chance, self.truth, hard, names, living if self.settings["miss_limit"] else None
+        )
         self.rules = Rules(self.truth, self.settings["sink_rows"], UNIT * 4, self.settings["cut"])
         self.log = Log(landed=self.rules.landed)
         self.kvs: dict[int, MemoryKV] = {}
@@ -86,7 +95,7 @@ class World:
         self.zombies: list[Worker] = []
         self.reports: list[tuple[int, Path, Marks]] = []
         self.told: dict[str, dict[str, Any]] = {}
-        self.covers: dict[Path, Cover] = {}
+        self.covers: dict[tuple[Path, int], Cover] = {}
         self.moving: dict[tuple[str, int], dict[str, Any]] = {}
         self.eager = len(self.sources) > 1 and chance.random() < 0.5
         self.crashes = self.strikes = self.steps = 0
@@ -288,7 +297,8 @@ class World:
                 self.told[record["portion"]] = record
             found = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
             for path, cover in found.items():
-                assert self.covers.setdefault(path, cover) == cover, "R10: two covers of a node"
+                known = self.covers.setdefault((path, cover.k), cover)
+                assert known == cover, "R10: two covers of a node"
 
     # moves
 
