@@ -125,12 +125,10 @@ class Descent:
     def _append(self, node: Node, one: Reopening) -> None:
         """Children with the next free numbers, of what is left of the node's budget."""
         k, count = len(node.children), len(one.aside)
-        below = min(node.below, (node.spare - count) // count)
         paths: list[Path] = [(*node.path, k + i) for i in range(count)]
         node.runs.append((len(self._tree.nodes), count))
-        node.spare -= count * (1 + below)
         node.cover = one.grown()
-        self._tree.add(paths, below, (0, *self._tree.now[1:]))
+        self._tree.add(paths, node.give(count), (0, *self._tree.now[1:]))
 
     # the store
 

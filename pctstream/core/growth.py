@@ -55,10 +55,7 @@ class Growth:
         assert node.cover is not None
         node.first = len(self._tree.nodes)
         paths = [(*node.path, i) for i in range(node.cover.k)]
-        free = node.budget - node.cover.k
-        # who may re-open keeps a quarter for those to come
-        node.spare = free // 4 if self._tree.shape.miss_limit else 0
-        node.below = (free - node.spare) // node.cover.k
+        node.share_out(node.cover.k, self._tree.shape)
         self._tree.add(paths, node.below, self._split_entry(node, 0))
         self._tree.descent.begin(node, node.cover.rows)
 

@@ -16,6 +16,8 @@ Entry = tuple[int, int, float, int]
 """Of a node's history: mode, offset in the portion's pipe, broker time in seconds, epoch. The time is
 that of the last row taken or of the record that closed the level, whichever is later."""
 
+SPARE = 4
+"""A node that may re-open keeps this part of its budget, and gives this part of what is left each time."""
 FIRST, LAST = 3, 2
 """Entries of a history that are kept: those of its growth, and of the last time it re-opened."""
 
@@ -92,6 +94,21 @@ class Node:
             return []
         later = [n for first, count in self.runs for n in range(first, first + count)]
         return [*range(self.first, self.first + self.cover.k - len(later)), *later]
+
+    def share_out(self, children: int, shape: Shape) -> None:
+        """Its budget at the split: each child's share, and a quarter for those to come, where it may
+        re-open; all that is left where its children have none below them."""
+        free = self.budget - children
+        lowest = self.level + 1 >= shape.max_level
+        self.spare = (free if lowest else free // SPARE) if shape.miss_limit else 0
+        self.below = 0 if lowest else (free - self.spare) // children
+
+    def give(self, children: int) -> int:
+        """Take so many later ones out of what is left; what each of them gets: as much as the first
+        ones, or an even share of a part of it."""
+        below = max(0, min(self.below, self.spare // SPARE // children - 1))
+        self.spare -= children * (1 + below)
+        return below
 
     def step(self, event: str, entry: Entry) -> None:
         """The next state of its life."""

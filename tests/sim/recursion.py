@@ -55,7 +55,7 @@ def recursion(
     cover = refine(
         rows[: find.rows], find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap
     )
-    node = Living(cover, shape, budget)
+    node = Living(cover, shape, budget, level)
     child = np.array([node.row(row, at >= find.rows) for at, row in enumerate(rows)])
     out |= {"state": life.SPLITTING, "cover": cover.hash, "held": [], "uncovered": node.uncovered}
     out |= {"prototypes": node.prototypes.tolist(), "aside": np.array(node.aside).tolist()}
@@ -68,12 +68,12 @@ def recursion(
 class Living:
     """A split node, a row at a time: its cover, what it misses, and what it finds when it re-opens."""
 
-    def __init__(self, cover: Cover, shape: Shape, budget: int) -> None:
+    def __init__(self, cover: Cover, shape: Shape, budget: int, level: int) -> None:
         self.prototypes, self.centroids = cover.prototypes, cover.centroids
         self._cover, self._shape = cover, shape
-        free = budget - cover.k
-        self._spare = free // 4 if shape.miss_limit else 0
-        self.below = [(free - self._spare) // cover.k] * cover.k
+        free, lowest = budget - cover.k, level + 1 >= shape.max_level
+        self._spare = (free if lowest else free // 4) if shape.miss_limit else 0
+        self.below = [0 if lowest else (free - self._spare) // cover.k] * cover.k
         self.uncovered = 0
         self.aside: list[Float32] = []
         self._fresh()
@@ -136,7 +136,7 @@ class Living:
 
     def _grow(self) -> None:
         found = np.array(self.aside)
-        below = min(self.below[0], (self._spare - len(found)) // len(found))
+        below = max(0, min(self.below[0], self._spare // 4 // len(found) - 1))
         self.below += [below] * len(found)
         self._spare -= len(found) * (1 + below)
         self.prototypes = np.concatenate([self.prototypes, found])
