@@ -21,7 +21,8 @@ def cover_of(seed: int) -> Cover:
 
 def records_of(cover: Cover, worker: str = "w", size: int = 40) -> list[dict[str, Any]]:
     pieces = cover.to_pieces(size)
-    head = {"kind": "cover", "node": "N0,3,1", "hash": cover.hash, "worker": worker}
+    head = {"kind": "cover", "node": "N0,3,1", "hash": cover.hash, "worker": worker,
+            "prototypes": cover.k}  # fmt: skip
     return [
         {**head, "piece": i, "pieces": len(pieces), "data": base64.b64encode(p).decode()}
         for i, p in enumerate(pieces)
@@ -50,6 +51,20 @@ def test_another_cover_of_the_same_node_is_an_alarm_and_changes_nothing() -> Non
         model.fold(record)
     assert model.covers() == {(0, 3, 1): first}
     assert model.disputed == {(0, 3, 1): "N0,3,1 by late"}
+
+
+def test_a_larger_cover_of_the_same_node_counts_and_those_before_it_are_no_alarm() -> None:
+    """A node that re-opened; who reads its pipe from the beginning comes by the smaller one again."""
+    rows = np.random.default_rng(1).normal(size=(40, 3)).astype(np.float32)
+    first, larger = cover_of(1), refine(rows, rows[:7], 0.1, 2, 1)
+    model = ReadModel()
+    for record in [*records_of(first), *records_of(larger), *records_of(first, "again")]:
+        model.fold(record)
+    assert model.covers() == {(0, 3, 1): larger}
+    assert model.disputed == {}
+    for record in records_of(refine(rows, rows[1:8], 0.1, 2, 1), "other"):
+        model.fold(record)
+    assert model.disputed == {(0, 3, 1): "N0,3,1 by other"}
 
 
 def test_a_torn_cover_is_none_and_its_repetition_counts() -> None:

@@ -27,7 +27,8 @@ EVER = 10**9
 DEEP: dict[str, object] = {
     "tree.epsilon": 20.0, "tree.epsilon_ratio": 0.4, "tree.gap": 100, "tree.sink_rows": 600,
     "tree.kmeans_iterations": 3, "tree.max_level": 3, "limits.nodes": 4000,
-    "tree.level_rows": EVER, "tree.level_idle_s": float(EVER), "tree.level_timeout_s": float(EVER),
+    "tree.miss_limit": 0.0, "tree.level_rows": EVER, "tree.level_idle_s": float(EVER),
+    "tree.level_timeout_s": float(EVER),
 }  # fmt: skip
 """Closes a level only when all its nodes ended: each test says what else does."""
 
@@ -65,7 +66,7 @@ def oracle(one: System, rows: np.ndarray) -> Tree:
     """The whole tree of these rows f32[n, d] in the order of the log, N0 too, by plain recursion."""
     shape = Shape.of(settings(one.cfg) | {"dimension": rows.shape[1]})
     centre, most = np.zeros(rows.shape[1], np.float32), one.cfg.limits.nodes - 1
-    return recursion(ROOT, rows, centre, shape, most, epsilons(one))
+    return recursion(ROOT, rows, centre, shape, most, epsilons(one), one.cfg.tree.cut)
 
 
 @contextmanager

@@ -28,8 +28,11 @@ def recursion(
     shape: Shape,
     budget: int,
     epsilons: Mapping[int, float],
+    cut: int = 0,
 ) -> Tree:
-    """Every node below and with ``path``, all levels open from the start."""
+    """Every node below and with ``path``, all levels open from the start; nodes above ``cut`` do not
+    re-open."""
+    here = shape if len(path) > cut else shape._replace(miss_limit=0.0)
     distances = kernels.distances(rows, np.zeros(len(rows), np.int32), centre[None])
     out: dict[str, Any] = {
         "state": life.COVERING, "limit": "", "cover": None, "uncovered": 0, "held": rows.tolist(),
@@ -55,13 +58,13 @@ def recursion(
     cover = refine(
         rows[: find.rows], find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap
     )
-    node = Living(cover, shape, budget, level)
+    node = Living(cover, here, budget, level)
     child = np.array([node.row(row, at >= find.rows) for at, row in enumerate(rows)])
     out |= {"state": life.SPLITTING, "cover": cover.hash, "held": [], "uncovered": node.uncovered}
     out |= {"prototypes": node.prototypes.tolist(), "aside": np.array(node.aside).tolist()}
     tree = {path: out}
     for i, (centre, below) in enumerate(zip(node.centroids, node.below, strict=True)):
-        tree |= recursion((*path, i), rows[child == i], centre, shape, below, epsilons)
+        tree |= recursion((*path, i), rows[child == i], centre, shape, below, epsilons, cut)
     return tree
 
 
@@ -173,7 +176,7 @@ def as_stored(store: Store, root: Path) -> Tree:
             "uncovered": record["counts"]["uncovered"],
             "held": np.concatenate(vectors)[mine].tolist() if vectors else [],
         }
-        if record["first"] >= 0:
+        if record["state"] == life.SPLITTING:
             assert cover is not None
             assert aside is not None
             out[tuple(record["path"])] |= {

@@ -154,9 +154,7 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
         if unit.rows is None
         else unit.rows.keep(Marks().advance(unit.rows)).plain.vectors
     )
-    if level(path) < log.cut:
-        shape = shape._replace(miss_limit=0.0)
-    tree = recursion(path, rows, centroid, shape, budget, log.gates.epsilons)
+    tree = recursion(path, rows, centroid, shape, budget, log.gates.epsilons, log.cut)
     if level(path) < log.cut:
         cover = log.covers.get(path)
         assert (cover and cover.hash) == tree[path]["cover"], f"R0: the cover of {path}"
@@ -164,8 +162,7 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
             mode = shard.nodes[path].mode
             assert mode == log.states[path], f"R0: {path} says {mode}, was {log.states[path]}"
         if path in log.splits:
-            recorded = {k: v for k, v in tree[path].items() if k not in ("prototypes", "aside")}
-            assert as_stored(shard.store, path) == {path: recorded}, f"R0: the trunk node {path}"
+            assert as_stored(shard.store, path) == {path: tree[path]}, f"R0: the trunk node {path}"
         return
     said = {tuple(r["path"]): r["counts"]["gone"] for _, r, *_ in shard.store.subtree(path)}
     found = gone_of(shard.store, path)
