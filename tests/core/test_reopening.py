@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_what_does_not_settle_is_looked_for_in_vain_and_the_node_rests() -> None
     assert [mode for mode, *_ in root.history][:3] == [0, 1, 2]
     # 200 rows of looking, 200 of rest, to the next window's end
     assert 0.35 <= sum(looks[6:]) / len(looks[6:]) <= 0.6
-    assert 3 <= sum(a and not b for a, b in zip(looks, looks[1:], strict=False)) <= 5
+    assert 3 <= sum(a and not b for a, b in itertools.pairwise(looks)) <= 5
 
 
 def test_what_a_tree_tells_of_itself() -> None:

@@ -20,6 +20,8 @@ RUNS = int(os.environ.get("PCT_SIM_RUNS", "240"))
 PARTS = 24
 MOVING = (16, 83)
 """Seeds in whose runs portions move."""
+LIVING = (24, 44)
+"""Seeds in whose runs nodes re-open, and portions that have such nodes move."""
 STRUCK = (5, 116, 129, 150, 188)
 """Seeds that have a fault of each kind at each stage of a move before the switch."""
 
@@ -40,6 +42,12 @@ def test_portions_move_in_the_runs() -> None:
     """A few of the seeds above: without one that moves a portion, nothing was shown of moves."""
     stages = Counter(stage for seed in MOVING for stage in run(seed).moves)
     assert stages["DONE"] >= len(MOVING), stages
+
+
+def test_nodes_re_open_in_the_runs() -> None:
+    """And are, at rest, those of a plain recursion over the rows, wherever they went."""
+    ended = [run(seed) for seed in LIVING]
+    assert all(one.reopened and "DONE" in one.moves for one in ended), ended
 
 
 def test_the_simulator_has_no_logic_of_the_product() -> None:
