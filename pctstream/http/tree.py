@@ -8,6 +8,7 @@ from typing import Any
 
 from pctstream.core import life
 from pctstream.core.cover import CONFIDENCE, Cover
+from pctstream.core.lanes import Float32
 from pctstream.core.monitor import Stalled
 from pctstream.core.moves import UNDER_WAY
 from pctstream.core.names import (
@@ -22,6 +23,7 @@ from pctstream.core.names import (
 )  # fmt: skip
 from pctstream.core.routing import Routing
 from pctstream.core.solver import NodeSummary
+from pctstream.http.inputs import Inputs
 from pctstream.tables import Record, nodes_of
 
 
@@ -138,13 +140,17 @@ class TreeView:
         """Every node as the solver's views take it, parents before children."""
         found = {}
         for path in self.paths:
-            above = self._covers.get(path[:-1])
             radius = self._nodes[path]["radius"] if path in self._nodes else None
-            centroid = above.centroids[path[-1]] if above else None
+            centroid = self._centroid(path)
             if path == ROOT or centroid is not None:
                 rows, missed = self.rows(path), self.miss_bound(path)
                 found[path] = NodeSummary(path, rows, radius, centroid, missed)
         return found
+
+    def _centroid(self, path: Path) -> Float32 | None:
+        """Of a node, by its parent's cover; None while the one that has it is not known yet."""
+        above = self._covers.get(path[:-1])
+        return above.centroids[path[-1]] if above and path[-1] < above.k else None
 
     def structure(self, number: int) -> Hashable:
         """Equal for two moments whose entries at a level, and their centres, are the same.
@@ -152,7 +158,11 @@ class TreeView:
         N0's centre moves with the rows of its children: it is an entry at level 0, and at every
         level while it holds rows.
         """
-        entries = tuple(p for p in self.paths if level(p) == number or self._stands(p, number))
+        entries = tuple(
+            p for p in self.paths
+            if (level(p) == number or self._stands(p, number))
+            and (p == ROOT or self._centroid(p) is not None)
+        )  # fmt: skip
         return entries, self.rows(ROOT) if ROOT in entries else None
 
     def _stands(self, path: Path, number: int) -> bool:
@@ -240,11 +250,9 @@ class TreeView:
             "entropy": cover and {"before": cover.entropy_before, "after": cover.entropy_after},
             "portion": node_name(portion) if portion else None,
             "shard": log.owners.get(portion or path),
-            "lag": self._lag(node_name(piped)),
-            "last_progress": self._progress(piped),
-            "restarts": sum(
-                int(i.get("restarts", 0)) for i in self._inputs.get(node_name(piped), [])
-            ),
+            "lag": self._inputs.lag(node_name(piped)),
+            "last_progress": self._inputs.moved(node_name(piped)),
+            "restarts": self._inputs.restarts(node_name(piped)),
             "stalled": next((s.why for s in self._stalled if s.node == node_name(piped)), None),
             "history": self._history(path),
         }
@@ -266,22 +274,9 @@ class TreeView:
         names = ("mode", "offset", "time", "epoch")
         return [dict(zip(names, e, strict=True)) for e in self._nodes[path]["history"]]
 
-    def _lag(self, name: str) -> int:
-        inputs = self._inputs.get(name, [])
-        return sum(max(0, i["end"] - 1 - max(i["stored"], i["routed"])) for i in inputs)
-
     @cached_property
-    def _inputs(self) -> dict[str, list[dict[str, Any]]]:
-        found: dict[str, list[dict[str, Any]]] = {}
-        for record in self._shards.values():
-            for entry in record["inputs"]:
-                found.setdefault(entry["node"], []).append(entry)
-        return found
-
-    def _progress(self, path: Path) -> float | None:
-        """When its position last moved."""
-        times = [float(i.get("moved", 0.0)) for i in self._inputs.get(node_name(path), [])]
-        return max(times, default=0.0) or None
+    def _inputs(self) -> Inputs:
+        return Inputs(self._shards.values())
 
     def portion(self, path: Path) -> dict[str, Any]:
         """GET /v1/portions/NAME."""
