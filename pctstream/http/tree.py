@@ -221,7 +221,7 @@ class TreeView:
     def node(self, path: Path) -> dict[str, Any]:
         """GET /v1/nodes/NAME."""
         log, cover, state = self._log, self._covers.get(path), self._states[path]
-        seen = self._nodes.get(path, {})
+        seen, missed = self._nodes.get(path, {}), self.miss_bound(path)
         at_cut = path[: log.cut + 1]
         portion = at_cut if at_cut in log.owners and level(at_cut) == log.cut else None
         piped = portion or path
@@ -244,7 +244,7 @@ class TreeView:
             "mean_distance": seen.get("mean_distance"),
             "children": [node_name(c) for c in self.children(path)],
             "uncovered": self.uncovered(path),
-            "miss_bound": cover and {"p": self.miss_bound(path), "confidence": CONFIDENCE},
+            "miss_bound": None if missed is None else {"p": missed, "confidence": CONFIDENCE},
             "reopened": seen.get("reopened", 0),
             "scanning": bool(seen.get("scanning")),
             "entropy": cover and {"before": cover.entropy_before, "after": cover.entropy_after},

@@ -12,7 +12,7 @@ import pytest
 from broker.deep import EVER, below_root, end, nodes, oracle, same, stored, told_covers
 from broker.system import System, wait_for
 
-from pctstream.core.names import node_name
+from pctstream.core.names import node_name, node_path
 
 LIVING: dict[str, object] = {
     "shards.count": 1, "tree.epsilon": 60.0, "tree.epsilon_ratio": 0.05, "tree.gap": 60,
@@ -46,30 +46,37 @@ def one(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Syste
 
 def test_a_node_re_opens_where_the_stream_goes_and_nothing_else_gives_way(one: System) -> None:
     rows = stream()
-    one.start(0)
+    one.start(0, ready=False)
+    one.wait_ready(120.0)
     one.feed(rows[:FIRST])
     one.settle()
+
+    def handing() -> list[dict[str, Any]]:
+        return [n for n in nodes(one).values() if n["level"] == 1 and n["children"]]
+
     split = wait_for(
-        "portions that have split",
-        lambda: [n for n in nodes(one).values() if n["level"] == 1 and n["state"] == "splitting"],
+        "both portions to have split", lambda: len(handing()) == 2 and handing(), 120.0
     )
     before = {n["name"]: n for n in split}
     assert {n["reopened"] for n in split} == {0}
-    assert all(n["miss_bound"]["p"] <= 3 / 60 for n in split)
+    assert all(0 < n["miss_bound"]["p"] <= 3 / 60 for n in split)
 
     one.feed(rows[FIRST : FIRST + THEN // 2])
     one.kill(0)
-    one.start(0)
+    one.start(0, ready=False)
+    one.wait_ready(120.0)
     one.feed(rows[FIRST + THEN // 2 :])
     one.settle()
     expected = oracle(one, rows)
 
     def told() -> Any:
-        now = nodes(one)
-        there = {node_name(path): now[path] for path in below_root(expected) if path in now}
-        return there if len(there) == len(below_root(expected)) else None
+        now = {n["name"]: n for n in nodes(one).values()}
+        kept = [n for n in now.values() if len(n["children"]) == n["prototypes"]]
+        grown = {len(expected[path].get("prototypes", ())) for path in expected}
+        whole = {node_name(path) for path in expected} == now.keys() and len(kept) == len(now)
+        return now if whole and {n["prototypes"] for n in now.values()} == grown else None
 
-    after = wait_for("all nodes to be told", told)
+    after = wait_for("all nodes to be told", told, 120.0)
     grown = {name: n for name, n in after.items() if n["reopened"]}
     assert grown, "a node re-opened"
     for name, node in grown.items():
@@ -95,6 +102,6 @@ def test_a_node_re_opens_where_the_stream_goes_and_nothing_else_gives_way(one: S
 
     verdict = one.verify()
     assert (verdict.lost, verdict.duplicated) == (0, 0)
-    assert any(len(hashes) > 1 for hashes in told_covers(one).values()) or grown
+    assert {node_path(name) for name in grown} <= told_covers(one).keys(), "and none is disputed"
     end(one)
     same(stored(one), below_root(expected))
