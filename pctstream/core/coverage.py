@@ -35,7 +35,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pctstream.core.cover import CONFIDENCE
-from pctstream.core.lanes import inlined
 
 WINDOW = 1024
 """Rows of a node after which what was counted before is halved."""
@@ -132,7 +131,6 @@ def limits(limit: float, window: int, confidence: float = CONFIDENCE) -> Float64
     return found
 
 
-@inlined
 def closed(faded: float, beyond: int) -> float:
     """The faded count once a window with so many rows beyond has closed."""
     return faded * FADE + beyond

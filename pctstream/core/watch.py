@@ -26,6 +26,9 @@ ROWS, MISSED, WINDOWS, RESUME = range(4)
 which on the node may re-open."""
 
 
+_closed = inlined(closed)
+
+
 @inlined
 def broke(
     node: int, taken: int, missed: int, window: int, limit: Any, counts: Any, faded: Any
@@ -36,7 +39,7 @@ def broke(
     counts[node, MISSED] += missed
     if counts[node, ROWS] < window:
         return False
-    faded[node] = closed(faded[node], counts[node, MISSED])
+    faded[node] = _closed(faded[node], counts[node, MISSED])
     counts[node, WINDOWS] += 1
     counts[node, ROWS], counts[node, MISSED] = 0, 0
     w: int = counts[node, WINDOWS]
