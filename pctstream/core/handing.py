@@ -24,14 +24,14 @@ import numpy as np
 
 from pctstream.core.block import Block, Source
 from pctstream.core.cover import Cover
-from pctstream.core.effects import Apply, Effect, Pause, Reread, Resume, Send, Stop
+from pctstream.core.effects import Apply, Dropped, Effect, Pause, Reread, Resume, Send, Stop
 from pctstream.core.held import Held
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
 from pctstream.core.pending import Pending
 from pctstream.core.position import Position
 from pctstream.core.router import Bools, Epochs, Router
-from pctstream.core.unit import Marker
+from pctstream.core.unit import Marker, Unit
 from pctstream.core.walk import Int32
 
 Parcels = tuple[tuple[Path, Block], ...]
@@ -78,6 +78,30 @@ class HandsDown(ABC):
         self._epochs = epochs
         waited, self._waits = self._waits, False
         return [Resume(self.source)] if waited else []
+
+    def feed(self, unit: Unit) -> list[Effect]:
+        """What comes next through the input."""
+        if unit.prev > self.taken:
+            return [Reread(self.source, self.taken + 1)]
+        if unit.last <= self.taken:
+            return [Dropped(len(unit), "watermark")] if len(unit) else []
+        effects: list[Effect] = []
+        for part in unit.parts():
+            if part.last <= self.taken:
+                continue
+            if self._must_wait or not self._goes_on(part.markers):
+                return effects + self._wait()
+            effects += self._accept(part)
+        return effects
+
+    @property
+    @abstractmethod
+    def _must_wait(self) -> bool:
+        """Whether nothing may be taken at the moment, whatever it is."""
+
+    @abstractmethod
+    def _accept(self, unit: Unit) -> list[Effect]:
+        """What lies between two markers."""
 
     def _goes_on(self, markers: tuple[Marker, ...]) -> bool:
         """Whether what lies behind a marker can be routed; its epoch is in force then, if it counts.

@@ -25,10 +25,8 @@ from pctstream.core.cover import Cover
 from pctstream.core.drawer import Drawer
 from pctstream.core.effects import (
     Apply,
-    Dropped,
     Effect,
     Pause,
-    Reread,
     Resume,
     RouteHeld,
     Send,
@@ -107,12 +105,9 @@ class Root(HandsDown):
     def counts(self) -> dict[str, int]:
         """Rows by what became of them."""
         return {
-            "stored_rows": self.stored_rows,
-            "routed_rows": self.routed_rows,
-            "dead_rows": self.dead_rows,
-            "uncovered": self.uncovered,
-            "gone": self.gone,
-        }
+            "stored_rows": self.stored_rows, "routed_rows": self.routed_rows,
+            "dead_rows": self.dead_rows, "uncovered": self.uncovered, "gone": self.gone,
+        }  # fmt: skip
 
     @property
     def state(self) -> dict[str, Any]:
@@ -141,25 +136,13 @@ class Root(HandsDown):
             return None
         return Done(at.routed, self.marks, len(self._below) > 0, at.epoch)
 
-    def feed(self, unit: Unit) -> list[Effect]:
-        """The next rows of the input."""
-        if unit.prev > self.taken:
-            return [Reread(self.source, self.taken + 1)]
-        if unit.last <= self.taken:
-            return [Dropped(len(unit), "watermark")] if len(unit) else []
-        effects: list[Effect] = []
-        for part in unit.parts():
-            if part.last <= self.taken:
-                continue
-            # what was on its way when the input paused is read again when it resumes (R12); one that
-            # has routed before stores nothing until it is told again by what (R4)
-            again = self.mode == life.COVERING and self.position.epoch > 0
-            if self._full or again or not self._goes_on(part.markers):
-                return effects + self._wait()
-            effects += self._take(part)
-        return effects
+    @property
+    def _must_wait(self) -> bool:
+        # what was on its way when the input paused is read again when it resumes (R12); who has
+        # routed before stores nothing until it is told again by what (R4)
+        return self._full or (self.mode == life.COVERING and self.position.epoch > 0)
 
-    def _take(self, unit: Unit) -> list[Effect]:
+    def _accept(self, unit: Unit) -> list[Effect]:
         fresh = news(unit, self.taken, self._marked)
         if self._known is not None:
             fresh = fresh._replace(dead=self._known.unsaid(self.source, fresh.dead))
@@ -225,10 +208,9 @@ class Root(HandsDown):
                 effects.append(self._stored(taken))
             else:
                 self.witness = self.witness if taken.epoch == epoch else Witness()
-                self.witness.take(taken.beyond, routed)
-                self.uncovered += int(np.count_nonzero(taken.beyond))
+                self.uncovered += self.witness.take(taken.beyond, routed)
+                self.routed_rows += taken.new
                 routed, epoch = taken.last, taken.epoch
-                self.routed_rows += taken.count
                 gone += [] if taken.left is None or not self.stored_rows else [taken.left]
         if routed != self.position.routed:
             self.position = Position(self.position.stored, routed, epoch)

@@ -25,7 +25,7 @@ class Taken(NamedTuple):
 
     last: int
     rows: Block | None
-    count: int
+    new: int
     beyond: Bools
     dead: int
     marks: Marks | None
@@ -39,8 +39,8 @@ class Witness:
     """What the rows that N0 routes say of the cover in force; of a new cover they say nothing yet.
 
     >>> witness = Witness()
-    >>> witness.take(np.array([True] * 1000 + [False] * 100), 41)
-    >>> witness.take(np.array([True] * 10), 77)
+    >>> witness.take(np.array([True] * 1000 + [False] * 100), 41), witness.take(NO_ROWS, 77)
+    (1000, 0)
     >>> witness.coverage.windows, witness.recent
     (1, [41])
     """
@@ -49,12 +49,13 @@ class Witness:
     recent: list[int] = field(default_factory=list)
     """The offsets behind which the last windows of these rows began, oldest first."""
 
-    def take(self, beyond: Bools, before: int) -> None:
-        """The rows of a unit behind the offset ``before``, bool[n]."""
+    def take(self, beyond: Bools, before: int) -> int:
+        """The rows of a unit behind the offset ``before``, bool[n]; how many lie beyond."""
         windows = self.coverage.windows
         self.coverage.take(beyond, WINDOW)
         if self.coverage.windows > windows or not self.recent:
             self.recent = [*self.recent[-RECENT:], before]
+        return int(np.count_nonzero(beyond))
 
     def to_json(self) -> list[Any]:
         return [self.coverage.to_json(), self.recent]

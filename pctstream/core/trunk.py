@@ -22,7 +22,7 @@ import numpy as np
 from pctstream.core import life
 from pctstream.core.block import Block
 from pctstream.core.cover import Cover
-from pctstream.core.effects import Apply, Dropped, Effect, Reread, Resume, RouteHeld, Send
+from pctstream.core.effects import Apply, Dropped, Effect, Resume, RouteHeld, Send
 from pctstream.core.handing import HandsDown, Parcels
 from pctstream.core.ids import told_to_all
 from pctstream.core.kernels import Int64
@@ -119,8 +119,8 @@ class Trunk(HandsDown, Portion):
         mode, offset, time, epoch = self._entry(2)
         if node.state == life.COVERING:
             # rebuilt from its pipe: what it would find is recorded, and it need not wait for it
-            assert self._router is not None
-            node.cover, node.find = self._router.cover, None
+            assert self._first is not None
+            node.cover, node.find = self._first.cover, None
             self.subtree.covered.add(0)
             node.step(life.COVER_FOUND, (1, offset, time, epoch))
         if node.state == life.WAITING:
@@ -129,22 +129,15 @@ class Trunk(HandsDown, Portion):
             self.subtree.changed.add(0)
         return [self._apply(self.subtree.take_records()), RouteHeld()]
 
-    def feed(self, unit: Unit) -> list[Effect]:
-        """The next messages of the pipe."""
-        if unit.prev > self.taken:
-            return [Reread(self.source, self.taken + 1)]
-        if unit.last <= self.taken:
-            return [Dropped(len(unit), "watermark")] if len(unit) else []
-        effects: list[Effect] = []
-        for part in unit.parts():
-            if part.last <= self.taken:
-                continue
-            # one that has routed before stores nothing until it is told again by what (R4)
-            again = self.position.routed >= 0 and not self._splitting
-            if again or not self._goes_on(part.markers):
-                return effects + self._wait()
-            effects += self._route(part) if self._splitting else super().feed(part)
-        return effects
+    @property
+    def _must_wait(self) -> bool:
+        # who has routed before stores nothing until it is told again by what (R4)
+        return self.position.routed >= 0 and not self._splitting
+
+    def _accept(self, unit: Unit) -> list[Effect]:
+        if not self._splitting:
+            return Portion.feed(self, unit)
+        return self._route(unit)
 
     def _route(self, unit: Unit) -> list[Effect]:
         assert self._router is not None

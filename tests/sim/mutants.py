@@ -39,7 +39,7 @@ MUTANTS = (
     ),
     Mutant(
         "watermark check skipped",
-        "core/root.py",
+        "core/handing.py",
         "        if unit.prev > self.taken:",
         "        if False:",
     ),
@@ -57,7 +57,7 @@ MUTANTS = (
     ),
     Mutant(
         "repeats are not dropped by the watermark",
-        "core/root.py",
+        "core/handing.py",
         "        if unit.last <= self.taken:",
         "        if False:",
     ),

@@ -1,0 +1,154 @@
+"""Re-opening N0: when, from where, with which children, and whom to tell (R4, `reopened`).
+
+The shards tell what their rows said of the cover in force (`taken`); together they are what N0 says. Where
+the bound of that breaks its limit, find-cover goes on over the rows of the last windows and those that
+come, of all partitions in turn. Everything that follows is a record; what is kept here can be lost: who
+comes next does it again from the recorded offsets.
+
+    look(log, shards) -------> "reopen" with the offsets to read from
+    sample(log, rows) -------> find-cover goes on
+    records(log) ------------> the grown cover in pieces; or that it stays as it is
+    end(log) ----------------> "reopened", once the topics are there
+    unmarked(log, shards) ---> the partitions whose rows are not routed by the newest epoch yet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pctstream.core import life, placement, records
+from pctstream.core.block import Vectors
+from pctstream.core.coverage import WINDOW, Coverage, combined
+from pctstream.core.names import ROOT, Path, node_name
+from pctstream.core.reopening import Reopening
+from pctstream.core.routing import Routing
+
+MARK_S = 5.0
+"""A marker that somebody has not read is sent again so often."""
+Report = Mapping[str, Any]
+
+
+class Reopener:
+    """Of one author."""
+
+    def __init__(
+        self, settings: Mapping[str, Any], capacities: Mapping[int, float], name: str
+    ) -> None:
+        self._topics = int(settings.get("topics", 10**9))
+        self._cooldown = int(settings.get("miss_cooldown", 0))
+        self._capacities = capacities
+        self._author = name
+        self._rests: tuple[int, int] = (-1, 0)
+        self._marked: dict[int, float] = {}
+        self._epoch = -1
+        self._opened = -1
+        self.starts: Mapping[int, int] = {}
+        """Of each partition, the offset that is read first."""
+        self._find: Reopening | None = None
+
+    def look(self, log: Routing, shards: Mapping[int, Report]) -> dict[str, Any] | None:
+        """The record that begins it, if the bound is broken; ``shards``: what each told last."""
+        limit = log.shape.miss_limit
+        if not limit or log.states.get(ROOT) != life.SPLITTING or ROOT in log.reopened.open:
+            return None
+        newest = max(log.reopened.epochs[ROOT])
+        at = {s: _input(r, ROOT) for s, r in shards.items()}
+        if len(shards) < int(log.tree["shards"]):
+            return None
+        # of the cover in force only those can tell who route by it
+        told = [r["root"]["witness"][0] for s, r in shards.items() if at[s]["epoch"] == newest]
+        evidence = combined(Coverage.from_json(one).evidence() for one in told)
+        if self._resting(log, sum(int(r["root"]["routed_rows"]) for r in shards.values())):
+            return None
+        if evidence.effective < WINDOW or evidence.bound() <= limit:
+            return None
+        recent = {s: r["root"]["witness"][1] for s, r in shards.items()}
+        starts = {s: 1 + (recent[s][0] if recent[s] else at[s]["routed"]) for s in shards}
+        return self.begin(log, starts)
+
+    def _resting(self, log: Routing, routed: int) -> bool:
+        """Whether too few rows came since the last one ended, or since this author came to know of it."""
+        ended = log.reopened.ended.get(ROOT)
+        if ended is None:
+            return False
+        if ended.seq != self._rests[0]:
+            self._rests = ended.seq, routed
+        return routed - self._rests[1] < self._cooldown
+
+    def begin(self, log: Routing, starts: Mapping[int, int]) -> dict[str, Any]:
+        """The record that begins it, whatever the bound."""
+        cover = log.covers[ROOT]
+        return records.reopen_record(ROOT, cover, starts, log.seq + 1, self._author)
+
+    def wants(self, log: Routing) -> str:
+        """ "rows", "append", "topics" or "nothing": what a re-opening that is under way needs."""
+        opening = log.reopened.open.get(ROOT)
+        if opening is None:
+            return "nothing"
+        if ROOT in log.reopened.grown:
+            return "topics"
+        if self._find is None or self._opened != opening.seq:
+            # a child is a topic: no more of them than there may be
+            room = min(log.room(ROOT), self._topics - len(log.owners))
+            self._opened, self.starts = opening.seq, opening.starts
+            self._find = Reopening(log.covers[ROOT], log.shape, room)
+            self._find.open()
+        return "append" if self._find.ended else "rows"
+
+    def sample(self, rows: Vectors) -> None:
+        """Scan more rows, in turn order."""
+        assert self._find is not None
+        if len(rows) and not self._find.ended:
+            self._find.take(rows)
+
+    def again(self) -> None:
+        """Somebody else's record counted: from the recorded offsets once more."""
+        self._find = None
+
+    def records(self, log: Routing) -> list[dict[str, Any]]:
+        """The grown cover in pieces; or that it stays as it is."""
+        assert self._find is not None
+        if self._find.ended != "cover":
+            why = self._find.ended
+            return [records.not_reopened_record(ROOT, why, log.seq + 1, self._author)]
+        return records.cover_records(ROOT, self._find.grown(), log.seq + 1, self._author)
+
+    def children(self, log: Routing) -> list[Path]:
+        """Those that are to come."""
+        grown = log.reopened.grown[ROOT]
+        return [(*ROOT, i) for i in range(log.covers[ROOT].k, grown.k)]
+
+    def end(self, log: Routing) -> dict[str, Any]:
+        """The record that puts the grown cover in force, once the children's topics exist."""
+        grown = log.reopened.grown[ROOT]
+        owners = placement.first_owners(self.children(log), self._capacities)
+        return records.reopened_record(ROOT, grown, owners, log.seq + 1, self._author)
+
+    def unmarked(self, log: Routing, shards: Mapping[int, Report], now: float) -> list[int]:
+        """The partitions of N0's input to send the newest epoch's marker to, at ``now`` seconds of any
+        steady clock: those whose shard does not route by it yet."""
+        epochs = log.reopened.epochs.get(ROOT, {})
+        if len(epochs) < 2:
+            return []
+        if self._epoch != max(epochs):
+            self._epoch, self._marked = max(epochs), {}
+        due = []
+        for partition in range(int(log.tree["shards"])):
+            record = shards.get(partition)
+            told = record is not None and _input(record, ROOT)["epoch"] >= self._epoch
+            if not told and now - self._marked.get(partition, -MARK_S) >= MARK_S:
+                self._marked[partition] = now
+                due.append(partition)
+        return due
+
+    @property
+    def epoch(self) -> int:
+        """What the markers say."""
+        return self._epoch
+
+
+def _input(record: Report, path: Path) -> Report:
+    """What a shard told of a node's input."""
+    none = {"epoch": -1, "routed": -1}
+    return next((i for i in record["inputs"] if i["node"] == node_name(path)), none)
