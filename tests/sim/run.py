@@ -237,7 +237,8 @@ def same_as_without_faults(world: World, seed: int) -> None:
             there = calm.ledgers[other.owners[path]].store
             state, same = ledger.store.state(path), there.state(path)
             if state is None or same is None:
-                assert state == same
+                # a fence may have lain in it
+                assert not any(one and one["rows"] for one in (state, same)), f"{path} at {number}"
                 continue
             # of the broker's clock, which tells when a message came into the pipe
             assert state | {"time": 0} == same | {"time": 0}
