@@ -19,7 +19,7 @@ from typing import Any
 
 from pctstream.core import life, placement, records
 from pctstream.core.block import Vectors
-from pctstream.core.coverage import WINDOW, Coverage, combined
+from pctstream.core.coverage import WINDOW, Coverage, combined, published
 from pctstream.core.names import ROOT, Path, node_name
 from pctstream.core.reopening import Reopening
 from pctstream.core.routing import Routing
@@ -52,17 +52,15 @@ class Reopener:
         limit = log.shape.miss_limit
         if not limit or log.states.get(ROOT) != life.SPLITTING or ROOT in log.reopened.open:
             return None
-        newest = max(log.reopened.epochs[ROOT])
-        at = {s: _input(r, ROOT) for s, r in shards.items()}
         if len(shards) < int(log.tree["shards"]):
             return None
-        # of the cover in force only those can tell who route by it
-        told = [r["root"]["witness"][0] for s, r in shards.items() if at[s]["epoch"] == newest]
-        evidence = combined(Coverage.from_json(one).evidence() for one in told)
-        if self._resting(log, sum(int(r["root"]["routed_rows"]) for r in shards.values())):
+        seen = _seen(log, shards)
+        rests = self._resting(log, sum(int(r["root"]["routed_rows"]) for r in shards.values()))
+        if rests or sum(WINDOW * one.windows + one.rows for one in seen) < self._cooldown:
             return None
-        if evidence.effective < WINDOW or evidence.bound() <= limit:
+        if combined(one.evidence() for one in seen).bound() <= limit:
             return None
+        at = {s: _input(r, ROOT) for s, r in shards.items()}
         recent = {s: r["root"]["witness"][1] for s, r in shards.items()}
         starts = {s: 1 + (recent[s][0] if recent[s] else at[s]["routed"]) for s in shards}
         return self.begin(log, starts)
@@ -152,3 +150,22 @@ def _input(record: Report, path: Path) -> Report:
     """What a shard told of a node's input."""
     none = {"epoch": -1, "routed": -1}
     return next((i for i in record["inputs"] if i["node"] == node_name(path)), none)
+
+
+def missed(log: Routing, shards: Mapping[int, Report]) -> float | None:
+    """At 95 % confidence, of the mass that N0's cover misses: by the rows that it routed, once they say
+    as much as its scan; None before it has split."""
+    if ROOT not in log.splits:
+        return None
+    evidence = combined(one.evidence() for one in _seen(log, shards))
+    return published(log.covers[ROOT].miss_bound[0], evidence)
+
+
+def _seen(log: Routing, shards: Mapping[int, Report]) -> list[Coverage]:
+    """What the rows said of the cover in force, of those shards that route by it."""
+    newest = max(log.reopened.epochs[ROOT])
+    return [
+        Coverage.from_json(record["root"]["witness"][0])
+        for record in shards.values()
+        if "witness" in record["root"] and _input(record, ROOT)["epoch"] == newest
+    ]

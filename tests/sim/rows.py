@@ -83,11 +83,6 @@ class Maker:
         ]
         self._spread = 40.0 if hard else 0.5
 
-    def drift(self, chance: random.Random) -> None:
-        """Rows come from another place, too, from now on."""
-        far = (chance.uniform(-90, 90), chance.uniform(-90, 90))
-        self._centres = [*self._centres[-4:], far]
-
     def make(self, source: Source, ours: bool = True) -> Parcel | None:
         """The next message of an ingest partition (None: an offset that no reader sees), or of a
         topic that is not ours."""

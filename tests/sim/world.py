@@ -75,10 +75,8 @@ class World:
         if self.settings["max_level"] > 1 and chance.random() < 0.4:
             self.settings["cut"] = chance.randint(2, self.settings["max_level"])
         self.drifts = random.Random(f"drift {seed}")
-        self.drifting = self.drifts.random() < 0.4
-        """Whether rows come from new places, and N0 is re-opened."""
-        if self.drifting:
-            self.settings |= {"miss_limit": 0.3, "miss_cooldown": 32, "miss_window": 16}
+        self.drifting = bool(self.settings["miss_limit"]) and self.drifts.random() < 0.7
+        """Whether N0 is re-opened."""
         self.heard: dict[int, dict[str, Any]] = {}
         self.truth = Truth()
         names = random.Random(f"ids {seed}")
@@ -305,12 +303,9 @@ class World:
                 told = {"node": "N0", "epoch": at.epoch, "routed": at.routed}
                 self.heard[number] = {"inputs": [told]}
 
-    def drift(self) -> None:
-        """Rows come from another place, or an author believes that they do; or who knows nothing of it
-        has its say."""
-        if self.drifts.random() < 0.02:
-            self.maker.drift(self.drifts)
-        if self.drifts.random() < 0.03:
+    def reopen(self) -> None:
+        """Some author believes that a bound is broken."""
+        if self.drifts.random() < 0.06:
             starts = {
                 s.partition: self.drifts.randint(max(0, self.log.end(s) - 40), self.log.end(s))
                 for s in self.sources
@@ -539,7 +534,7 @@ class World:
         if self.faults:
             self.strike()
         if self.drifting:
-            self.drift()
+            self.reopen()
         self.check()
 
     def check(self) -> None:
