@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 from broker.system import System, mixture, wait_for
 from confluent_kafka import Producer as KafkaProducer
 
@@ -37,7 +38,7 @@ def flowing(one: System, rows: Rows) -> Iterator[None]:
                 for i, row in enumerate(far(SLICE, seed=at)):
                     rows[f"f{at}-{i}"] = row
                     producer.add(row, id=f"f{at}-{i}")
-                if stopping.wait(0.05):
+                if stopping.wait(0.2):
                     return
 
     thread = threading.Thread(target=run)
@@ -83,6 +84,7 @@ def same(one: System, rows: Rows) -> None:
         assert said["vector"] == rows[name].tolist()
 
 
+@pytest.mark.timeout(420)
 def test_n0_grows_with_a_stream_that_drifts(system: Callable[..., System]) -> None:
     one = system(
         shards__count=4, tree__epsilon=8.0, tree__gap=300, tree__epsilon_ratio=0.3,
@@ -103,6 +105,7 @@ def test_n0_grows_with_a_stream_that_drifts(system: Callable[..., System]) -> No
         newest = one.get("/v1/tree", 0)["epoch"]
         one.wait_ready()
         wait_for("every partition to be routed by it", lambda: min(epochs(one)) >= newest, 60)
+        print("every partition is routed by", newest)
     found = one.verify()
     assert found.sound, found
     new = {name: n for name, n in portions(one).items() if name not in before}

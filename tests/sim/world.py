@@ -305,7 +305,7 @@ class World:
 
     def reopen(self) -> None:
         """Some author believes that a bound is broken."""
-        if self.drifts.random() < 0.06:
+        if self.drifts.random() < 0.03:
             starts = {
                 s.partition: self.drifts.randint(max(0, self.log.end(s) - 40), self.log.end(s))
                 for s in self.sources
