@@ -19,6 +19,7 @@ import numpy as np
 
 from pctstream.core.cover import Cover
 from pctstream.core.names import Path
+from pctstream.core.node import SPARE
 
 
 class Opening(NamedTuple):
@@ -86,19 +87,23 @@ class Reopened:
         return [k - before for before, k in zip([0, *ks], ks, strict=False)]
 
 
-def shares(left: int, generations: Sequence[int], living: bool) -> tuple[list[int], int]:
+def shares(
+    left: int, generations: Sequence[int], living: bool, lowest: bool = False
+) -> tuple[list[int], int]:
     """Of ``left`` nodes that may come to be below a node: how many below each of its children, and how
-    many are kept for children to come. As below the cut (`descent`): who may re-open keeps a quarter.
+    many are kept for children to come. As below the cut (`node.Node.share_out`): who may re-open
+    (``living``) keeps a quarter, or all that is left where children have none below them (``lowest``).
 
     >>> shares(100, [4], True), shares(100, [4, 2], True), shares(100, [4], False)
-    (([18, 18, 18, 18], 24), ([18, 18, 18, 18, 11, 11], 0), ([24, 24, 24, 24], 0))
+    (([18, 18, 18, 18], 24), ([18, 18, 18, 18, 2, 2], 18), ([24, 24, 24, 24], 0))
     """
     first, *later = generations
-    spare = (left - first) // 4 if living else 0
-    share = (left - first - spare) // first
+    free = left - first
+    spare = (free if lowest else free // SPARE) if living else 0
+    share = (free - spare) // first
     below = [share] * first
     for count in later:
-        share = min(share, (spare - count) // count)
+        share = max(0, min(share, spare // SPARE // count - 1))
         spare -= count * (1 + share)
         below += [share] * count
     return below, spare

@@ -7,8 +7,7 @@ before the record that names its hash, and ``epoch`` is the seq of the last reco
 covers or owners.
 
     seq 0   tree    dimension, metric, seed, limits
-    seq 1   cover   N0, piece 1 of 2
-    seq 2   cover   N0, piece 2 of 2
+    seq 1   cover   N0, piece 1 of 2; 2: piece 2 of 2
     seq 3   split   N0, hash, owners of N0,0 N0,1 ...      -> epoch 3
     or 1    sink    N0                                     -> epoch 1
     ...     reopen, cover, reopened   N0's cover grows (`reopened`)  -> epoch
@@ -163,8 +162,8 @@ class Routing:
     def _reopened(self, record: Mapping[str, Any], offset: int, time_s: float) -> None:
         path, owners = node_path(record["node"]), _owners(record)
         grown = self.reopened.grown[path]
-        new = {(*path, i) for i in range(self.covers[path].k, grown.k)}
-        if grown.hash != record["hash"] or set(owners) != new:
+        k = self.covers[path].k
+        if grown.hash != record["hash"] or set(owners) != {(*path, i) for i in range(k, grown.k)}:
             return
         self.reopened.end(path, self.seq, "")
         self.epoch = self.seq
@@ -256,15 +255,15 @@ class Routing:
     def _shares(self, path: Path) -> tuple[list[int], int]:
         top = int(self.tree.get("nodes", PORTION_NODES)) - 1
         left = top if path == ROOT else self._shares(path[:-1])[0][path[-1]]
-        return shares(left, self.reopened.generations(path), self.shape.miss_limit > 0)
+        living, lowest = self.shape.miss_limit > 0, level(path) + 1 >= self.shape.max_level
+        return shares(left, self.reopened.generations(path), living, lowest)
 
     def _newborn(self, path: Path) -> str:
         return life.LEAF if level(path) >= int(self.tree.get("max_level", 6)) else life.COVERING
 
     def epochs(self, path: Path) -> Epochs:
         """What is known of the epochs of a split node; for whoever reads from another thread."""
-        done = self.done
-        children = self.reopened.epochs[path]
+        done, children = self.done, self.reopened.epochs[path]  # before the cover, which may grow
         return Epochs(self.authors.get(0, ""), done, children, self.covers[path])
 
     def cover_of(self, path: Path) -> Cover:

@@ -17,7 +17,7 @@ from confluent_kafka import Producer as KafkaProducer
 
 from pctstream.client import Producer
 
-FIRST, SLICE = 3000, 100
+FIRST, SLICE = 3000, 60
 CHANGED, DELETED, LOOKS = 200, 100, 12
 Rows = dict[str, np.ndarray]
 
@@ -38,7 +38,7 @@ def flowing(one: System, rows: Rows) -> Iterator[None]:
                 for i, row in enumerate(far(SLICE, seed=at)):
                     rows[f"f{at}-{i}"] = row
                     producer.add(row, id=f"f{at}-{i}")
-                if stopping.wait(0.2):
+                if stopping.wait(0.3):
                     return
 
     thread = threading.Thread(target=run)
@@ -88,9 +88,10 @@ def same(one: System, rows: Rows) -> None:
 def test_n0_grows_with_a_stream_that_drifts(system: Callable[..., System]) -> None:
     one = system(
         shards__count=4, tree__epsilon=8.0, tree__gap=300, tree__epsilon_ratio=0.3,
-        tree__miss_limit=0.05, tree__miss_cooldown=500, tree__level_idle_s=1.0,
+        tree__miss_limit=0.05, tree__miss_cooldown=2000, tree__level_idle_s=1.0,
     )  # fmt: skip
-    one.start(0, 1)
+    one.start(0, 1, ready=False)
+    one.wait_ready(120)
     base = mixture(FIRST, centres=8)
     rows: Rows = {str(i): row for i, row in enumerate(base)}
     one.feed(base)
@@ -102,8 +103,8 @@ def test_n0_grows_with_a_stream_that_drifts(system: Callable[..., System]) -> No
         wait_for("the cover to grow", lambda: len(portions(one)) > len(before), 60)
         one.kill(1)
         one.start(1, ready=False)
-        newest = one.get("/v1/tree", 0)["epoch"]
-        one.wait_ready()
+        newest = wait_for("the epoch", lambda: one.get("/v1/tree", 0)["epoch"])
+        one.wait_ready(120)
         wait_for("every partition to be routed by it", lambda: min(epochs(one)) >= newest, 60)
         print("every partition is routed by", newest)
     found = one.verify()

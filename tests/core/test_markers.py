@@ -222,7 +222,9 @@ def test_a_trunk_node_is_told_in_its_pipe(seq: int) -> None:
 
     def came(offset: int, prev: int, *between: Message) -> Unit:
         rows = block_of([(T0, offset, 0)], [[61, 61]])
-        found = ingest.decode_pipe(pipe, between, prev, offset) if between else Unit(pipe, prev, offset)
+        found = (
+            ingest.decode_pipe(pipe, between, prev, offset) if between else Unit(pipe, prev, offset)
+        )
         return Unit(pipe, prev, offset, rows, (), 0, (), found.markers)
 
     told = Message(2, None, marker_message("h", (0, 3), 20), pct_type=MARKER)

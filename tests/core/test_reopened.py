@@ -79,7 +79,9 @@ def test_children_come_behind_those_that_are_and_nothing_else_changes() -> None:
     assert log.owners == {(0, 0): 0, (0, 1): 1, (0, 2): 1, (0, 3): 0}
     assert log.since[(0, 3)] == 5
     assert log.states[(0, 2)] == life.COVERING
-    assert (log.budget((0, 0)), log.budget((0, 1))) == before, "R0: an old child may do what it might"
+    assert (log.budget((0, 0)), log.budget((0, 1))) == before, (
+        "R0: an old child may do what it might"
+    )
     total = 1 + 4 + sum(log.budget((0, i)) for i in range(4))
     assert total <= SETTINGS["nodes"]
     assert not log.reopened.open
@@ -93,7 +95,10 @@ def test_what_does_not_fit_does_not_count() -> None:
     fold(log, [reopened_record(ROOT, grown, {(0, 2): 0}, 4, "b")])
     fold(log, [reopen_record(ROOT, grown, {0: 0}, 5, "b")])  # of another cover
     assert not log.reopened.open
-    fold(log, [reopen_record(ROOT, COVER, {0: 1}, 6, "b"), reopen_record(ROOT, COVER, {0: 2}, 7, "c")])
+    fold(
+        log,
+        [reopen_record(ROOT, COVER, {0: 1}, 6, "b"), reopen_record(ROOT, COVER, {0: 2}, 7, "c")],
+    )
     assert log.reopened.open[ROOT].starts == {0: 1}, "one at a time"
     fold(log, cover_records(ROOT, other, 8, "b"))  # it changes the children there are
     fold(log, [reopened_record(ROOT, other, {(0, 2): 0}, 9, "b")])

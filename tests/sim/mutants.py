@@ -166,6 +166,31 @@ MUTANTS = (
         "                    pass",
     ),
     Mutant(
+        "the epoch is adopted outside the input log",
+        "core/handing.py",
+        "        waited, self._waits = self._waits, False\n",
+        "        waited, self._waits = self._waits, False\n"
+        "        if self._splitting:\n            self._turn(max(epochs.children))\n",
+    ),
+    Mutant(
+        "a replay is routed by the newest epoch",
+        "core/handing.py",
+        "        self._turn(self._epoch if later else epoch)",
+        "        self._turn(max(self._epochs.children) if self._epochs and not later else epoch)",
+    ),
+    Mutant(
+        "the epoch is not kept with the position",
+        "store.py",
+        '        "epoch": position.epoch,',
+        '        "epoch": min(position.epoch, 1),',
+    ),
+    Mutant(
+        "a marker is not waited for",
+        "core/handing.py",
+        "        return not self._splitting or marker.epoch > said.seq",
+        "        return not self._splitting",
+    ),
+    Mutant(
         "a copy forgets what left",
         "keyspace.py",
         "OF_A_PORTION = (*OF_ROWS, NODES,",
