@@ -161,8 +161,7 @@ class Routing:
 
     def _reopened(self, record: Mapping[str, Any], offset: int, time_s: float) -> None:
         path, owners = node_path(record["node"]), _owners(record)
-        grown = self.reopened.grown[path]
-        k = self.covers[path].k
+        grown, k = self.reopened.grown[path], self.covers[path].k
         if grown.hash != record["hash"] or set(owners) != {(*path, i) for i in range(k, grown.k)}:
             return
         self.reopened.end(path, self.seq, "")
@@ -255,8 +254,8 @@ class Routing:
     def _shares(self, path: Path) -> tuple[list[int], int]:
         top = int(self.tree.get("nodes", PORTION_NODES)) - 1
         left = top if path == ROOT else self._shares(path[:-1])[0][path[-1]]
-        living, lowest = self.shape.miss_limit > 0, level(path) + 1 >= self.shape.max_level
-        return shares(left, self.reopened.generations(path), living, lowest)
+        living, last = self.shape.miss_limit > 0, level(path) + 1 >= self.shape.max_level
+        return shares(left, self.reopened.generations(path), living, last)
 
     def _newborn(self, path: Path) -> str:
         return life.LEAF if level(path) >= int(self.tree.get("max_level", 6)) else life.COVERING
@@ -277,7 +276,7 @@ class Routing:
         return [(*path, i) for i in range(len(self.covers[path].centroids))]
 
     def owned(self, shard: int) -> list[Path]:
-        """The portions this shard answers for in this epoch."""
+        """What this shard answers for in this epoch."""
         return sorted(path for path, owner in list(self.owners.items()) if owner == shard)
 
     def roles(self, shard: int) -> dict[Path, str]:
