@@ -14,13 +14,16 @@ comes next does it again from the recorded offsets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pctstream.core import life, placement, records
 from pctstream.core.block import Vectors
+from pctstream.core.cover import Cover
 from pctstream.core.coverage import WINDOW, Coverage, combined, published
 from pctstream.core.names import ROOT, Path, node_name
+from pctstream.core.node import Shape
 from pctstream.core.reopening import Reopening
 from pctstream.core.routing import Routing
 
@@ -42,10 +45,12 @@ class Reopener:
         self._rests: tuple[int, int] = (-1, 0)
         self._marked: dict[int, float] = {}
         self._epoch = -1
-        self._opened = -1
+        self._opened, self._looked = -1, 0
         self.starts: Mapping[int, int] = {}
         """Of each partition, the offset that is read first."""
         self._find: Reopening | None = None
+        self._fresh: Callable[[], Reopening]
+        self._most = 0
 
     def look(self, log: Routing, shards: Mapping[int, Report]) -> dict[str, Any] | None:
         """The record that begins it, if the bound is broken; ``shards``: what each told last."""
@@ -89,16 +94,22 @@ class Reopener:
         if self._find is None or self._opened != opening.seq:
             # a child is a topic: no more of them than there may be
             room = min(log.room(ROOT), self._topics - len(log.owners))
-            self._opened, self.starts = opening.seq, opening.starts
-            self._find = Reopening(log.covers[ROOT], log.shape, room)
-            self._find.open()
+            self._opened, self.starts, self._looked = opening.seq, opening.starts, 0
+            self._fresh = partial(begun, log.covers[ROOT], log.shape, room)
+            self._find, self._most = self._fresh(), log.shape.sink_rows
         return "append" if self._find.ended else "rows"
 
     def sample(self, rows: Vectors) -> None:
-        """Scan more rows, in turn order."""
-        assert self._find is not None
-        if len(rows) and not self._find.ended:
-            self._find.take(rows)
+        """Scan more rows, in turn order.
+
+        The first may be older than the drift. So X rows that add nothing end it only once something was
+        found, or Y rows were looked at."""
+        find = self._find
+        while find is not None and len(rows) and not find.ended:
+            taken = find.take(rows)
+            self._looked, rows = self._looked + taken, rows[taken:]
+            if find.ended == "gap" and self._looked < self._most:
+                self._find = find = self._fresh()
 
     def again(self) -> None:
         """Somebody else's record counted: from the recorded offsets once more."""
@@ -150,6 +161,13 @@ def _input(record: Report, path: Path) -> Report:
     """What a shard told of a node's input."""
     none = {"epoch": -1, "routed": -1}
     return next((i for i in record["inputs"] if i["node"] == node_name(path)), none)
+
+
+def begun(cover: Cover, shape: Shape, room: int) -> Reopening:
+    """Find-cover taken up again, for at most ``room`` children more."""
+    one = Reopening(cover, shape, room)
+    one.open()
+    return one
 
 
 def missed(log: Routing, shards: Mapping[int, Report]) -> float | None:

@@ -150,6 +150,24 @@ def test_an_author_finds_it_from_the_rows_and_another_goes_on_where_it_died() ->
     assert second.wants(log) == first.wants(log) == "nothing"
 
 
+def test_rows_from_before_the_drift_do_not_end_it() -> None:
+    log = split()
+    author = Reopener(SETTINGS | {"sink_rows": 50}, CAPACITIES, "b")
+    fold(log, [author.begin(log, {0: 0, 1: 0})])
+    assert author.wants(log) == "rows"
+    calm = [[0, 0]] * 8
+    author.sample(np.array([*calm, [30, 0], [0, 0]], np.float32))
+    assert author.wants(log) == "rows"
+    author.sample(np.array(calm, np.float32))
+    assert author.wants(log) == "append"
+    assert author.records(log)[0]["type"] == "cover"
+    other = Reopener(SETTINGS, CAPACITIES, "c")
+    assert other.wants(log) == "rows"
+    other.sample(np.array(calm * 10, np.float32))
+    assert other.wants(log) == "append", "so many rows added nothing that it is in vain"
+    assert other.records(log)[0]["why"] == "gap"
+
+
 def test_it_stays_as_it_is_where_more_children_may_not_come() -> None:
     log = split()
     author = Reopener(SETTINGS | {"topics": 3}, CAPACITIES, "b")
