@@ -108,7 +108,7 @@ class Reopener:
         while find is not None and len(rows) and not find.ended:
             taken = find.take(rows)
             self._looked, rows = self._looked + taken, rows[taken:]
-            if find.ended == "gap" and self._looked < self._most:
+            if nothing_found(find) and self._looked < self._most:
                 self._find = find = self._fresh()
 
     def again(self) -> None:
@@ -168,6 +168,11 @@ def begun(cover: Cover, shape: Shape, room: int) -> Reopening:
     one = Reopening(cover, shape, room)
     one.open()
     return one
+
+
+def nothing_found(one: Reopening) -> bool:
+    """Whether it ended without an addition."""
+    return one.ended == "gap"
 
 
 def missed(log: Routing, shards: Mapping[int, Report]) -> float | None:
