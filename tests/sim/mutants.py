@@ -185,12 +185,6 @@ MUTANTS = (
         '        "epoch": min(position.epoch, 1),',
     ),
     Mutant(
-        "a marker is not waited for",
-        "core/handing.py",
-        "        return not self._splitting or marker.epoch > said.seq",
-        "        return not self._splitting",
-    ),
-    Mutant(
         "a copy forgets what left",
         "keyspace.py",
         "OF_A_PORTION = (*OF_ROWS, NODES,",

@@ -39,6 +39,8 @@ class Ended(NamedTuple):
     met: Counter[tuple[str, str, str]]
     returned: int
     reopened: int
+    epochs: int
+    """By which N0 routed rows, one after the other."""
 
 
 def run(seed: int) -> Ended:
@@ -80,7 +82,8 @@ def _run(seed: int) -> Ended:
         for path in log.owned(number)
         for _, record, *_ in ledger.store.subtree(path)
     )
-    return Ended(log.states.get(ROOT, "nothing"), stages, world.met, returned, reopened)
+    epochs = len(log.reopened.epochs.get(ROOT, ()))
+    return Ended(log.states.get(ROOT, "nothing"), stages, world.met, returned, reopened, epochs)
 
 
 def at_rest(world: World) -> None:
