@@ -57,7 +57,8 @@ class Reopener:
         limit = log.shape.miss_limit
         if not limit or log.states.get(ROOT) != life.SPLITTING or ROOT in log.reopened.open:
             return None
-        if len(shards) < int(log.tree["shards"]):
+        able = [r for r in shards.values() if "witness" in r["root"]]  # not of an earlier version
+        if len(able) < int(log.tree["shards"]):
             return None
         seen = _seen(log, shards)
         rests = self._resting(log, sum(int(r["root"]["routed_rows"]) for r in shards.values()))

@@ -16,6 +16,7 @@ from pctstream.core.between import MARKER, marker_message
 from pctstream.core.block import Block, Source
 from pctstream.core.cover import Cover, refine
 from pctstream.core.effects import Apply, Effect, Pause, Reread, Resume, RouteHeld, Send
+from pctstream.core.formats import FLOAT32
 from pctstream.core.known import Known
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT
@@ -208,6 +209,20 @@ def test_rows_say_of_a_new_cover_nothing_before_its_marker() -> None:
     for send in [e for e in effects if isinstance(e, Send)]:
         root.delivered(send.ticket)
     assert (root.uncovered, root.witness.coverage.rows, root.witness.recent) == (3, 1, [1])
+
+
+def test_an_id_that_comes_again_behind_a_marker_leaves_the_child_it_was_at() -> None:
+    root = splitting(9)
+    named = {"key": b"a", "content_type": FLOAT32}
+    messages = [row(0, 61)._replace(**named), marker(1, 5), row(2, 61)._replace(**named)]
+    first, second = (e for e in root.feed(unit(messages, -1)) if isinstance(e, Send))
+    ((there, came),) = first.parcels
+    assert (there, came.changes) == ((0, 1), None)
+    (old, leaves), (new, comes) = second.parcels
+    assert (old, new) == ((0, 1), (0, 2))
+    assert leaves.changes is not None
+    assert leaves.changes.bare.tolist() == [1], "told where it was, by origin"
+    assert (leaves.changes.offset.tolist(), comes.brought) == ([0], 1)
 
 
 @pytest.mark.parametrize("seq", [12, 30])
