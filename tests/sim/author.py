@@ -95,7 +95,10 @@ class AuthorProcess:
                 self._outbox.append(self._author.split(self.routing))
             case "level":
                 self._now += chance.choice([0.0, 0.1, 3.0])
-                return self._reopened(chance) or self._grown() or self._moved() or self._look()
+                busy = self._reopened(chance)
+                if self._outbox:
+                    return True
+                return self._grown() or self._moved() or self._look() or busy
             case _:
                 return False
         return True

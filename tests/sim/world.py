@@ -74,8 +74,8 @@ class World:
         }
         if self.settings["max_level"] > 1 and chance.random() < 0.4:
             self.settings["cut"] = chance.randint(2, self.settings["max_level"])
-        self.drifts = random.Random(f"drift {seed}")
-        self.drifting = bool(self.settings["miss_limit"]) and self.drifts.random() < 0.7
+        self.drifts = random.Random(f"drift77 {seed}")
+        self.drifting = bool(self.settings["miss_limit"]) and self.drifts.random() < 0.4
         """Whether N0 is re-opened."""
         self.heard: dict[int, dict[str, Any]] = {}
         self.truth = Truth()
