@@ -22,6 +22,7 @@ from pctstream.catalogue import BY_NAME
 from pctstream.core import life
 from pctstream.core.moves import STAGES
 from pctstream.core.names import ROOT, Path, level, node_name, node_path
+from pctstream.core.reopener import missed
 from pctstream.errors import StoreFailed
 from pctstream.metrics import LABELLED_NODES_MAX
 from pctstream.rocks import RocksKV
@@ -142,8 +143,11 @@ class Gauges(Collector):
         """What covers miss: by the rows that their nodes routed, else by their scans."""
         log, covers = self._worker.routing, self._worker.model.covers()
         bounds: dict[str, float] = {}
+        root = missed(log, self._worker.reporter.all_shards())
         for path, node in nodes.items():
-            if node.get("miss_bound") is not None:
+            if path == ROOT and root is not None:
+                bounds[node_name(path)] = root
+            elif node.get("miss_bound") is not None:
                 bounds[node_name(path)] = node["miss_bound"]
             elif cover := log.covers.get(path) or covers.get(path):
                 bounds[node_name(path)] = cover.miss_bound[0]

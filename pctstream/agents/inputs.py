@@ -223,7 +223,7 @@ class Inputs:
                 if isinstance(node, Root):
                     if node.done is None:
                         continue
-                    done, marks, note["ids"] = node.done
+                    done, marks, note["ids"], note["epoch"] = node.done
                     note["marks"] = marks.to_json()
                 text = orjson.dumps(note).decode()
                 if done >= 0 and len(text) <= NOTE_BYTES:

@@ -187,7 +187,13 @@ class Reporter:
             "shadows": sorted(map(node_name, shard.shadows)),
             "bloom": shard.blooms.told(),
             "inputs": [*inputs, *self._worker.bridge.inputs(shard.number)],
-            "root": {"rows": root.rows, "state": root.mode, "held": root.held, **root.counts},
+            "root": {
+                "rows": root.rows,
+                "state": root.mode,
+                "held": root.held,
+                **root.counts,
+                "witness": root.witness.to_json(),
+            },
             "metrics": {
                 "rows": rows,
                 "routed": root.routed_rows,

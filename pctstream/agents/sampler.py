@@ -1,8 +1,10 @@
-"""The rows that N0's cover is found in: the ingest log from its start, all partitions in turn."""
+"""The rows that N0's cover is found in, all partitions in turn: from the ingest log's start, or from where
+a re-opening reads."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
@@ -17,18 +19,21 @@ from pctstream.pipes.message import as_message
 
 
 class Sampler:
-    """Reads the ingest log from its start, all partitions in turn."""
+    """Reads the ingest log, all partitions in turn: from these ``starts``, else from its start."""
 
-    def __init__(self, cfg: Config, dimension: int, metric: str) -> None:
+    def __init__(
+        self, cfg: Config, dimension: int, metric: str, starts: Mapping[int, int] | None = None
+    ) -> None:
         self._cfg = cfg
         self._dimension = dimension
         self._metric = metric
         self._topic = f"{cfg.tree.name}.P0"
-        self._consumer = Consumer(client.consumer(cfg, "tree"))
+        # what was read there may be gone by the time somebody does it again
+        reset = {"auto.offset.reset": "earliest"} if starts else {}
+        self._consumer = Consumer(client.consumer(cfg, "tree") | reset)
         partitions = list(range(cfg.shards.count))
-        self._consumer.assign(
-            [TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in partitions]
-        )
+        first = dict.fromkeys(partitions, OFFSET_BEGINNING) | dict(starts or {})
+        self._consumer.assign([TopicPartition(self._topic, p, first[p]) for p in partitions])
         self._turns = Turns(partitions, max(1, dimension))
         self._at_end: set[int] = set()
         self._moved = time.monotonic()

@@ -16,6 +16,7 @@ from pctstream.agents.blooms import Blooms
 from pctstream.core import life, moves
 from pctstream.core.block import Source
 from pctstream.core.effects import Apply, Effect
+from pctstream.core.handing import HandsDown
 from pctstream.core.known import Known
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path, level, node_name, node_path, pipe_topic
@@ -186,7 +187,7 @@ class Shard:
             self.nodes[path] = Root(source, self.sink_rows, position, saved, drawers, kept)
         else:
             cover = log.covers[path[:-1]]
-            epoch = log.splits[path[:-1]]
+            epoch = log.reopened.epoch_of(path)
             centroid = cover.centroids[path[-1]]
             born_s = log.history[path][0]["time"]
             kind = Trunk if level(path) < log.cut else Portion
@@ -213,30 +214,35 @@ class Shard:
         node = self.nodes[path]
         if ids and isinstance(node, Root) and node.position == Position(epoch=node.position.epoch):
             node.know(Known(base.taken, marks))
-            base, marks = Position(low - 1, low - 1, base.epoch), Marks()
+            # each row by the epoch of its place: the markers come again with the rows (R4)
+            base, marks = Position(low - 1, low - 1), Marks()
         if node.position == Position(epoch=node.position.epoch) and base.taken >= 0:
-            node.position = base
-            node.taken = base.taken
             if isinstance(node, Root):
-                node.mark(marks)
+                node.begin(base, marks)
+            else:
+                node.position = base
+                node.taken = base.taken
 
     def adopt(self, path: Path, log: Routing) -> list[Effect]:
         """What the routing says of a node now."""
         node = self.nodes.get(path)
         if node is None:
             return []
-        if not isinstance(node, Root):
-            effects = node.adopt(log.gates)
-            if isinstance(node, Trunk) and path in log.splits:
-                effects += node.split(log.splits[path], log.covers[path])
-            elif isinstance(node, Trunk) and path in log.limits:
-                effects += node.refuse(log.limits[path])
+        effects: list[Effect] = []
+        if isinstance(node, HandsDown) and path in log.splits:
+            effects += node.learn(log.epochs(path))
+        if isinstance(node, Root):
+            if path in log.splits:
+                effects += node.adopt(log.splits[path], log.cover_of(path))
+            elif log.states[path] == life.SINK:
+                effects += node.adopt_sink(log.epoch)
             return effects
-        if log.states[ROOT] == life.SPLITTING:
-            return node.adopt(log.splits[ROOT], log.covers[ROOT])
-        if log.states[ROOT] == life.SINK:
-            return node.adopt_sink(log.epoch)
-        return []
+        effects += node.adopt(log.gates)
+        if isinstance(node, Trunk) and path in log.splits:
+            effects += node.split(log.splits[path], log.cover_of(path))
+        elif isinstance(node, Trunk) and path in log.limits:
+            effects += node.refuse(log.limits[path])
+        return effects
 
     def topics(self) -> dict[str, str]:
         """Topic of each input -> the node it feeds."""

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,9 +21,10 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient
 
 from pctstream import topics
+from pctstream.agents.reopening import Reopening
 from pctstream.agents.sampler import Sampler
 from pctstream.config import Config
-from pctstream.core import ingest
+from pctstream.core.between import FENCE, fence_message
 from pctstream.core.coverage import least_limit
 from pctstream.core.effects import Parcel
 from pctstream.core.mover import Mover, SendFence
@@ -32,6 +33,7 @@ from pctstream.core.names import ROOT, Path, pipe_topic
 from pctstream.core.records import order_record
 from pctstream.core.routing import Routing
 from pctstream.core.tree import Author
+from pctstream.core.widths import majority, widths
 from pctstream.errors import BrokerUnreachable, Refused
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
@@ -93,6 +95,9 @@ class TreeAuthor:
         capacities = {s: float(cfg.shards.capacity.get(s, 1.0)) for s in range(cfg.shards.active)}
         author = Author(settings(cfg), capacities, name)
         sampler: Sampler | None = None
+        reopening = Reopening(
+            cfg, self._log, self._model, self._writer, author.reopener, self._append, self._make
+        )
         mover = Mover(name, cfg.moves.concurrent, cfg.moves.grace_s)
         try:
             while not self._stopping.is_set():
@@ -114,21 +119,26 @@ class TreeAuthor:
                     case "topics":
                         self._open(author, ROOT)
                     case "level":
-                        if not (self._grow(author) or self._move(mover)):
+                        busy = reopening.step()
+                        if not (self._grow(author) or self._move(mover) or busy):
                             self._stopping.wait(0.25)
                     case _:
                         self._stopping.wait(0.5)
         finally:
             if sampler is not None:
                 sampler.close()
+            reopening.close()
 
     def _open(self, author: Author, path: Path) -> bool:
         """The topics first, then the record that puts them in use."""
-        children = range(self._log.covers[path].k)
-        names = [pipe_topic(self._cfg.tree.name, (*path, i)) for i in children]
+        self._make([(*path, i) for i in range(self._log.covers[path].k)])
+        return self._append(author.split(self._log, path))
+
+    def _make(self, paths: Sequence[Path]) -> None:
+        """The topics of the pipes of these nodes, unless they are there."""
+        names = [pipe_topic(self._cfg.tree.name, path) for path in paths]
         topics.apply(self._admin, [topics.pipe_spec(self._cfg, n) for n in names])
         self._writer.prime()
-        return self._append(author.split(self._log, path))
 
     def _grow(self, author: Author) -> bool:
         """The next step below N0: whether there was one."""
@@ -157,8 +167,8 @@ class TreeAuthor:
         step = mover.look(self._log, reports, portions, time.monotonic())
         if isinstance(step, SendFence):
             topic = pipe_topic(self._cfg.tree.name, step.portion)
-            value = ingest.fence_message(step.move, self._log.position)
-            header = ("pct-type", ingest.FENCE.encode())
+            value = fence_message(step.move, self._log.position)
+            header = ("pct-type", FENCE.encode())
             self._writer.append(Parcel(topic, 0, None, value, [header]))
         elif step is not None and self._append(step):
             self._tell(step)
@@ -191,17 +201,17 @@ class TreeAuthor:
             return self._cfg.tree.dimension
         sampler = Sampler(self._cfg, 0, "euclidean")
         try:
-            widths: list[int] = []
+            shown: list[int] = []
             idle_since = time.monotonic()
             while not self._stopping.is_set():
                 found = sampler.messages()
                 for _, message in found:
-                    widths += ingest.widths(message, self._cfg.blocks.row_bytes)
+                    shown += widths(message, self._cfg.blocks.row_bytes)
                 now = time.monotonic()
                 idle_since = now if found else idle_since
                 idle = now - idle_since >= self._cfg.tree.level_idle_s
-                if len(widths) >= SAMPLE_ROWS or (widths and idle):
-                    return ingest.majority(widths[:SAMPLE_ROWS])
+                if len(shown) >= SAMPLE_ROWS or (shown and idle):
+                    return majority(shown[:SAMPLE_ROWS])
         finally:
             sampler.close()
         raise InterruptedError("stopped before the dimension was known")

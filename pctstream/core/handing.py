@@ -7,6 +7,12 @@ store lets go of all of them at once.
 
     RouteHeld -> reroute(segment)* -> rerouted()
     owner_applied(child, marks) -> Apply(purge) once every held row has arrived
+
+When its cover is re-opened, the rows behind the marker in its input are routed by the new epoch (R4). The
+epoch in force is written with the position. What it is, `.routing` says: an input whose marker names a
+record that was not read here yet waits for it, alone.
+
+    feed(marker) -> Pause, Reread ... learn(epochs) -> Resume
 """
 
 from __future__ import annotations
@@ -14,15 +20,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import numpy as np
+
 from pctstream.core.block import Block, Source
 from pctstream.core.cover import Cover
-from pctstream.core.effects import Apply, Effect, Send, Stop
+from pctstream.core.effects import Apply, Dropped, Effect, Pause, Reread, Resume, Send, Stop
 from pctstream.core.held import Held
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
 from pctstream.core.pending import Pending
 from pctstream.core.position import Position
-from pctstream.core.router import Router
+from pctstream.core.router import Bools, Epochs, Router
+from pctstream.core.unit import Marker, Unit
 from pctstream.core.walk import Int32
 
 Parcels = tuple[tuple[Path, Block], ...]
@@ -35,19 +44,88 @@ class HandsDown(ABC):
     source: Source
     position: Position
     stored_rows: int
+    taken: int
     _pending: Pending
     _epoch: int
 
     def __init__(self) -> None:
         self._router: Router | None = None
+        self._first: Router | None = None
+        """By which the rows stored are routed: no marker lies among them."""
+        self._epochs: Epochs | None = None
+        self._waits = False
         self._held = Held()
         self._through = -1
 
-    def _route_by(self, epoch: int, cover: Cover) -> None:
-        """This cover is in force, once the rows stored are on their way."""
-        self._router = Router(self.path, cover)
+    def _route_by(self, epoch: int, cover: Cover) -> bool:
+        """The cover of this epoch, its first, is in force once the rows stored are on their way; False
+        where it has come to another epoch already, of which nothing was read yet."""
+        later = self._epoch > epoch
+        if later and not (self._epochs and self._epoch in self._epochs.children):
+            return False
+        self._first = self._router = Router(self.path, cover)
         self._held.children(cover.k)
+        self._turn(self._epoch if later else epoch)
+        return True
+
+    def _turn(self, epoch: int) -> None:
         self._epoch = epoch
+        if self._epochs and epoch in self._epochs.children:
+            self._router = Router(self.path, self._epochs.cover, self._epochs.children[epoch])
+
+    def learn(self, epochs: Epochs) -> list[Effect]:
+        """What `.routing` says of this node's epochs by now; the input goes on that waits for it."""
+        self._epochs = epochs
+        waited, self._waits = self._waits, False
+        return [Resume(self.source)] if waited else []
+
+    def feed(self, unit: Unit) -> list[Effect]:
+        """What comes next through the input."""
+        if unit.prev > self.taken:
+            return [Reread(self.source, self.taken + 1)]
+        if unit.last <= self.taken:
+            return [Dropped(len(unit), "watermark")] if len(unit) else []
+        effects: list[Effect] = []
+        for part in unit.parts():
+            if part.last <= self.taken:
+                continue
+            if self._must_wait or not self._goes_on(part.markers):
+                return effects + self._wait()
+            effects += self._accept(part)
+        return effects
+
+    @property
+    @abstractmethod
+    def _must_wait(self) -> bool:
+        """Whether nothing may be taken at the moment, whatever it is."""
+
+    @abstractmethod
+    def _accept(self, unit: Unit) -> list[Effect]:
+        """What lies between two markers."""
+
+    def _goes_on(self, markers: tuple[Marker, ...]) -> bool:
+        """Whether what lies behind a marker can be routed; its epoch is in force then, if it counts.
+
+        It counts iff `.routing` has its epoch for this node and the one in force is lower."""
+        for marker in markers:
+            said = self._epochs
+            if marker.node != self.path or marker.epoch <= self._epoch or self._is_sink:
+                continue
+            if said is None or (
+                marker.history == said.history and self._cannot_judge(said, marker)
+            ):
+                return False
+            if marker.history == said.history and marker.epoch in said.children:
+                self._turn(marker.epoch)
+        return True
+
+    def _cannot_judge(self, said: Epochs, marker: Marker) -> bool:
+        return not self._splitting or marker.epoch > said.seq
+
+    def _wait(self) -> list[Effect]:
+        """Nothing more is taken until `learn`, or until the rows stored are on their way."""
+        self._waits = True
+        return [Pause(self.source), Reread(self.source, self.taken + 1)]
 
     @property
     @abstractmethod
@@ -55,13 +133,19 @@ class HandsDown(ABC):
         """Whether rows are routed as they come."""
 
     @property
+    @abstractmethod
+    def _is_sink(self) -> bool:
+        """Whether it will never split."""
+
+    @property
     def emptied(self) -> bool:
         """Whether it has let go of all that it stored, and stores no more."""
         return self._splitting and not self.stored_rows
 
     @abstractmethod
-    def _handed(self, last: int, rows: int, uncovered: int) -> Any:
-        """What waits for the acks of a segment: it ends at this offset and has so many rows."""
+    def _handed(self, last: int, rows: int, beyond: Bools) -> Any:
+        """What waits for the acks of a segment: it ends at this offset and has so many new rows;
+        which rows lie ``beyond`` epsilon."""
 
     @abstractmethod
     def _parcels(self, last: int, rows: Block, child: Int32) -> Parcels:
@@ -89,14 +173,14 @@ class HandsDown(ABC):
 
     def reroute(self, last: int, rows: Block) -> list[Effect]:
         """One stored segment, in order: routed unless it was before the crash."""
-        assert self._router is not None
-        child, uncovered = self._router.nearest(rows)
+        assert self._first is not None
+        child, beyond = self._first.nearest(rows)
         self._through = last
         self._held.add(rows, child)
         if last <= self.position.routed:
             return []
         parcels = self._parcels(last, rows, child)
-        self._pending.add(last, self._handed(last, self._new(rows), uncovered))
+        self._pending.add(last, self._handed(last, self._new(rows), beyond))
         return [Send(last, parcels)] if parcels else self.delivered(last)
 
     def rerouted(self) -> list[Effect]:
@@ -107,7 +191,7 @@ class HandsDown(ABC):
         stored = self.position.stored
         if stored > max(self._through, self.position.routed):
             # the last units stored held no rows: they are done with those before them
-            self._pending.add(stored, self._handed(stored, 0, 0))
+            self._pending.add(stored, self._handed(stored, 0, np.zeros(0, np.bool_)))
             effects += self.delivered(stored)
         return effects + self._settle()
 

@@ -58,6 +58,8 @@ class Held:
 
     def reported(self, child: int, marks: Marks) -> None:
         """A child's owner has applied up to these marks; reports may come in any order."""
+        if 0 < self._k <= child:
+            return  # one that came to be later: nothing is held for it
         held = self._marks.get(child)
         self._marks[child] = marks if held is None else held.later(marks)
         if self._reached is not None:
@@ -70,7 +72,8 @@ class Held:
         if self._reached is None:
             self._reached = np.full((2, self._k, max(1, len(self._sources))), -1, np.int64)
             for told in self._marks:
-                self._reach(self._reached, told)
+                if told < self._k:
+                    self._reach(self._reached, told)
         child, source, offset, index = self._parts[0]
         mark_offset, mark_index = self._reached[:, child, source]
         waits = (offset > mark_offset) | ((offset == mark_offset) & (index > mark_index))

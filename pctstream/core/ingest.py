@@ -7,24 +7,22 @@ when it was written: there a message is a block of ours, or it is a dead letter 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import orjson
 
 from pctstream.core import batches, expiry, fields, formats, kernels, objects
 from pctstream.core.batches import Refusal
-from pctstream.core.block import ARROW, Block, Origin, Source, concat
+from pctstream.core.between import FENCE, MARKER, fence, marker
+from pctstream.core.block import Block, Origin, Source, concat
 from pctstream.core.block import decode as decode_block
 from pctstream.core.bridge import runs
 from pctstream.core.formats import FLOAT32
-from pctstream.core.unit import DeadLetter, Fence, Message, Unit
+from pctstream.core.unit import DeadLetter, Fence, Marker, Message, Unit, joined
 from pctstream.errors import RowRefused
 
 ROW_BYTES = 900_000
-FENCE = "fence"
 
 
 def decode(
@@ -43,23 +41,42 @@ def decode(
     ``assumed`` the format where a message does not say, ``row_bytes`` the content bytes that a row
     may have and still fit into a message of its child's pipe.
     """
+    unit = _unit(source, messages, prev, last, dimension, metric, assumed, row_bytes)
+    if not unit.markers:
+        return unit
+    # a marker is seldom: what was decoded in one go is decoded again up to it and from it on
+    parts = []
+    for to in [*(m.offset - 1 for m in unit.markers), last]:
+        some = [m for m in messages if prev < m.offset <= to]
+        parts.append(_unit(source, some, prev, to, dimension, metric, assumed, row_bytes))
+        prev = to
+    return joined(parts)
+
+
+def _unit(
+    source: Source, messages: Sequence[Message], prev: int, last: int, dimension: int, metric: str,
+    assumed: str, row_bytes: int,
+) -> Unit:  # fmt: skip
+    """One unit; a marker in it is behind no row."""
     good: list[Block] = []
     dead: list[DeadLetter] = []
+    markers: list[Marker] = []
     for home, some in runs(source, messages):
         if home != source:  # what another topic has is rows, whatever its header says
             some = [m for m in some if m.pct_type is None]
-        rows, refused = _decoded(home, some, dimension, metric, assumed, row_bytes)
-        dead += refused
-        good += [rows] if rows else []
+        found, refused, between = _decoded(home, some, dimension, metric, assumed, row_bytes)
+        dead, markers = dead + refused, markers + between
+        good += [found] if found else []
     time_ms = messages[-1].time_ms if messages else 0
-    return Unit(source, prev, last, concat(good) if good else None, tuple(dead), time_ms)
+    rows = concat(good) if good else None
+    return Unit(source, prev, last, rows, tuple(dead), time_ms, markers=tuple(markers))
 
 
 def _decoded(
     source: Source, messages: Sequence[Message], dimension: int, metric: str, assumed: str,
     row_bytes: int,
-) -> tuple[Block | None, list[DeadLetter]]:  # fmt: skip
-    """The rows of messages that come from one partition, and their dead letters."""
+) -> tuple[Block | None, list[DeadLetter], list[Marker]]:  # fmt: skip
+    """The rows of messages that come from one partition, their dead letters, the markers between."""
     found = _Found(source, dimension)
     plain = _plain(messages, 4 * dimension)
     if plain:
@@ -92,7 +109,7 @@ def _decoded(
             # one too large for a pipe may be too large for a dead letter: its origin finds it
             value = None if code == "too-large" else value
             dead.append(_letter(source, message, Refusal(row, code, why), value))
-    return rows, dead
+    return rows, dead, found.markers
 
 
 def _plain(messages: Sequence[Message], size: int) -> bool:
@@ -115,6 +132,7 @@ class _Found:
         self.blocks: list[Block] = []
         self.originals: dict[int, Original] = {}
         self.dead: list[DeadLetter] = []
+        self.markers: list[Marker] = []
         self._source, self._dimension, self._size = source, dimension, 4 * dimension
         self.floats: list[tuple[Message, str | None]] = []
         self._objects: list[tuple[Message, objects.ObjectRow]] = []
@@ -144,6 +162,8 @@ class _Found:
 
     def ours(self, message: Message) -> None:
         """A message of our own between the rows: an expiry is entries in its place."""
+        if message.pct_type == MARKER:
+            self.markers += marker(message)
         if message.pct_type == expiry.EXPIRE:
             self.flush()
             self.blocks += expiry.entries(self._source, message, self._dimension)
@@ -224,10 +244,13 @@ def decode_pipe(
     blocks: list[Block] = []
     dead: list[DeadLetter] = []
     fences: list[Fence] = []
+    markers: list[Marker] = []
     for message in messages:
         if message.pct_type is not None:
             if message.pct_type == FENCE:
                 fences += fence(message, sum(map(len, blocks)))
+            elif message.pct_type == MARKER:
+                markers += marker(message, sum(map(len, blocks)))
             continue
         try:
             block = decode_block(message.value or b"")
@@ -241,20 +264,7 @@ def decode_pipe(
             blocks.append(block)
     time_ms = messages[-1].time_ms if messages else 0
     rows = concat(blocks) if blocks else None
-    return Unit(source, prev, last, rows, tuple(dead), time_ms, tuple(fences))
-
-
-def fence_message(move: str, position: int) -> bytes:
-    """What a fence says; its header `pct-type` is `FENCE`."""
-    return orjson.dumps({"move": move, "position": position})
-
-
-def fence(message: Message, rows: int) -> list[Fence]:
-    """The fence that a message is; none where it cannot be read."""
-    with suppress(ValueError, KeyError, TypeError):
-        said = orjson.loads(message.value or b"")
-        return [Fence(message.offset, rows, str(said["move"]), int(said["position"]))]
-    return []
+    return Unit(source, prev, last, rows, tuple(dead), time_ms, tuple(fences), tuple(markers))
 
 
 def _unreadable(source: Source, message: Message, refused: RowRefused) -> DeadLetter:
@@ -262,37 +272,3 @@ def _unreadable(source: Source, message: Message, refused: RowRefused) -> DeadLe
     return DeadLetter(
         origin, "decode", str(refused), message.key, message.value, "pipe", message.time_ms
     )
-
-
-def widths(message: Message, row_bytes: int = ROW_BYTES) -> list[int]:
-    """The dimension that each row of a message shows, of those that show one that fits.
-
-    JSON and Arrow rows carry theirs; raw float32 rows have length / 4.
-    """
-    if message.value is None or message.pct_type is not None:
-        return []
-    try:
-        kind, said = formats.recognise(message, 0)
-        if kind == ARROW:
-            shown = batches.widths(message.value)
-        elif said is not None:
-            shown = [len(objects.vector_of(said) or ())]
-        else:
-            shown = [len(message.value) // 4]
-    except MemoryError:
-        raise
-    except Exception:  # whatever is wrong with it, `decode` says it
-        return []
-    return [width for width in shown if 0 < 4 * width <= row_bytes]
-
-
-def majority(shown: Sequence[int]) -> int:
-    """The dimension that most rows have, 0 without any; of equals the one seen first.
-
-    >>> majority([3, 2, 2, 3, 7])
-    3
-    """
-    votes: dict[int, int] = {}
-    for width in shown:
-        votes[width] = votes.get(width, 0) + 1
-    return max(votes, key=lambda width: votes[width]) if votes else 0

@@ -16,13 +16,14 @@ import numpy.typing as npt
 from pctstream.core.distance import distances_of
 from pctstream.core.lanes import LANES, compiled, expect_rows, read_only, transpose
 from pctstream.core.nearest import MANY, nearest_of, room
-from pctstream.core.scan import beyond, scan
+from pctstream.core.scan import beyond, lies_beyond, scan
 
 __all__ = [
     "beyond",
     "distances",
     "finite",
     "grouped",
+    "lies_beyond",
     "lloyd_sums",
     "nearest",
     "normalise",

@@ -20,6 +20,16 @@ from pctstream.core.marks import Marks
 from pctstream.core.unit import DeadLetter
 
 
+class Done(NamedTuple):
+    """What N0 has routed: up to this offset, of bridged rows up to these marks, some of them with ids;
+    and the epoch in force there, which travels with the place (R4)."""
+
+    routed: int
+    marks: Marks
+    ids: bool
+    epoch: int = 0
+
+
 class Known(NamedTuple):
     """Up to this offset all was routed, and of bridged rows up to these marks."""
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from pctstream.core.block import Block, encode
-from pctstream.core.unit import DeadLetter, Unit
+from pctstream.core.unit import DeadLetter, Unit, joined
 
 Examine = Callable[[Block], object]
 
@@ -36,6 +36,13 @@ def sift(examine: Examine, unit: Unit) -> Unit:
     """
     if unit.rows is None:
         return unit
+    if unit.markers:
+        parts = [replace(part, markers=()) for part in unit.parts()]
+        clean = [sift(examine, part) for part in parts]
+        if all(a is b for a, b in zip(clean, parts, strict=True)):
+            return unit
+        markers = [part.markers for part in unit.parts()]
+        return joined([replace(p, markers=m) for p, m in zip(clean, markers, strict=True)])
     bad = dict(_bad(examine, unit.rows, 0))
     if not bad:
         return unit

@@ -45,6 +45,28 @@ def split_record(
             "owners": {node_name(p): s for p, s in sorted(owners.items())}}  # fmt: skip
 
 
+def reopen_record(
+    path: Path, cover: Cover, starts: Mapping[int, int], seq: int, author: str
+) -> dict[str, Any]:
+    """The record that a node's cover is re-opened; ``starts``: of each partition of its input, the offset
+    that is read first."""
+    return {"seq": seq, "type": "reopen", "author": author, "node": node_name(path),
+            "hash": cover.hash, "starts": {str(p): o for p, o in sorted(starts.items())}}  # fmt: skip
+
+
+def reopened_record(
+    path: Path, cover: Cover, owners: Mapping[Path, int], seq: int, author: str
+) -> dict[str, Any]:
+    """The record that puts a grown cover and the owners of the children that are new in force."""
+    return split_record(path, cover, owners, seq, author) | {"type": "reopened"}
+
+
+def not_reopened_record(path: Path, why: str, seq: int, author: str) -> dict[str, Any]:
+    """The record that a node's cover stays as it is, and why."""
+    return {"seq": seq, "type": "not reopened", "author": author, "node": node_name(path),
+            "why": why}  # fmt: skip
+
+
 def epsilon_record(level: int, epsilon: float, seq: int, author: str) -> dict[str, Any]:
     """The record of the radius that a level's nodes cover by, read from their first rows."""
     return {"seq": seq, "type": "epsilon", "author": author, "level": level, "epsilon": epsilon}

@@ -15,7 +15,7 @@ portion reports a mark at or past them: a row is visible at every moment, and co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,25 +25,25 @@ from pctstream.core.cover import Cover
 from pctstream.core.drawer import Drawer
 from pctstream.core.effects import (
     Apply,
-    Dropped,
     Effect,
     Pause,
-    Reread,
     Resume,
     RouteHeld,
     Send,
-)
+)  # fmt: skip
 from pctstream.core.expiry import Expired
 from pctstream.core.handing import HandsDown, Parcels
 from pctstream.core.ids import Below, Here
 from pctstream.core.kernels import Int64
-from pctstream.core.known import Known
+from pctstream.core.known import Done, Known
 from pctstream.core.leaving import Kept
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT
 from pctstream.core.news import News, news
 from pctstream.core.pending import Pending
 from pctstream.core.position import Position
+from pctstream.core.router import Bools
+from pctstream.core.taken import NO_ROWS, Taken, Witness
 from pctstream.core.unit import Unit
 from pctstream.core.walk import Int32
 
@@ -52,26 +52,14 @@ HERE, BELOW = "here", "below"
 Drawers = Mapping[str, Drawer]
 
 
-class Done(NamedTuple):
-    """What N0 has routed: up to this offset, of bridged rows up to these marks, some of them with ids."""
-
-    routed: int
-    marks: Marks
-    ids: bool
-
-
 class Root(HandsDown):
     """The pure state machine of N0 on one shard; events in, effects out."""
 
     def __init__(
-        self,
-        source: Source,
-        sink_rows: int,
-        position: Position | None = None,
-        saved: Mapping[str, Any] | None = None,
-        drawers: Drawers | None = None,
+        self, source: Source, sink_rows: int, position: Position | None = None,
+        saved: Mapping[str, Any] | None = None, drawers: Drawers | None = None,
         kept: Kept | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.path = ROOT
         self.source = source
@@ -93,6 +81,7 @@ class Root(HandsDown):
         self._here = Here(drawer.get(HERE), kept)
         self._below = Below(drawer.get(BELOW), (Source(*s) for s in counts.get("sources", ())))
         self._known = Known.from_json(counts.get("known"))
+        self.witness = Witness.from_json(counts.get("witness"))
         self.expired = Expired(source, counts.get("expired", ()))
         self._pending = Pending()
         self._epoch = self.position.epoch
@@ -116,12 +105,9 @@ class Root(HandsDown):
     def counts(self) -> dict[str, int]:
         """Rows by what became of them."""
         return {
-            "stored_rows": self.stored_rows,
-            "routed_rows": self.routed_rows,
-            "dead_rows": self.dead_rows,
-            "uncovered": self.uncovered,
-            "gone": self.gone,
-        }
+            "stored_rows": self.stored_rows, "routed_rows": self.routed_rows,
+            "dead_rows": self.dead_rows, "uncovered": self.uncovered, "gone": self.gone,
+        }  # fmt: skip
 
     @property
     def state(self) -> dict[str, Any]:
@@ -129,10 +115,12 @@ class Root(HandsDown):
         return self.counts | {
             "marks": self.marks.to_json(), "sources": [list(s) for s in self._below.sources],
             "known": self._known and self._known.to_json(), "expired": self.expired.to_json(),
+            "witness": self.witness.to_json(),
         }  # fmt: skip
 
-    def mark(self, marks: Marks) -> None:
-        """Without a store: the bridged rows that were routed (R1)."""
+    def begin(self, position: Position, marks: Marks) -> None:
+        """Without a store: what was routed, of bridged rows up to these marks, and in which epoch (R1)."""
+        self.position, self.taken, self._epoch = position, position.taken, position.epoch
         self.marks = self._marked = marks
 
     def know(self, known: Known) -> None:
@@ -146,17 +134,15 @@ class Root(HandsDown):
         at = self.position
         if at.routed < max(at.stored, 0) or (self._known and at.routed < self._known.routed):
             return None
-        return Done(at.routed, self.marks, len(self._below) > 0)
+        return Done(at.routed, self.marks, len(self._below) > 0, at.epoch)
 
-    def feed(self, unit: Unit) -> list[Effect]:
-        """The next rows of the input."""
-        if unit.prev > self.taken:
-            return [Reread(self.source, self.taken + 1)]
-        if unit.last <= self.taken:
-            return [Dropped(len(unit), "watermark")] if len(unit) else []
-        if self._full:
-            # what was on its way when the input paused is read again when it resumes (R12)
-            return [Pause(self.source), Reread(self.source, self.taken + 1)]
+    @property
+    def _must_wait(self) -> bool:
+        # what was on its way when the input paused is read again when it resumes (R12); who has
+        # routed before stores nothing until it is told again by what (R4)
+        return self._full or (self.mode == life.COVERING and self.position.epoch > 0)
+
+    def _accept(self, unit: Unit) -> list[Effect]:
         fresh = news(unit, self.taken, self._marked)
         if self._known is not None:
             fresh = fresh._replace(dead=self._known.unsaid(self.source, fresh.dead))
@@ -169,7 +155,8 @@ class Root(HandsDown):
     def _store(self, fresh: News, last: int) -> list[Effect]:
         rows, dead = fresh.rows, fresh.dead
         left = None if rows is None else self._here.left(last, rows, stays=True)
-        self._pending.add(last, ("stored", last, rows, 0, len(dead), fresh.marks, left))
+        taken = Taken(last, rows, 0, NO_ROWS, len(dead), fresh.marks, left, self._epoch, True)
+        self._pending.add(last, taken)
         self._coming += 0 if rows is None else len(rows)
         if dead:
             return [Send(last, (), dead)]
@@ -178,13 +165,14 @@ class Root(HandsDown):
     def _route(self, fresh: News, last: int) -> list[Effect]:
         rows, dead = fresh.rows, fresh.dead
         parcels: Parcels = ()
-        uncovered = count = 0
+        beyond, count = NO_ROWS, 0
         left = self._here.left(last, rows, stays=False) if rows and self.stored_rows else None
         if rows is not None and len(rows):
             assert self._router is not None
-            child, uncovered = self._router.nearest(rows)
+            child, beyond = self._router.nearest(rows)
             parcels, count = self._parcels(last, rows, child), self._new(rows)
-        self._pending.add(last, ("routed", last, count, uncovered, len(dead), fresh.marks, left))
+        taken = Taken(last, None, count, beyond, len(dead), fresh.marks, left, self._epoch)
+        self._pending.add(last, taken)
         if parcels or dead:
             return [Send(last, parcels, dead)]
         return self.delivered(last)
@@ -211,20 +199,21 @@ class Root(HandsDown):
         """Everything of this ticket is acked by the broker."""
         self._pending.finish(ticket)
         effects: list[Effect] = []
-        routed = self.position.routed
+        routed, epoch = self.position.routed, self.position.epoch
         gone: list[Int64] = []
-        for kind, last, rows, uncovered, dead, marks, left in self._pending.drain():
-            self.dead_rows += dead
-            self.marks = marks or self.marks
-            if kind == "stored":
-                effects.append(self._stored(last, rows, left))
+        for taken in self._pending.drain():
+            self.dead_rows += taken.dead
+            self.marks = taken.marks or self.marks
+            if taken.stored:
+                effects.append(self._stored(taken))
             else:
-                routed = last
-                self.routed_rows += rows
-                self.uncovered += uncovered
-                gone += [] if left is None or not self.stored_rows else [left]
+                self.witness = self.witness if taken.epoch == epoch else Witness()
+                self.uncovered += self.witness.take(taken.beyond, routed)
+                self.routed_rows += taken.new
+                routed, epoch = taken.last, taken.epoch
+                gone += [] if taken.left is None or not self.stored_rows else [taken.left]
         if routed != self.position.routed:
-            self.position = Position(self.position.stored, routed, self._epoch)
+            self.position = Position(self.position.stored, routed, epoch)
             if self._known is not None and routed >= self._known.routed:
                 self._known = None
             effects.append(self._apply(left=np.concatenate(gone) if gone else None))
@@ -241,8 +230,9 @@ class Root(HandsDown):
         taken = self.stored_rows + self._coming
         return self.mode == life.COVERING and taken >= self._sink_rows
 
-    def _stored(self, last: int, rows: Block | None, left: Int64 | None) -> Apply:
-        self.position = Position(last, self.position.routed, self._epoch)
+    def _stored(self, taken: Taken) -> Apply:
+        rows, left = taken.rows, taken.left
+        self.position = Position(taken.last, self.position.routed, taken.epoch)
         if rows is None or not len(rows):
             return self._apply()
         self._coming -= len(rows)
@@ -273,9 +263,8 @@ class Root(HandsDown):
 
     def adopt(self, epoch: int, cover: Cover) -> list[Effect]:
         """The cover recorded in this epoch is in force from the input's start on."""
-        if self._router is not None:
+        if self._router is not None or not self._route_by(epoch, cover):
             return []
-        self._route_by(epoch, cover)
         if self._pending:
             self._adopting = True
             return []
@@ -287,8 +276,12 @@ class Root(HandsDown):
     def _splitting(self) -> bool:
         return self.mode == life.SPLITTING
 
-    def _handed(self, last: int, rows: int, uncovered: int) -> tuple[Any, ...]:
-        return ("routed", last, rows, uncovered, 0, None, None)
+    @property
+    def _is_sink(self) -> bool:
+        return self.mode == life.SINK
+
+    def _handed(self, last: int, rows: int, beyond: Bools) -> Taken:
+        return Taken(last, None, rows, beyond, 0, None, None, self._epoch)
 
     def _opened(self) -> list[Effect]:
         self.mode = life.step(life.step(life.COVERING, life.COVER_FOUND), life.LEVEL_OPENED)

@@ -1,8 +1,16 @@
-"""Which child a row goes to, once the node's cover is in force."""
+"""Which child a row goes to, once the node's cover is in force.
+
+A cover that is re-opened only grows: its children keep their numbers and centroids, new ones come behind
+them. So the cover of each epoch is the first so many children of the newest one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 
 from pctstream.core import kernels
 from pctstream.core.block import Block
@@ -10,25 +18,41 @@ from pctstream.core.cover import Cover
 from pctstream.core.names import Path
 from pctstream.core.walk import Int32
 
+Bools = npt.NDArray[np.bool_]
+
+
+class Epochs(NamedTuple):
+    """What `.routing` says of a node's epochs up to its record ``seq``."""
+
+    history: str
+    """The author of record 0."""
+    seq: int
+    children: Mapping[int, int]
+    """Epoch -> how many children rows go to."""
+    cover: Cover
+    """With the children of all of them."""
+
 
 class Router:
-    """The cover of a trunk node, laid out for routing."""
+    """The cover of a trunk node, laid out for routing: its first ``k`` children (None: all)."""
 
-    def __init__(self, path: Path, cover: Cover) -> None:
+    def __init__(self, path: Path, cover: Cover, k: int | None = None) -> None:
         self.path = path
         self.cover = cover
-        self.k = cover.k
-        self._table = kernels.transpose(cover.centroids)
+        self.k = cover.k if k is None else k
+        self._table = kernels.transpose(cover.centroids[: self.k])
+        self._prototypes = cover.prototypes[: self.k]
 
-    def nearest(self, rows: Block) -> tuple[Int32, int]:
-        """The child int32[n] of each row, -1 for a bare entry; and how many rows lie beyond epsilon."""
+    def nearest(self, rows: Block) -> tuple[Int32, Bools]:
+        """The child int32[n] of each row, -1 for a bare entry; and which rows, bool[rows], lie beyond
+        epsilon."""
         if rows.changes is not None:
             child = np.full(len(rows), -1, np.int32)
             child[rows.changes.brings], beyond = self.nearest(rows.plain)
             return child, beyond
         child = kernels.nearest(rows.vectors, self._table, self.k)
-        cover = self.cover
-        return child, kernels.beyond(rows.vectors, child, cover.prototypes, cover.epsilon)
+        epsilon = self.cover.epsilon
+        return child, kernels.lies_beyond(rows.vectors, child, self._prototypes, epsilon)
 
     def parcels(self, rows: Block, child: Int32) -> tuple[tuple[Path, Block], ...]:
         """The rows of each child that gets any, in order."""

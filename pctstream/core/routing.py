@@ -7,10 +7,10 @@ before the record that names its hash, and ``epoch`` is the seq of the last reco
 covers or owners.
 
     seq 0   tree    dimension, metric, seed, limits
-    seq 1   cover   N0, piece 1 of 2
-    seq 2   cover   N0, piece 2 of 2
+    seq 1   cover   N0, piece 1 of 2; 2: piece 2 of 2
     seq 3   split   N0, hash, owners of N0,0 N0,1 ...      -> epoch 3
     or 1    sink    N0                                     -> epoch 1
+    ...     reopen, cover, reopened   N0's cover grows (`reopened`)  -> epoch
     ...     order   what somebody asked for (`orders`), judged by all alike
     ...     stage   a move goes on (`moves`); DONE: its target owns the portion -> epoch
     ...     dropped the source of a move lets go of its copy
@@ -32,6 +32,8 @@ from pctstream.core.names import ROOT, Path, level, node_path
 from pctstream.core.node import Gates, Shape
 from pctstream.core.orders import Orders
 from pctstream.core.records import FIXED
+from pctstream.core.reopened import Reopened, shares
+from pctstream.core.router import Epochs
 from pctstream.errors import ConfigError, DataLoss, IllegalTransition, PctError
 
 PORTION_NODES = 4096
@@ -68,6 +70,9 @@ class Routing:
     """Of a sink: the limit that made it one."""
     history: dict[Path, list[dict[str, Any]]] = field(default_factory=dict)
     authors: dict[int, str] = field(default_factory=dict)
+    reopened: Reopened = field(default_factory=Reopened)
+    done: int = -1
+    """The seq of the last record that was taken whole: who reads from another thread goes by it."""
     _pieces: dict[str, dict[int, bytes]] = field(default_factory=dict)
 
     def fold(self, record: Mapping[str, Any], offset: int, time_s: float) -> bool:
@@ -87,6 +92,7 @@ class Routing:
         # a record that cannot be read says nothing, and says it to everyone alike
         with suppress(LookupError, TypeError, ValueError, AttributeError, PctError):
             self._take(record, seq, offset, time_s)
+        self.done = seq
         return True
 
     def _take(self, record: Mapping[str, Any], seq: int, offset: int, time_s: float) -> None:
@@ -99,6 +105,13 @@ class Routing:
             self._cover(record, offset, time_s)
         elif kind == "split":
             self._split(record, offset, time_s)
+        elif kind == "reopen":
+            path = node_path(record["node"])
+            self.reopened.begin(path, self.covers[path], record, seq)
+        elif kind == "reopened":
+            self._reopened(record, offset, time_s)
+        elif kind == "not reopened":
+            self.reopened.end(node_path(record["node"]), seq, str(record["why"]))
         elif kind == "epsilon":
             self._epsilon(int(record["level"]), float(record["epsilon"]))
         elif kind == "level":
@@ -119,34 +132,52 @@ class Routing:
         path, digest = node_path(record["node"]), str(record["hash"])
         pieces = self._pieces.setdefault(digest, {})
         pieces[int(record["piece"])] = base64.b64decode(record["data"])
-        if len(pieces) < int(record["pieces"]) or path in self.covers:
+        if len(pieces) < int(record["pieces"]):
             return
         del self._pieces[digest]
         try:
             cover = Cover.from_pieces([pieces[i] for i in sorted(pieces)])
         except DataLoss:
             cover = None
-        if cover and cover.hash == digest and self._step(path, life.COVER_FOUND):
+        if cover is None or cover.hash != digest:
+            return
+        if path in self.covers:
+            self.reopened.found(path, self.covers[path], cover)
+        elif self._step(path, life.COVER_FOUND):
             self.covers[path] = cover
             self._log(path, 1, offset, time_s)
 
     def _split(self, record: Mapping[str, Any], offset: int, time_s: float) -> None:
         path = node_path(record["node"])
-        cover = self.covers.get(path)
-        if cover is None or cover.hash != record["hash"]:
-            return
-        owners = {node_path(name): int(shard) for name, shard in record["owners"].items()}
-        if not self._step(path, life.LEVEL_OPENED):
+        cover, owners = self.covers[path], _owners(record)
+        if cover.hash != record["hash"] or not self._step(path, life.LEVEL_OPENED):
             return
         self.epoch = self.splits[path] = self.seq
         self._log(path, 2, offset, time_s)
-        self.owners.update(owners)
-        self.since.update(dict.fromkeys(owners, self.seq))
+        self.reopened.epochs[path] = {self.seq: cover.k}
+        self._born(owners, offset, time_s)
         if path == ROOT:
             self._close(0, "ended", offset, time_s)
+
+    def _reopened(self, record: Mapping[str, Any], offset: int, time_s: float) -> None:
+        path, owners = node_path(record["node"]), _owners(record)
+        grown, k = self.reopened.grown[path], self.covers[path].k
+        if grown.hash != record["hash"] or set(owners) != {(*path, i) for i in range(k, grown.k)}:
+            return
+        self.reopened.end(path, self.seq, "")
+        self.epoch = self.seq
+        self._log(path, 2, offset, time_s)
+        self.reopened.first.setdefault(path, self.covers[path])
+        self.covers[path] = grown
+        self._born(owners, offset, time_s)
+        self.reopened.epochs[path] = self.reopened.epochs[path] | {self.seq: grown.k}
+
+    def _born(self, owners: Mapping[Path, int], offset: int, time_s: float) -> None:
         for child in owners:
             self.states[child] = self._newborn(child)
             self._log(child, 0, offset, time_s)
+        self.since.update(dict.fromkeys(owners, self.seq))
+        self.owners.update(owners)
 
     def _stage(self, record: Mapping[str, Any], seq: int, time_s: float) -> None:
         name, stage = str(record["move"]), str(record["stage"])
@@ -214,14 +245,29 @@ class Routing:
 
     def budget(self, path: Path) -> int:
         """Nodes that may come to be below a portion: its even share of `limits.nodes`."""
-        left = int(self.tree.get("nodes", PORTION_NODES))
-        for depth in range(1, len(path)):
-            k = self.covers[path[:depth]].k
-            left = (left - 1 - k) // k if depth == 1 else (left - k) // k
-        return min(left, PORTION_NODES - 1)
+        return min(self._shares(path[:-1])[0][path[-1]], PORTION_NODES - 1)
+
+    def room(self, path: Path) -> int:
+        """How many children more a split node may get."""
+        return max(0, self._shares(path)[1])
+
+    def _shares(self, path: Path) -> tuple[list[int], int]:
+        top = int(self.tree.get("nodes", PORTION_NODES)) - 1
+        left = top if path == ROOT else self._shares(path[:-1])[0][path[-1]]
+        living, last = self.shape.miss_limit > 0, level(path) + 1 >= self.shape.max_level
+        return shares(left, self.reopened.generations(path), living, last)
 
     def _newborn(self, path: Path) -> str:
         return life.LEAF if level(path) >= int(self.tree.get("max_level", 6)) else life.COVERING
+
+    def epochs(self, path: Path) -> Epochs:
+        """What is known of the epochs of a split node; for whoever reads from another thread."""
+        done, children = self.done, self.reopened.epochs[path]  # before the cover, which may grow
+        return Epochs(self.authors.get(0, ""), done, children, self.covers[path])
+
+    def cover_of(self, path: Path) -> Cover:
+        """The cover by which a node split, whatever it has grown to."""
+        return self.reopened.first.get(path) or self.covers[path]
 
     def children(self, path: Path) -> list[Path]:
         """The children a split node has, in order."""
@@ -230,7 +276,7 @@ class Routing:
         return [(*path, i) for i in range(len(self.covers[path].centroids))]
 
     def owned(self, shard: int) -> list[Path]:
-        """The portions this shard answers for in this epoch."""
+        """What this shard answers for in this epoch."""
         return sorted(path for path, owner in list(self.owners.items()) if owner == shard)
 
     def roles(self, shard: int) -> dict[Path, str]:
@@ -248,3 +294,7 @@ class Routing:
                     f"tree.{key} = {wanted[key]!r}, but this tree was made with {was!r}: put it "
                     "back, or choose another tree.name"
                 )
+
+
+def _owners(record: Mapping[str, Any]) -> dict[Path, int]:
+    return {node_path(name): int(shard) for name, shard in record["owners"].items()}

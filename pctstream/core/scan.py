@@ -190,23 +190,32 @@ def covered(rows: Any, i: int, hint: int, prototypes: Any, low: int, high: int, 
 
 
 @compiled
-def _beyond(rows: Any, hint: Any, prototypes: Any, epsilon: float) -> int:
+def _beyond(rows: Any, hint: Any, prototypes: Any, epsilon: float) -> Any:
     band = band_of(epsilon, rows.shape[1])
-    count = 0
+    out = np.empty(rows.shape[0], np.bool_)
     for i in range(rows.shape[0]):
-        if not covered(rows, i, hint[i], prototypes, 0, prototypes.shape[0], band):
-            count += 1
-    return count
+        out[i] = not covered(rows, i, hint[i], prototypes, 0, prototypes.shape[0], band)
+    return out
 
 
-def beyond(rows: Float32, hint: npt.NDArray[np.int32], prototypes: Float32, epsilon: float) -> int:
-    """How many rows f32[n, d] lie farther than epsilon from every prototype f32[k, d].
+def lies_beyond(
+    rows: Float32, hint: npt.NDArray[np.int32], prototypes: Float32, epsilon: float
+) -> npt.NDArray[np.bool_]:
+    """Which rows f32[n, d] lie farther than epsilon from every prototype f32[k, d].
 
     `hint` int32[n] says which prototype to try first; it changes the speed, never the answer.
 
     >>> rows = np.array([[0], [1], [5]], np.float32)
-    >>> beyond(rows, np.zeros(3, np.int32), rows[:1], 1.0)
-    1
+    >>> lies_beyond(rows, np.zeros(3, np.int32), rows[:1], 1.0).tolist()
+    [False, False, True]
     """
     expect_rows(rows, prototypes.shape[1])
-    return int(_beyond(read_only(rows), read_only(hint), read_only(prototypes), float(epsilon)))
+    found: npt.NDArray[np.bool_] = _beyond(
+        read_only(rows), read_only(hint), read_only(prototypes), float(epsilon)
+    )
+    return found
+
+
+def beyond(rows: Float32, hint: npt.NDArray[np.int32], prototypes: Float32, epsilon: float) -> int:
+    """How many they are."""
+    return int(np.count_nonzero(lies_beyond(rows, hint, prototypes, epsilon)))

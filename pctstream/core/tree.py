@@ -22,6 +22,7 @@ from pctstream.core.levels import Levels
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path, level
 from pctstream.core.news import news
+from pctstream.core.reopener import Reopener
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Unit
 
@@ -87,6 +88,7 @@ class Author:
         self._limit = min(limits, key=lambda name: limits[name])
         self._most = limits[self._limit]
         self.levels = Levels(settings, name)
+        self.reopener = Reopener(settings, capacities, name)
 
     def wants(self, log: Routing) -> str:
         """ "dimension", "rows", "append", "topics", "level" or "nothing": what the next step needs."""

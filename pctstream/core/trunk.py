@@ -22,7 +22,7 @@ import numpy as np
 from pctstream.core import life
 from pctstream.core.block import Block
 from pctstream.core.cover import Cover
-from pctstream.core.effects import Apply, Dropped, Effect, Reread, RouteHeld, Send
+from pctstream.core.effects import Apply, Dropped, Effect, Resume, RouteHeld, Send
 from pctstream.core.handing import HandsDown, Parcels
 from pctstream.core.ids import told_to_all
 from pctstream.core.kernels import Int64
@@ -30,6 +30,7 @@ from pctstream.core.marks import Marks
 from pctstream.core.node import Gates
 from pctstream.core.portion import Arrived, Came, Portion
 from pctstream.core.position import Position
+from pctstream.core.router import Bools
 from pctstream.core.subtree import NodeRecord
 from pctstream.core.unit import Unit, undone
 from pctstream.core.walk import Int32
@@ -41,6 +42,7 @@ class Routed(NamedTuple):
     last: int
     rows: int
     dead: int
+    epoch: int
     time: float = 0.0
     marks: Marks | None = None
     nodes: tuple[NodeRecord, ...] = ()
@@ -55,6 +57,7 @@ class Trunk(HandsDown, Portion):
         Portion.__init__(self, *args, **kwargs)
         saved: Mapping[str, Any] = kwargs.get("saved") or {}
         self.stored_rows = int(saved.get("stored_rows", 0))
+        self._epoch = max(self._epoch, self.position.epoch)
         self._routing = False
         self._adopting = False
         self._open_level = 1
@@ -103,9 +106,8 @@ class Trunk(HandsDown, Portion):
 
     def split(self, epoch: int, cover: Cover) -> list[Effect]:
         """The cover recorded in this epoch is in force from the pipe's first row on."""
-        if self._router is not None:
+        if self._router is not None or not self._route_by(epoch, cover):
             return []
-        self._route_by(epoch, cover)
         self._adopting = True
         return self._begin_routing()
 
@@ -117,8 +119,8 @@ class Trunk(HandsDown, Portion):
         mode, offset, time, epoch = self._entry(2)
         if node.state == life.COVERING:
             # rebuilt from its pipe: what it would find is recorded, and it need not wait for it
-            assert self._router is not None
-            node.cover, node.find = self._router.cover, None
+            assert self._first is not None
+            node.cover, node.find = self._first.cover, None
             self.subtree.covered.add(0)
             node.step(life.COVER_FOUND, (1, offset, time, epoch))
         if node.state == life.WAITING:
@@ -127,14 +129,17 @@ class Trunk(HandsDown, Portion):
             self.subtree.changed.add(0)
         return [self._apply(self.subtree.take_records()), RouteHeld()]
 
-    def feed(self, unit: Unit) -> list[Effect]:
-        """The next messages of the pipe."""
+    @property
+    def _must_wait(self) -> bool:
+        # who has routed before stores nothing until it is told again by what (R4)
+        return self.position.routed >= 0 and not self._splitting
+
+    def _accept(self, unit: Unit) -> list[Effect]:
         if not self._splitting:
-            return super().feed(unit)
-        if unit.prev > self.taken:
-            return [Reread(self.source, self.taken + 1)]
-        if unit.last <= self.taken:
-            return [Dropped(len(unit), "watermark")] if len(unit) else []
+            return Portion.feed(self, unit)
+        return self._route(unit)
+
+    def _route(self, unit: Unit) -> list[Effect]:
         assert self._router is not None
         effects: list[Effect] = []
         rows, marks = unit.rows, self._ahead.copy()
@@ -146,16 +151,16 @@ class Trunk(HandsDown, Portion):
             if len(fresh) < len(rows):
                 effects.append(Dropped(len(rows) - len(fresh), "mark"))
             if len(fresh):
-                child, uncovered = self._router.nearest(fresh)
+                child, beyond = self._router.nearest(fresh)
                 parcels = self._parcels(unit.last, fresh, child)
                 plain = fresh.plain
                 count = len(plain)
-                self.subtree.pass_on(plain.vectors, uncovered)
+                self.subtree.pass_on(plain.vectors, int(np.count_nonzero(beyond)))
                 left = self._leave(fresh)[0] if self.stored_rows else None
         dead = undone(unit, self.taken)
         self.taken, self._ahead = unit.last, marks
         routed = Routed(
-            unit.last, count, len(dead), unit.time_ms / 1000.0, marks,
+            unit.last, count, len(dead), self._epoch, unit.time_ms / 1000.0, marks,
             self.subtree.take_records(), left,
         )  # fmt: skip
         self._pending.add(unit.last, routed)
@@ -207,7 +212,7 @@ class Trunk(HandsDown, Portion):
             self.rows += routed.rows
         self.dead_rows += routed.dead
         self._time = max(self._time, routed.time)
-        self.position = Position(self.position.stored, routed.last, self._epoch)
+        self.position = Position(self.position.stored, routed.last, routed.epoch)
         self.gone += 0 if routed.left is None else len(routed.left)
         return self._apply(routed.nodes, left=routed.left)
 
@@ -217,10 +222,14 @@ class Trunk(HandsDown, Portion):
     def _splitting(self) -> bool:
         return self._routing
 
-    def _handed(self, last: int, rows: int, uncovered: int) -> Routed:
-        self.subtree.counts.uncovered[0] += uncovered
+    @property
+    def _is_sink(self) -> bool:
+        return self.mode == life.SINK
+
+    def _handed(self, last: int, rows: int, beyond: Bools) -> Routed:
+        self.subtree.counts.uncovered[0] += int(np.count_nonzero(beyond))
         self.subtree.changed.add(0)
-        return Routed(last, rows, 0, nodes=self.subtree.take_records())
+        return Routed(last, rows, 0, self._epoch, nodes=self.subtree.take_records())
 
     def _parcels(self, last: int, rows: Block, child: Int32) -> Parcels:
         assert self._router is not None
@@ -228,7 +237,7 @@ class Trunk(HandsDown, Portion):
 
     def _opened(self) -> list[Effect]:
         self._routing = True
-        return []
+        return [Resume(self.source)]
 
     def _let_go(self) -> Apply:
         self.bytes = self.gone = 0

@@ -8,11 +8,12 @@ applies it only if its own watermark reaches ``prev`` (R6), so nothing can be lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from pctstream.core.block import Block, Origin, Source
+from pctstream.core.block import Block, Origin, Source, concat
+from pctstream.core.names import Path
 from pctstream.errors import RowRefused
 
 
@@ -65,6 +66,18 @@ class Fence(NamedTuple):
     position: int
 
 
+class Marker(NamedTuple):
+    """A place in the input of a node above the cut from which on its rows are routed by another epoch
+    (R4): behind so many ``rows`` and ``dead`` letters of the unit. ``history``: of which `.routing`."""
+
+    offset: int
+    rows: int
+    dead: int
+    history: str
+    node: Path
+    epoch: int
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """Decoded rows of one input.
@@ -81,28 +94,73 @@ class Unit:
     dead: tuple[DeadLetter, ...] = ()
     time_ms: int = 0
     fences: tuple[Fence, ...] = ()
+    markers: tuple[Marker, ...] = ()
 
     def __len__(self) -> int:
         return 0 if self.rows is None else len(self.rows)
 
     def parts(self) -> Iterator[Unit]:
-        """The unit cut behind each of its fences, which is the last thing in its part."""
-        prev, done = self.prev, 0
-        ends: list[tuple[int, int, tuple[Fence, ...]]]
-        ends = [(f.offset, f.rows, (f,)) for f in self.fences]
-        if not ends or ends[-1][0] < self.last:
-            ends.append((self.last, len(self), ()))
-        for last, rows, fence in ends:
-            some = None if self.rows is None or rows == done else self.rows.slice(done, rows)
-            dead = tuple(d for d in self.dead if self._within(d.origin, prev, last))
-            yield replace(self, prev=prev, last=last, rows=some, dead=dead, fences=fence)
-            prev, done = last, rows
+        """The unit cut behind each of its fences, which is the last thing in its part, and before each
+        of its markers, which is the first."""
+        if not (self.fences or self.markers):
+            yield self
+            return
+        cuts = [_Cut(f.offset, f.rows, 0, (f,), ()) for f in self.fences]
+        cuts += [_Cut(m.offset - 1, m.rows, m.dead, (), (m,)) for m in self.markers]
+        end = _Cut(self.last, len(self), len(self.dead), (), ())
+        before, ahead = _Cut(self.prev, 0, 0, (), ()), self.markers[:0]
+        for cut in [*sorted(cuts), end]:
+            cut = cut._replace(dead=before.dead) if cut.fences else cut
+            if cut.last > before.last:
+                yield self._part(before, cut, ahead)
+                before, ahead = cut, ()
+            ahead += cut.ahead
 
-    def _within(self, origin: Origin, prev: int, last: int) -> bool:
-        """Whether a dead letter is of this part; one that is named elsewhere goes with the last."""
-        if (origin.topic, origin.partition) != self.source:
-            return last == self.last
-        return prev < origin.offset <= last
+    def _part(self, before: _Cut, cut: _Cut, ahead: tuple[Marker, ...]) -> Unit:
+        nothing = self.rows is None or cut.rows == before.rows
+        some = None if nothing else self.rows.slice(before.rows, cut.rows)  # type: ignore[union-attr]
+        dead = tuple(
+            letter for at, letter in enumerate(self.dead)
+            # one that is named by its place elsewhere is where it was put
+            if (before.last < letter.origin.offset <= cut.last if self._own(letter.origin)
+                else before.dead <= at < cut.dead)
+        )  # fmt: skip
+        return replace(
+            self, prev=before.last, last=cut.last, rows=some, dead=dead,
+            fences=tuple(f._replace(rows=f.rows - before.rows) for f in cut.fences),
+            markers=tuple(m._replace(rows=0, dead=0) for m in ahead),
+        )  # fmt: skip
+
+    def _own(self, origin: Origin) -> bool:
+        return (origin.topic, origin.partition) == self.source
+
+
+class _Cut(NamedTuple):
+    """Where a part of a unit ends: its last offset, the rows and dead letters up to there, the fences
+    that end it, the markers that begin the next one."""
+
+    last: int
+    rows: int
+    dead: int
+    fences: tuple[Fence, ...]
+    ahead: tuple[Marker, ...]
+
+
+def joined(parts: Sequence[Unit]) -> Unit:
+    """The unit that has these parts."""
+    fences: list[Fence] = []
+    markers: list[Marker] = []
+    rows = dead = 0
+    for part in parts:
+        fences += [f._replace(rows=f.rows + rows) for f in part.fences]
+        markers += [m._replace(rows=m.rows + rows, dead=m.dead + dead) for m in part.markers]
+        rows, dead = rows + len(part), dead + len(part.dead)
+    blocks = [part.rows for part in parts if part.rows is not None]
+    return Unit(
+        parts[0].source, parts[0].prev, parts[-1].last, concat(blocks) if blocks else None,
+        tuple(d for part in parts for d in part.dead), parts[-1].time_ms, tuple(fences),
+        tuple(markers),
+    )  # fmt: skip
 
 
 def undone(unit: Unit, taken: int) -> tuple[DeadLetter, ...]:

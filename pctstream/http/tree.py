@@ -21,6 +21,7 @@ from pctstream.core.names import (
     pipe_name,
     pipe_topic,
 )  # fmt: skip
+from pctstream.core.reopener import missed
 from pctstream.core.routing import Routing
 from pctstream.core.solver import NodeSummary
 from pctstream.http.inputs import Inputs
@@ -245,8 +246,8 @@ class TreeView:
             "children": [node_name(c) for c in self.children(path)],
             "uncovered": self.uncovered(path),
             "miss_bound": None if missed is None else {"p": missed, "confidence": CONFIDENCE},
-            "reopened": seen.get("reopened", 0),
-            "scanning": bool(seen.get("scanning")),
+            "reopened": seen.get("reopened", 0) or len(log.reopened.generations(path)[1:]),
+            "scanning": bool(seen.get("scanning")) or path in log.reopened.open,
             "entropy": cover and {"before": cover.entropy_before, "after": cover.entropy_after},
             "portion": node_name(portion) if portion else None,
             "shard": log.owners.get(portion or path),
@@ -259,7 +260,8 @@ class TreeView:
 
     def miss_bound(self, path: Path) -> float | None:
         """Of the mass that a node's cover misses: by the rows it routed, else what its scan says."""
-        told, cover = self._nodes.get(path, {}).get("miss_bound"), self._covers.get(path)
+        seen, cover = self._nodes.get(path, {}), self._covers.get(path)
+        told = missed(self._log, self._shards) if path == ROOT else seen.get("miss_bound")
         return cover.miss_bound[0] if told is None and cover else told
 
     def uncovered(self, path: Path) -> int:

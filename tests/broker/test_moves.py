@@ -21,7 +21,7 @@ from broker.system import System, mixture, wait_for
 from confluent_kafka import Producer as KafkaProducer
 
 from pctstream import topics
-from pctstream.core.ingest import FENCE, fence_message
+from pctstream.core.between import FENCE, fence_message
 from pctstream.errors import PctError
 
 PART = 6000

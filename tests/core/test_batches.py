@@ -11,8 +11,9 @@ import pytest
 from core.kinds import fixed, stream
 from core.rows import T0
 
-from pctstream.core.ingest import decode, widths
+from pctstream.core.ingest import decode
 from pctstream.core.unit import Message, Unit
+from pctstream.core.widths import widths
 
 VALUES = [[1.5, 2.0], [3.0, 4.25]]
 V = fixed(VALUES, 2)

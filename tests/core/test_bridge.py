@@ -205,11 +205,10 @@ def test_a_root_that_hands_down_commits_nothing_before_all_it_stored_is_routed()
 
 def test_a_root_without_a_store_goes_on_from_what_was_committed() -> None:
     root = Root(HOME, 100)
-    root.position, root.taken = Position(8, 8), 8
     marks = Marks()
     marks.past(THEIRS, (3, 0))
-    root.mark(marks)
-    assert root.done == (8, marks, False)
+    root.begin(Position(8, 8), marks)
+    assert root.done == (8, marks, False, 0)
     effects = root.feed(_unit(8, _theirs(2, 4)))
     assert Dropped(2, "mark") in effects
 

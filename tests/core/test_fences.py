@@ -9,9 +9,10 @@ from core.test_portion import INGEST, PIPE, a_pipe, portion
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pctstream.core.between import FENCE, fence_message
 from pctstream.core.block import Block, Origin, decode
 from pctstream.core.effects import Apply, Prove, Send
-from pctstream.core.ingest import FENCE, decode_pipe, fence_message
+from pctstream.core.ingest import decode_pipe
 from pctstream.core.poison import sift
 from pctstream.core.portion import Portion
 from pctstream.core.proof import Proof, proof

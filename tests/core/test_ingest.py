@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pctstream.core.block import encode
-from pctstream.core.ingest import decode, decode_pipe, majority, widths
+from pctstream.core.ingest import decode, decode_pipe
 from pctstream.core.unit import Message, Unit
+from pctstream.core.widths import majority, widths
 from pctstream.errors import DEAD_LETTER_CODES
 
 ARROW = "application/vnd.apache.arrow.stream"

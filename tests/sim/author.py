@@ -16,11 +16,12 @@ from sim.rules import Rules
 from sim.worker import CONTROL, ROUTING
 
 from pctstream.core import ingest
+from pctstream.core.between import FENCE, fence_message, marker_message
 from pctstream.core.block import Source
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
 from pctstream.core.mover import Mover, SendFence
-from pctstream.core.names import Path, pipe_topic
+from pctstream.core.names import ROOT, Path, pipe_topic
 from pctstream.core.records import order_record
 from pctstream.core.routing import Routing
 from pctstream.core.tree import Author, Turns
@@ -33,6 +34,7 @@ class AuthorProcess:
         self, log: Log, rules: Rules, sources: Sequence[Source], settings: Mapping[str, Any],
         name: str, hasty: bool, told: Mapping[str, Mapping[str, Any]],
         covers: Mapping[Path, Cover], reports: Mapping[tuple[str, int], Mapping[str, Any]],
+        heard: Mapping[int, Mapping[str, Any]],
     ) -> None:  # fmt: skip
         self._log = log
         self._rules = rules
@@ -48,6 +50,7 @@ class AuthorProcess:
         self._awaited = -1
         self._sources = sources
         self._reports = reports
+        self._heard = heard
         self._mover = Mover(name, 2, 1.0)
         self._begin()
 
@@ -58,6 +61,11 @@ class AuthorProcess:
         self._turns = Turns([s.partition for s in self._sources], DIMENSION)
         self._sampled: list[Any] = []
         self._outbox.clear()
+        self._again()
+
+    def _again(self) -> None:
+        self._reads: dict[Source, int] = {}
+        self._author.reopener.again()
 
     def step(self, chance: random.Random, ended: set[Source]) -> bool:
         """Do one thing; whether anything was done. ``ended``: nothing more is produced to these."""
@@ -87,9 +95,58 @@ class AuthorProcess:
                 self._outbox.append(self._author.split(self.routing))
             case "level":
                 self._now += chance.choice([0.0, 0.1, 3.0])
-                return self._grown() or self._moved() or self._look()
+                busy = self._reopened(chance)
+                if self._outbox:
+                    return True
+                return self._grown() or self._moved() or self._look() or busy
             case _:
                 return False
+        return True
+
+    def reopen(self, starts: Mapping[int, int]) -> None:
+        """It believes that a bound is broken."""
+        log = self.routing
+        idle = not self._outbox and self._awaited <= log.seq and ROOT not in log.reopened.open
+        if idle and self._author.wants(log) == "level":
+            self._outbox.append(self._author.reopener.begin(log, starts))
+
+    def _reopened(self, chance: random.Random) -> bool:
+        """The next step of a re-opening: whether there was one."""
+        log, core = self.routing, self._author.reopener
+        due = core.unmarked(log, self._heard, self._now)
+        for partition in due:
+            value = marker_message(log.authors[0], ROOT, core.epoch)
+            source = self._sources[partition]
+            self._rules.truth.by_offset[source].append([])
+            self._log.append(source, Parcel(*source, None, value, [("pct-type", b"marker")]))
+        match core.wants(log):
+            case "rows":
+                return self._read_on(chance) or bool(due)
+            case "append":
+                self._outbox.extend(core.records(log))
+                self._again()
+            case "topics":
+                self._outbox.append(core.end(log))
+            case _:
+                return bool(due)
+        return True
+
+    def _read_on(self, chance: random.Random) -> bool:
+        """The next rows from where the re-opening begins."""
+        core = self._author.reopener
+        if not self._reads:
+            self._reads = {s: core.starts[s.partition] - 1 for s in self._sources}
+        behind = [s for s in self._sources if self._reads[s] + 1 < self._log.end(s)]
+        if not behind:
+            return False
+        source = chance.choice(behind)
+        first = self._reads[source] + 1
+        last = min(self._log.end(source), first + chance.randint(1, 8)) - 1
+        messages = self._log.messages(source, first, last + 1)
+        unit = ingest.decode(source, messages, first - 1, last, DIMENSION, "euclidean")
+        self._reads[source] = last
+        if unit.rows is not None:
+            core.sample(unit.rows.plain.vectors)
         return True
 
     def look_long(self) -> bool:
@@ -124,9 +181,9 @@ class AuthorProcess:
     def _moved(self) -> bool:
         step = self._mover.look(self.routing, self._reports, self._told, self._now)
         if isinstance(step, SendFence):
-            value = ingest.fence_message(step.move, self.routing.position)
+            value = fence_message(step.move, self.routing.position)
             pipe = Source(pipe_topic("pct", step.portion), 0)
-            header = ("pct-type", ingest.FENCE.encode())
+            header = ("pct-type", FENCE.encode())
             self._log.append(pipe, Parcel(*pipe, None, value, [header]))
         elif step is not None:
             self._outbox.append(step)

@@ -39,7 +39,7 @@ MUTANTS = (
     ),
     Mutant(
         "watermark check skipped",
-        "core/root.py",
+        "core/handing.py",
         "        if unit.prev > self.taken:",
         "        if False:",
     ),
@@ -57,7 +57,7 @@ MUTANTS = (
     ),
     Mutant(
         "repeats are not dropped by the watermark",
-        "core/root.py",
+        "core/handing.py",
         "        if unit.last <= self.taken:",
         "        if False:",
     ),
@@ -164,6 +164,25 @@ MUTANTS = (
         "core/growth.py",
         "                    self._tree.leave(now[moved], leaf[moved])",
         "                    pass",
+    ),
+    Mutant(
+        "the epoch is adopted outside the input log",
+        "core/handing.py",
+        "        waited, self._waits = self._waits, False\n",
+        "        waited, self._waits = self._waits, False\n"
+        "        if self._splitting:\n            self._turn(max(epochs.children))\n",
+    ),
+    Mutant(
+        "a replay is routed by the newest epoch",
+        "core/handing.py",
+        "        self._turn(self._epoch if later else epoch)",
+        "        self._turn(max(self._epochs.children) if self._epochs and not later else epoch)",
+    ),
+    Mutant(
+        "the epoch is not kept with the position",
+        "store.py",
+        '        "epoch": position.epoch,',
+        '        "epoch": min(position.epoch, 1),',
     ),
     Mutant(
         "a copy forgets what left",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
-from pctstream.core import kernels, life
+from pctstream.core import ingest, kernels, life
+from pctstream.core.block import Origin, Source
 from pctstream.core.cover import Cover, refine
 from pctstream.core.coverage import Coverage
 from pctstream.core.find import FindCover
 from pctstream.core.lanes import Float32
-from pctstream.core.names import Path
+from pctstream.core.names import ROOT, Path
 from pctstream.core.node import Shape
 from pctstream.core.reopening import ASIDE
+from pctstream.core.routing import Routing
+from pctstream.core.unit import Message
 from pctstream.store import Store
 
 Tree = dict[Path, dict[str, Any]]
@@ -203,3 +207,27 @@ def gone_of(store: Store, root: Path) -> dict[Path, int]:
     paths = {number: tuple(record["path"]) for number, record, *_ in store.subtree(root)}
     below = [paths[number] for number in leaf.tolist()]
     return {path: sum(p[: len(path)] == path for p in below) for path in paths.values()}
+
+
+def child_by_place(log: Routing, source: Source, messages: Sequence[Message]) -> dict[Origin, Path]:
+    """The child of N0 of each row of an ingest partition, by the definition (R4), row by row: the nearest
+    of the children of the last epoch above all others whose marker lies before it."""
+    epochs, cover = log.reopened.epochs[ROOT], log.covers[ROOT]
+    epoch = log.splits[ROOT]
+    found: dict[Origin, Path] = {}
+    for message in messages:
+        if message.pct_type == "marker":
+            said = orjson.loads(message.value or b"")
+            if said.get("history") == log.authors[0] and said["epoch"] in epochs:
+                epoch = max(epoch, said["epoch"])
+            continue
+        at = message.offset
+        rows = ingest.decode(source, [message], at - 1, at, log.dimension, log.metric).rows
+        for origin, row in (
+            ()
+            if rows is None
+            else zip(rows.plain.origins(), rows.plain.vectors.astype(float), strict=True)
+        ):
+            away = ((cover.centroids[: epochs[epoch]].astype(float) - row) ** 2).sum(axis=1)
+            found.setdefault(origin, (*ROOT, int(away.argmin())))
+    return found

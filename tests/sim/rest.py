@@ -85,6 +85,7 @@ def _reports(world: World) -> bool:
         while world.with_key(worker, worker.turn):
             pass
     for worker in world.workers:
+        world.hear(worker)
         for shard in worker.shards.values():
             for portion in shard.portions:
                 world.tell(shard, portion)

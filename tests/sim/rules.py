@@ -113,8 +113,8 @@ class Rules:
         """R5: whoever has read this far says the same, and only the next seq counts."""
         covers = {path: cover.hash for path, cover in log.covers.items()}
         moves = [move.to_json() for move in log.moves.all()]
-        state = (log.seq, log.epoch, log.tree, covers, log.owners, log.states, log.splits,
-                 log.authors, moves, log.orders.answers)  # fmt: skip
+        state = (log.seq, log.epoch, log.tree, covers, log.owners, log.states, log.splits, log.authors,
+                 log.reopened.epochs, log.reopened.open, moves, log.orders.answers)  # fmt: skip
         shadows = [move.portion for move in log.moves.all() if move.stage in UNDER_WAY]
         assert len(shadows) == len(set(shadows)), "R9: a portion in two moves"
         for proof in (move.proof for move in log.moves.all() if move.proof):

@@ -22,6 +22,8 @@ MOVING = (16, 83)
 """Seeds in whose runs portions move."""
 LIVING = (26, 44)
 """Seeds in whose runs nodes re-open, and portions that have such nodes move."""
+GROWING = (26, 33, 58)
+"""Seeds in whose runs N0 is re-opened, with crashes, zombies and stores made again."""
 STRUCK = (5, 116, 129, 150, 188)
 """Seeds that have a fault of each kind at each stage of a move before the switch."""
 
@@ -48,6 +50,13 @@ def test_nodes_re_open_in_the_runs() -> None:
     """And are, at rest, those of a plain recursion over the rows, wherever they went."""
     ended = [run(seed) for seed in LIVING]
     assert all(one.reopened and "DONE" in one.moves for one in ended), ended
+
+
+def test_n0_is_re_opened_in_the_runs() -> None:
+    """And each row went where its place in its input says (`run.routed_by_place`)."""
+    ended = [run(seed) for seed in GROWING]
+    assert all(one.epochs > 1 for one in ended), ended
+    assert any("DONE" in one.moves for one in ended), "no portion moved meanwhile"
 
 
 def test_the_simulator_has_no_logic_of_the_product() -> None:

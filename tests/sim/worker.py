@@ -167,8 +167,8 @@ class Worker:
             self._adopt(shard)
 
     def _begin(self, shard: Shard) -> None:
-        offset, marks, ids = self._bases[shard.number]
-        shard.begin(Position(offset, offset), ROOT, marks, 0, ids)
+        offset, marks, ids, epoch = self._bases[shard.number]
+        shard.begin(Position(offset, offset, epoch), ROOT, marks, 0, ids)
 
     def _adopt(self, shard: Shard) -> None:
         for path, node in sorted(shard.nodes.items()):

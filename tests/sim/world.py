@@ -74,6 +74,10 @@ class World:
         }
         if self.settings["max_level"] > 1 and chance.random() < 0.4:
             self.settings["cut"] = chance.randint(2, self.settings["max_level"])
+        self.drifts = random.Random(f"drift77 {seed}")
+        self.drifting = bool(self.settings["miss_limit"]) and self.drifts.random() < 0.4
+        """Whether N0 is re-opened."""
+        self.heard: dict[int, dict[str, Any]] = {}
         self.truth = Truth()
         names = random.Random(f"ids {seed}")
         self.fate = random.Random(f"fate {seed}")
@@ -143,6 +147,7 @@ class World:
             self.told,
             self.covers,
             self.moving,
+            self.heard,
         )
 
     def meet(self, fault: str, routing: Routing, shards: Collection[int] | None = None) -> None:
@@ -275,6 +280,7 @@ class World:
     def report(self) -> bool:
         """An owner reports its marks; the report arrives now or later."""
         worker = self.chance.choice(self.running)
+        self.hear(worker)
         portions = [(s, p) for s in worker.shards.values() for p in s.portions]
         if portions:
             shard, portion = self.chance.choice(portions)
@@ -288,6 +294,23 @@ class World:
             slot, path, marks = self.reports.pop(at)
             self.workers[slot].report(path, marks)
         return bool(portions)
+
+    def hear(self, worker: Worker) -> None:
+        """What the tree agent knows of the N0 of a worker's shards from now on."""
+        for number, shard in worker.shards.items():
+            if shard.root is not None:
+                at = shard.root.position
+                told = {"node": "N0", "epoch": at.epoch, "routed": at.routed}
+                self.heard[number] = {"inputs": [told]}
+
+    def reopen(self) -> None:
+        """Some author believes that a bound is broken."""
+        if self.drifts.random() < 0.03:
+            starts = {
+                s.partition: self.drifts.randint(max(0, self.log.end(s) - 40), self.log.end(s))
+                for s in self.sources
+            }
+            self.drifts.choice(self.authors).reopen(starts)
 
     def tell(self, shard: Shard, portion: Portion) -> None:
         """What the tree agent knows of a portion from now on."""
@@ -510,6 +533,8 @@ class World:
                 break
         if self.faults:
             self.strike()
+        if self.drifting:
+            self.reopen()
         self.check()
 
     def check(self) -> None:

@@ -1,0 +1,78 @@
+"""The tree agent re-opens N0's cover: what `core.reopener` asks for, done, a piece at a time.
+
+Beside it the tree goes on growing and portions move: a step reads at most one poll of rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from pctstream.agents.sampler import Sampler
+from pctstream.config import Config
+from pctstream.core.between import MARKER, marker_message
+from pctstream.core.effects import Parcel
+from pctstream.core.names import ROOT, Path, pipe_topic
+from pctstream.core.reopener import Reopener
+from pctstream.core.routing import Routing
+from pctstream.pipes.writer import Writer
+from pctstream.tables import ReadModel
+
+
+class Reopening:
+    """Of one author; ``append`` a record: whether it counted; ``make`` the topics of these nodes."""
+
+    def __init__(
+        self, cfg: Config, log: Routing, model: ReadModel, writer: Writer, core: Reopener,
+        append: Callable[[dict[str, Any]], bool], make: Callable[[Sequence[Path]], None],
+    ) -> None:  # fmt: skip
+        self._cfg, self._log, self._model, self._writer = cfg, log, model, writer
+        self._core = core
+        self._append, self._make = append, make
+        self._sampler: Sampler | None = None
+
+    def step(self) -> bool:
+        """The next step: whether there was one."""
+        log, core, shards = self._log, self._core, self._model.shards()
+        due = core.unmarked(log, shards, time.monotonic())
+        for partition in due:
+            self._mark(partition)
+        record = core.look(log, shards)
+        if record is not None:
+            return self._append(record)
+        match core.wants(log):
+            case "rows":
+                core.sample(self._read())
+            case "append":
+                self.close()
+                if not all(self._append(record) for record in core.records(log)):
+                    core.again()
+            case "topics":
+                self.close()
+                with suppress(KeyError):  # somebody else's record came in between
+                    self._make(core.children(log))
+                    self._append(core.end(log))
+            case _:
+                return bool(due)
+        return True
+
+    def _read(self) -> Any:
+        if self._sampler is None:
+            starts = self._core.starts
+            self._sampler = Sampler(self._cfg, self._log.dimension, self._log.metric, starts)
+        return self._sampler.read()[0]
+
+    def _mark(self, partition: int) -> None:
+        log = self._log
+        value = marker_message(log.authors[0], ROOT, self._core.epoch)
+        topic = pipe_topic(self._cfg.tree.name, ROOT)
+        header = ("pct-type", MARKER.encode())
+        self._writer.append(Parcel(topic, partition, None, value, [header]))
+
+    def close(self) -> None:
+        """Nothing is read any more."""
+        if self._sampler is not None:
+            self._sampler.close()
+            self._sampler = None
