@@ -20,6 +20,14 @@ from pctstream.core.marks import Marks
 from pctstream.core.unit import DeadLetter
 
 
+class Done(NamedTuple):
+    """What N0 has routed: up to this offset, of bridged rows up to these marks, some of them with ids."""
+
+    routed: int
+    marks: Marks
+    ids: bool
+
+
 class Known(NamedTuple):
     """Up to this offset all was routed, and of bridged rows up to these marks."""
 

@@ -15,19 +15,20 @@ portion reports a mark at or past them: a row is visible at every moment, and co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pctstream.core import life
 from pctstream.core.block import Block, Source
 from pctstream.core.cover import Cover
-from pctstream.core.drawer import Drawer
+from pctstream.core.drawer import BELOW, HERE, Drawer
 from pctstream.core.effects import (
     Apply,
     Dropped,
     Effect,
     Pause,
+    Purge,
     Reread,
     Resume,
     RouteHeld,
@@ -37,8 +38,8 @@ from pctstream.core.expiry import Expired
 from pctstream.core.handing import HandsDown, Parcels
 from pctstream.core.ids import Below, Here
 from pctstream.core.kernels import Int64
-from pctstream.core.known import Known
-from pctstream.core.leaving import Kept
+from pctstream.core.known import Done, Known
+from pctstream.core.leaving import Kept, to_purge
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT
 from pctstream.core.news import News, news
@@ -46,18 +47,6 @@ from pctstream.core.pending import Pending
 from pctstream.core.position import Position
 from pctstream.core.unit import Unit
 from pctstream.core.walk import Int32
-
-HERE, BELOW = "here", "below"
-"""The directories of ids: of the rows stored at N0, and of those that went down."""
-Drawers = Mapping[str, Drawer]
-
-
-class Done(NamedTuple):
-    """What N0 has routed: up to this offset, of bridged rows up to these marks, some of them with ids."""
-
-    routed: int
-    marks: Marks
-    ids: bool
 
 
 class Root(HandsDown):
@@ -69,7 +58,7 @@ class Root(HandsDown):
         sink_rows: int,
         position: Position | None = None,
         saved: Mapping[str, Any] | None = None,
-        drawers: Drawers | None = None,
+        drawers: Mapping[str, Drawer] | None = None,
         kept: Kept | None = None,
     ) -> None:
         super().__init__()
@@ -88,7 +77,8 @@ class Root(HandsDown):
         """Of bridged rows: what the position says of the others."""
         self._marked = self.marks
         self.gone = int(counts.get("gone", 0))
-        """Of the rows stored, those that have left."""
+        """Of the rows stored, those that have left; of these some are purged."""
+        self.purged_rows = int(counts.get("purged", 0))
         drawer = drawers or {}
         self._here = Here(drawer.get(HERE), kept)
         self._below = Below(drawer.get(BELOW), (Source(*s) for s in counts.get("sources", ())))
@@ -104,8 +94,7 @@ class Root(HandsDown):
         """Rows that are counted at N0 and not yet in a portion."""
         return self._held.rows if self.mode == life.SPLITTING else self.stored_rows - self.gone
 
-    held_rows = rows
-    """What it is called of a portion."""
+    held_rows = rows  # what it is called of a portion
 
     @property
     def held(self) -> list[int]:
@@ -233,7 +222,18 @@ class Root(HandsDown):
             effects.append(RouteHeld())
         elif self._full:
             effects.append(Pause(self.source))
-        return effects + self._purge()
+        return effects + self._purge() + self._dead()
+
+    def _dead(self) -> list[Effect]:
+        """At a sink no scan can follow, so rows that left are purged."""
+        sink = self.mode == life.SINK and not self._pending
+        due = sink and to_purge(self.stored_rows, self.gone, self.purged_rows)
+        return [Purge()] if due else []
+
+    def purged(self) -> None:
+        """All rows that left are off the disk."""
+        self.purged_rows = self.gone
+        self._here.purged()
 
     @property
     def _full(self) -> bool:

@@ -194,6 +194,8 @@ class Ledger:
 
     def _whole(self, node: str) -> bool:
         """Whether it is here; else it is on its way, or goes."""
+        if node == "N0":
+            return True
         topic = f"{INGEST}{node[2:].replace(',', '.')}"
         return self.store.position(Source(topic, 0)) is not None
 
