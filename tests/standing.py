@@ -179,8 +179,8 @@ class Client:
         count = lambda *seen: self.counted.append(seen)  # noqa: E731
         as_of = lambda: {"time": 0.0, "epoch": tree.log.epoch}  # noqa: E731
         # on a busy machine nothing is late
-        self._asking = search.add(self._app, tree, as_of, count, seconds=60.0)
-        self._learning = Learning(self._asking, tree, count)
+        self.asking = search.add(self._app, tree, as_of, count, seconds=60.0)
+        self.learning = Learning(self.asking, tree, count)
 
     def ask(self, method: str, url: str, **more: Any) -> httpx.Response:
         async def one() -> httpx.Response:
@@ -192,7 +192,7 @@ class Client:
 
     def learn(self, k: int) -> bool:
         """What an approximate question has begun behind it."""
-        return asyncio.run(self._learning.learn(k))
+        return asyncio.run(self.learning.learn(k))
 
     def post(self, what: str, **asked: Any) -> dict[str, Any]:
         answer = self.ask("POST", f"/v1/{what}", json=asked)

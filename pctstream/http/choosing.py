@@ -87,8 +87,8 @@ class Choosing:
             return Choice(question.recall, 1.0, why, near)
         expected = across.expected(slack)
         why = (
-            f"no leaf's centre that is farther than the nearest by {slack:.2f} times the distance of the "
-            f"{question.k}th neighbour, at most: the others have {expected:.3f}, as was learnt from rows"
+            f"every leaf's centre is farther than the nearest by more than {slack:.2f} of the k-th "
+            f"distance: the others have {expected:.3f} of the neighbours, as was learnt from rows"
         )
         near = lambda query, far, reach: across.portions(query, slack, far)  # noqa: E731
         return Choice(across.within(question.recall, slack), expected, why, near)
