@@ -107,16 +107,36 @@ class Asked(NamedTuple):
     """The portion that it would go to."""
     near: Sequence[Path | None]
     """The portions of its nearest others; None: of one that is asked in any case."""
-    far: float
-    """How far the last of those is."""
+    away: Sequence[float]
+    """How far each of those is, the nearest first."""
 
 
-def learn(balls: Balls, sample: Sequence[Asked], k: int) -> Across:
-    """For k neighbours; those that have fewer others are learnt from as they are."""
-    needed = np.full((len(sample), k), np.nan)
+class Sample(NamedTuple):
+    """What such rows told, for up to k neighbours."""
+
+    balls: Balls
+    more: Float64
+    """f64[sample, k]: by how much the nearest centre of each neighbour's portion is farther than the
+    nearest of all; 0 where the portion is asked in any case; +inf, NaN as in `Across.needed`."""
+    away: Float64
+    """f64[sample, k]: how far each neighbour is; NaN, there is none."""
+
+    def across(self, k: int) -> Across:
+        """For so many neighbours: r is the distance of the last of them."""
+        far = np.fmax.reduce(self.away[:, :k], axis=1, initial=0.0)[:, None]
+        more = self.more[:, :k]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            needed = np.where(more == 0.0, 0.0, more / far)
+        return Across(self.balls, needed)
+
+
+def learn(balls: Balls, sample: Sequence[Asked], k: int) -> Sample:
+    """For k neighbours at most; rows that have fewer others are learnt from as they are."""
+    more, away = np.full((2, len(sample), k), np.nan)
     for i, asked in enumerate(sample):
         farther = balls.farther(asked.query)
-        for j, path in enumerate(asked.near[:k]):
-            more = 0.0 if path is None or path == asked.home else farther.get(path, math.inf)
-            needed[i, j] = more and (more / asked.far if asked.far else math.inf)
-    return Across(balls, needed)
+        for j, (path, far) in enumerate(zip(asked.near[:k], asked.away[:k], strict=True)):
+            at_hand = path is None or path == asked.home
+            more[i, j] = 0.0 if path is None or at_hand else farther.get(path, math.inf)
+            away[i, j] = far
+    return Sample(balls, more, away)

@@ -73,7 +73,7 @@ class Learning:
         if len(sample) < max(1, min(LEAST, len(rows))):
             return False
         found = await self._asking.run(across.learn, balls, sample, k)
-        self._asking.choosing.learnt[k] = Learnt(found, balls.rows, time.monotonic())
+        self._asking.choosing.learnt[k] = Learnt(found, balls.rows)
         return True
 
     async def _answered(self, some: list[Drawn], k: int) -> list[across.Asked]:
@@ -90,7 +90,8 @@ class Learning:
             near = [path if level(path) == log.cut else None for path in paths]
             if others and outcome.exact:
                 own = home(dict(log.covers), log.cut, query)
-                found.append(across.Asked(query, own, near, others[-1].distance))
+                away = [hit.distance for hit in others]
+                found.append(across.Asked(query, own, near, away))
         return found
 
     async def _drawn(self) -> list[Drawn]:

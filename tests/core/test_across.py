@@ -80,10 +80,10 @@ def checked(every: np.ndarray, seed: int) -> tuple[float, float]:
     own = rows[drawn].astype(np.float64)
     near, away = nearest(rows.astype(np.float64), own, K + 1)
     sample = [
-        Asked(query, home(covers, 1, query), [portion[i] for i in some if i != row][:K], far[-1])
+        Asked(query, home(covers, 1, query), [portion[i] for i in some if i != row][:K], far[1:])
         for row, query, some, far in zip(drawn, own, near, away, strict=True)
     ]
-    across = learn(balls, sample, K)
+    across = learn(balls, sample, K).across(K)
     slack = across.slack(0.95)
     assert across.within(0.95, slack) <= 0.975
     found, far = nearest(rows.astype(np.float64), queries, K)
@@ -128,8 +128,8 @@ def test_rows_without_structure_are_asked_of_everyone() -> None:
     paths = [(0, i) for i in range(40)]
     balls = Balls(tuple(paths), rng.normal(size=(40, 64)), np.ones(40), tuple(paths), np.arange(40))
     queries = rng.normal(size=(DRAWN, 64))
-    sample = [Asked(q, (0, 0), [paths[i] for i in rng.choice(40, K)], 2.0) for q in queries]
-    across = learn(balls, sample, K)
+    sample = [Asked(q, (0, 0), [paths[i] for i in rng.choice(40, K)], [2.0] * K) for q in queries]
+    across = learn(balls, sample, K).across(K)
     slack = across.slack(0.95)
     assert np.mean([len(across.portions(query, slack, 2.0)) for query in queries]) > 36
 
@@ -158,9 +158,12 @@ def test_what_is_known_of_each_neighbour() -> None:
     query = np.array([1.0])
     assert balls.farther(query) == {(0, 0): 0.0, (0, 1): 2.0, (0, 2): 8.0}
     near = [(0, 0), (0, 1), (0, 2), None, (0, 9)]
-    at_home, elsewhere = Asked(query, (0, 0), near, 4.0), Asked(query, (0, 2), near, 4.0)
-    same_place = Asked(query, (0, 0), near[:3], 0.0)
-    needed = learn(balls, [at_home, elsewhere, same_place], 5).needed
+    away = [1.0, 2.0, 3.0, 3.0, 4.0]
+    at_home, elsewhere = Asked(query, (0, 0), near, away), Asked(query, (0, 2), near, away)
+    same_place = Asked(query, (0, 0), near[:3], [0.0] * 3)
+    sample = learn(balls, [at_home, elsewhere, same_place], 5)
+    assert sample.across(2).needed[0].tolist() == [0.0, 1.0]  # of two the last is half as far
+    needed = sample.across(5).needed
     assert needed[0].tolist() == [0.0, 0.5, 2.0, 0.0, np.inf]
     assert needed[1].tolist() == [0.0, 0.5, 0.0, 0.0, np.inf]
     assert np.array_equal(needed[2], [0.0, np.inf, np.inf, np.nan, np.nan], equal_nan=True)
