@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench found memory moves pipes plans prediction policy spatial audit dashboards docs chaos soak mutants wheel up down clean
+.PHONY: help setup jars demo test lint types bench beside found memory moves pipes plans prediction policy spatial audit dashboards docs chaos soak mutants wheel up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -69,6 +69,10 @@ bench: setup $(VENV)-bench/.locked ## the ratios that must hold, against floors 
 	@failed=0; for one in "kernels.py" "codecs.py --dimensions 128" "neighbors.py" \
 	  "search.py" "end_to_end.py $(ARGS)" "latency.py" "spatial.py"; do echo "== $$one"; \
 	  PYTHONPATH=tests $(PYTHON) benchmarks/$$one || failed=1; done; exit $$failed
+
+beside: setup $(VENV)-bench/.locked ## searches beside hnswlib, usearch, lancedb, milvus-lite, mlpack; what HTTP adds (an hour)
+	PYTHONPATH=tests $(PYTHON) benchmarks/beside.py $(ARGS)
+	PYTHONPATH=tests $(PYTHON) benchmarks/asked.py
 
 moves: setup ## what a move costs those who write, and whether its throttle holds
 	$(PYTHON) benchmarks/moves.py $(ARGS)

@@ -156,11 +156,14 @@ def run(one: System, kind: str, say: Callable[[str], None]) -> bool:
     portions = len(one.get("/v1/portions")["portions"])
     wait_for("whole answers", lambda: asking.exact(0) and asking.exact(1))
     say(f"{kind}: {len(rows):,} rows, {portions} portions; exact {asking.all(range(QUESTIONS))}")
-    # how many cells a recall target takes is learnt behind the first question for one
-    learnt = lambda: asking.ask(0, recall=RECALL, explain=True)["explain"]  # noqa: E731
-    wait_for("cells learnt", lambda: learnt()["rows_scanned"] < MOST_SCANNED * len(rows), 120)
+    # how many cells a recall target takes, and which shards, is learnt behind the first questions for one
+    learnt = lambda number: asking.ask(number, recall=RECALL, explain=True)["explain"]  # noqa: E731
+    wait_for("cells learnt", lambda: learnt(0)["rows_scanned"] < MOST_SCANNED * len(rows), 120)
+    say(f"recall {RECALL}, by balls: {asking.to_a_recall(len(rows))}")
+    for worker in range(len(one.urls)):
+        wait_for("shards learnt", lambda: "learnt" in str(learnt(worker)["left_out"]), 120)  # noqa: B023
     told = asking.to_a_recall(len(rows))
-    say(f"recall {RECALL}: {told}")
+    say(f"recall {RECALL}, by what was learnt: {told}")
 
     far = rows[:1000] + np.float32(100.0 * np.abs(rows).max())
 

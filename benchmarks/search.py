@@ -11,7 +11,8 @@ cells are made within its leaves; they come in segments of 1,024, as a shard rea
 
 CPU seconds of one thread, median of rounds in which ours and theirs take turns. Our exact distances are
 compared bit for bit with float64 brute force on 100 questions, and the rows with what faiss Flat finds.
-Peers run from the environment of `make bench`, or what --peers names. HTTP is not measured.
+Peers run from the environment of `make bench`, or what --peers names. Others are in `beside.py`, what HTTP
+adds in `asked.py`.
 """
 
 from __future__ import annotations
@@ -219,11 +220,13 @@ def serve(kind: str, who: str) -> None:
         print(json.dumps(found), flush=True)
 
 
-def measured(kind: str, pythons: dict[str, str]) -> dict[str, dict[str, Any]]:
+def measured(
+    kind: str, pythons: dict[str, str], script: str = __file__
+) -> dict[str, dict[str, Any]]:
     """What each process tells, and its rates: the median of rounds that were taken in turn."""
     env = {**os.environ, **ONE_THREAD}
     both = {
-        who: subprocess.Popen([python, __file__, "--once", kind, who], env=env, text=True,
+        who: subprocess.Popen([python, script, "--once", kind, who], env=env, text=True,
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for who, python in pythons.items()
     }  # fmt: skip
@@ -231,8 +234,10 @@ def measured(kind: str, pythons: dict[str, str]) -> dict[str, dict[str, Any]]:
     for who, process in both.items():
         told[who] = json.loads(process.stdout.readline())  # type: ignore[union-attr]
     rates: dict[str, list[dict[str, float]]] = {who: [] for who in both}
-    for _ in range(0 if any("absent" in one for one in told.values()) else ROUNDS):
+    for _ in range(ROUNDS):
         for who, process in both.items():
+            if "absent" in told[who]:
+                continue
             process.stdin.write("round\n")  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]
             rates[who].append(json.loads(process.stdout.readline()))  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ from pctstream.errors import DEAD_LETTER_CODES
 STAGES = ("bridged", "read", "stored", "routed", "applied")
 REPEATS = ("watermark", "mark")
 LOOKUPS = ("asked", "skipped", "false_positive")
-QUESTIONS = ("exact", "approximate", "range", "row", "box", "nearest")
+QUESTIONS = ("exact", "approximate", "range", "row", "box", "nearest", "learning")
 DENIED = ("budget", "identical", "min_size", "max_size", "depth", "regions", "bytes")
 """Why a split or merge of regions was not made (`core.adjust.Denied`)."""
 LIMITS = ("rows_in_flight", "bytes_in_flight")
@@ -68,7 +68,7 @@ CATALOGUE = (
     _counter("pct_expired_rows_total", "", "rows", "that left because of their age (`ingest.ttl_s`), at their owner"),
     _counter("pct_purged_rows_total", "", "rows", "that had left, taken off the disk of a shard, owner or shadow"),
     _times("pct_apply_seconds", "", "one turn of a node", SHORT_S),
-    _times("pct_query_seconds", "kind", "questions answered by this worker, whoever hosts the rows: `exact`, `approximate`, `range`, `row`, `box`, `nearest`", SHORT_S, *_each(QUESTIONS)),
+    _times("pct_query_seconds", "kind", "questions answered by this worker, whoever hosts the rows: `exact`, `approximate`, `range`, `row`, `box`, `nearest`; `learning`: rows asked as questions, from which it is learnt where neighbours lie", SHORT_S, *_each(QUESTIONS)),
     _counter("pct_query_rows_scanned_total", "kind", "rows", "that all shards looked at for them", *_each(QUESTIONS)),
     _counter("pct_bloom_lookups_total", "result", "shards", "that an id was looked up in: `asked`; `skipped`, since a Bloom filter denied it; `false_positive`, those of the asked that a filter named for nothing", *_each(LOOKUPS)),
     _gauge("pct_lag_messages", "kind shard", "messages", "in the log and not yet done: `ingest`, `pipe`, or `bridge` for other people's topics"),

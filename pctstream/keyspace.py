@@ -8,6 +8,7 @@ g/<serial>           a node of the tree of regions (`core.regions`)
 i/<topic>            position of an input: stored, routed, epoch, topic id, leader epoch
 l/<node>/<offset>    the leaf of each row of a segment: numbers of nodes, int32
 n/<node>             counts, marks and radius of a node, as JSON
+o/<node>/<offset>    the numbers that rows of a purged segment of N0 had before (`purging`), int32
 p/<node>/<offset>    the places of its rows, where a spatial index is kept (`core.places`)
 r/<node>/<offset>    a segment: rows of one applied unit, as an Arrow block
 t/<node>/<number>    a node of the portion's subtree: state and counts, as JSON
@@ -26,8 +27,8 @@ from pctstream.core.names import Path, node_name
 
 BLOOM, COVERS, DIRECTORIES, REGIONS, INPUTS, LEAVES = b"b", b"c", b"d", b"g", b"i", b"l"
 STATES, PLACES, ROWS, NODES, FIRSTS, LEFT = b"n", b"p", b"r", b"t", b"w", b"x"
-PURGED, STAMP, ASIDE = b"u", b"v", b"a"
-OF_ROWS = (ROWS, LEAVES, FIRSTS, LEFT, PLACES)
+PURGED, STAMP, ASIDE, NUMBERS = b"u", b"v", b"a", b"o"
+OF_ROWS = (ROWS, LEAVES, FIRSTS, LEFT, PLACES, NUMBERS)
 """A node's rows and what is said of them."""
 OF_A_PORTION = (*OF_ROWS, NODES, COVERS, ASIDE, BLOOM, PURGED)
 """What a portion holds, without the two keys that say it is whole."""

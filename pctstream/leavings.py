@@ -79,6 +79,8 @@ class Rows(Protocol):
 
     def gone(self, path: Path) -> dict[int, Places]: ...
 
+    def numbers(self, path: Path, offset: int) -> npt.NDArray[np.int32] | None: ...
+
 
 class Kept:
     """The rows of one node, for who finds those that leave (`core.leaving`)."""
@@ -95,3 +97,6 @@ class Kept:
 
     def gone(self) -> dict[int, Places]:
         return self._store.gone(self._path)
+
+    def numbers(self, segment: int) -> npt.NDArray[np.int32] | None:
+        return self._store.numbers(self._path, segment)

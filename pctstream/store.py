@@ -35,6 +35,7 @@ from pctstream.keyspace import (
     LEAVES,
     LEFT,
     NODES,
+    NUMBERS,
     OF_A_PORTION,
     OF_ROWS,
     PLACES,
@@ -197,6 +198,14 @@ class Store(Leavings):
         """The number of the leaf of each row of a segment, as of now; empty where none was written."""
         raw = self._kv.get(at_offset(LEAVES, path, offset)) or b""
         return np.frombuffer(raw, "<i4").astype(np.int32)
+
+    def numbers(self, path: Path, offset: int) -> npt.NDArray[np.int32] | None:
+        """The number that each row of a segment of N0 had before it was purged; None where it was not,
+        none where nothing is left of it."""
+        raw = self._kv.get(at_offset(NUMBERS, path, offset))
+        if raw is None and self._kv.get(at_offset(FIRSTS, path, offset)) is not None:
+            return None
+        return np.frombuffer(raw or b"", "<i4").astype(np.int32)
 
     def tree_nodes(self, path: Path) -> list[NodeRecord]:
         """The nodes of a portion, by number, without their covers."""

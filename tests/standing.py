@@ -26,6 +26,7 @@ from pctstream.core.names import ROOT, Path
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Unit
 from pctstream.http import problem, search
+from pctstream.http.learning import Learning
 from pctstream.kv import KV
 from pctstream.store import Store
 
@@ -152,7 +153,8 @@ class Standing:
     def balls(self) -> Balls:
         radii = {(0, i): n.subtree.counts.radius[0] for s in self.shards.values()
                  for (_, *rest), n in s.nodes.items() for i in rest}  # fmt: skip
-        return Balls.of(dict(self.log.covers), radii, dict(self.log.owners), 1)
+        rows = sum(n.rows for s in self.shards.values() for p, n in s.nodes.items() if p != ROOT)
+        return Balls.of(dict(self.log.covers), radii, dict(self.log.owners), 1, rows)
 
     def blooms(self, shard: int) -> Blooms | None:
         return self.shards[shard].blooms if shard in self.shards else None
@@ -177,7 +179,8 @@ class Client:
         count = lambda *seen: self.counted.append(seen)  # noqa: E731
         as_of = lambda: {"time": 0.0, "epoch": tree.log.epoch}  # noqa: E731
         # on a busy machine nothing is late
-        self._asking = search.add(self._app, tree, as_of, count, seconds=60.0)
+        self.asking = search.add(self._app, tree, as_of, count, seconds=60.0)
+        self.learning = Learning(self.asking, tree, count)
 
     def ask(self, method: str, url: str, **more: Any) -> httpx.Response:
         async def one() -> httpx.Response:
@@ -186,6 +189,10 @@ class Client:
                 return await client.request(method, url, **more)
 
         return asyncio.run(one())
+
+    def learn(self, k: int) -> bool:
+        """What an approximate question has begun behind it."""
+        return asyncio.run(self.learning.learn(k))
 
     def post(self, what: str, **asked: Any) -> dict[str, Any]:
         answer = self.ask("POST", f"/v1/{what}", json=asked)

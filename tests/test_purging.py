@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sim.memory import MemoryKV
 
@@ -13,14 +14,19 @@ from pctstream.agents.ration import Ration
 from pctstream.agents.shard import Shard
 from pctstream.agents.spatial import ShardIndex
 from pctstream.agents.view import View
+from pctstream.core import life
 from pctstream.core.block import Block, Origin, Source
 from pctstream.core.changes import BARE, EXPIRY, NONE, Changes
 from pctstream.core.drawer import Change
-from pctstream.core.effects import Apply, Purge
-from pctstream.core.node import Shape
+from pctstream.core.effects import Apply, Effect, Purge, Regrow
+from pctstream.core.names import ROOT
+from pctstream.core.node import Gates, Shape
 from pctstream.core.places import Places
 from pctstream.core.portion import Portion
 from pctstream.core.proof import proof
+from pctstream.core.root import Root
+from pctstream.core.routing import Routing
+from pctstream.core.trunk import Trunk
 from pctstream.core.unit import Unit
 from pctstream.errors import NotReady
 from pctstream.keyspace import LEAVES as LEAVES_KEY
@@ -113,12 +119,20 @@ class Here:
         self.shard.nodes[PATH] = self.portion
 
     def feed(self, unit: Unit) -> None:
-        for effect in self.portion.feed(unit):
+        self.perform(self.portion.feed(unit))
+
+    def perform(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
             if isinstance(effect, Apply):
                 self.shard.apply(effect)
+            if isinstance(effect, Regrow):
+                self.portion.begin_pass()
+                gone = self.store.gone(PATH)
+                for last, rows, leaves in self.store.placed(PATH):
+                    self.portion.revisit(last, rows, leaves, gone.get(last))
+                self.perform(self.portion.end_pass())
             if isinstance(effect, Purge) and self.purges:
-                rows = purge(self.store, PATH, self.portion.subtree.final)
-                self.cut += rows
+                self.cut += purge(self.store, PATH, self.portion.subtree.final)
                 self.portion.purged()
 
     @property
@@ -136,6 +150,139 @@ class Here:
         assert self.live == live
         assert self.portion.held_rows == len(live)
         assert self.stored == self.portion.rows - self.store.purged(PATH)
+
+
+class Above(Here):
+    """The same node, were it in the trunk; it is a sink as soon as it has a few rows."""
+
+    def restart(self) -> None:
+        super().restart()
+        saved = self.store.state(PATH)
+        if saved is not None:
+            saved["purged"] = self.store.purged(PATH)
+        found = self.store.position(PIPE)
+        self.portion = Trunk(
+            PATH, PIPE, np.zeros(3, np.float32), 1, Shape(dimension=3, prototypes=4), 100, 0.0,
+            position=found[0] if found else None, saved=saved, nodes=self.store.subtree(PATH),
+            kept=Kept(self.store, PATH),
+        )  # fmt: skip
+        self.shard.nodes[PATH] = self.portion
+        self.perform(self.portion.adopt(Gates(1, {1: 1e-6})))
+
+
+class Ingest:
+    """Rows, deletes and expiries as they come to N0, most with an id; and what is right after them."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._next = 0
+        self._ids: dict[str, Origin] = {}
+        self.live: Live = {}
+
+    def unit(self) -> Unit:
+        rng, count, first = self._rng, int(self._rng.integers(1, 14)), self._next
+        self._next += count
+        offset = np.arange(first, self._next, dtype=np.int64)
+        names = [None if rng.random() < 0.2 else f"r{rng.integers(60)}" for _ in range(count)]
+        bare, old = np.zeros(count, np.int8), np.full(count, NONE, np.int64)
+        vectors = rng.normal(size=(count, 3)).astype(np.float32)
+        for i, name in enumerate(names):
+            origin = Origin(*OURS, int(offset[i]), 0)
+            if rng.random() < 0.03:
+                bare[i], old[i], names[i] = EXPIRY, rng.integers(0, offset[i] + 1), None
+                for one in [o for o in self.live if o.offset < old[i]]:
+                    del self.live[one]
+                continue
+            if name is not None:
+                self.live.pop(self._ids.pop(name, origin), None)
+                bare[i] = BARE if rng.random() < 0.3 else 0
+            if not bare[i]:
+                self.live[origin] = vectors[i].tobytes()
+                if name is not None:
+                    self._ids[name] = origin
+        zeros = np.zeros(count, np.int32)
+        rows = Block(
+            (OURS,), zeros, offset, zeros, vectors, pa.array(names, pa.string()),
+            changes=Changes(bare, zeros, old, zeros),
+        )  # fmt: skip
+        return Unit(OURS, first - 1, self._next - 1, rows)
+
+
+class AtRoot:
+    """A shard with N0, which is a sink."""
+
+    def __init__(self) -> None:
+        self.kv = Fragile()
+        self.cut = 0
+        self.restart()
+
+    def restart(self) -> None:
+        self.store = Store(self.kv)
+        self.store.placing = Places("dim:0", "dim:1").entry
+        self.shard = Shard(0, "pct", self.store, 10**6)
+        node = self.shard.restore(ROOT, Routing())
+        assert isinstance(node, Root)
+        self.root = node
+        self.root.adopt_sink(1)
+
+    def feed(self, unit: Unit) -> None:
+        for effect in self.root.feed(unit):
+            if isinstance(effect, Apply):
+                self.shard.apply(effect)
+            if isinstance(effect, Purge):
+                self.cut += purge(self.store, ROOT, None)
+                self.root.purged()
+
+    def right(self, live: Live) -> None:
+        held = {
+            o: v.tobytes() for _, rows in self.store.live(ROOT)
+            for o, v in zip(rows.origins(), rows.vectors, strict=True)
+        }  # fmt: skip
+        assert held == live
+        assert self.root.held_rows == len(live)
+        rows = sum(rows.brought for _, rows in self.store.segments(ROOT))
+        assert rows == self.root.stored_rows - self.store.purged(ROOT)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_n0_as_a_sink_purges_and_its_directory_of_ids_goes_on(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pctstream.purging.BATCH_BYTES", 1)
+    ingest, here, died = Ingest(seed), AtRoot(), 0
+    chance = np.random.default_rng(seed)
+    for _ in range(120):
+        unit, deaths = ingest.unit(), died
+        here.kv.left = int(chance.integers(2, 9)) if chance.random() < 0.5 else 10**9
+        try:
+            here.feed(unit)
+        except Died:
+            died += 1
+            here.kv.left = 10**9
+            here.restart()
+            here.feed(unit)  # what is in the store is dropped: the purge goes on with the next
+        if chance.random() < 0.1:
+            here.restart()
+        here.right(ingest.live)
+        if died == deaths:
+            left_here = here.root.stored_rows - here.store.purged(ROOT)
+            assert left_here <= 2 * len(ingest.live) + 40
+    assert here.cut > 100 and died > 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_trunk_node_that_is_a_sink_purges_as_a_portion(seed: int) -> None:
+    pipe, here, chance = Pipe(seed), Above(), np.random.default_rng(seed)
+    for _ in range(150):
+        here.feed(pipe.unit())
+        assert here.live == pipe.live
+        assert here.portion.held_rows == len(pipe.live)
+        if chance.random() < 0.1:
+            here.restart()
+    assert here.portion.mode == life.SINK and here.cut > 100
+    brought = sum(rows.brought for _, rows in here.store.segments(PATH))
+    assert brought == here.portion.rows - here.store.purged(PATH)
+    assert brought <= 2 * len(pipe.live) + 30
 
 
 @pytest.mark.parametrize("seed", range(4))

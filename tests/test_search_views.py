@@ -124,6 +124,48 @@ def test_an_approximate_answer_says_what_it_expects(grown: Any) -> None:
     assert client.counted[-1][0] == "approximate"
 
 
+def test_shards_that_hold_little_are_left_out_once_that_is_learnt() -> None:
+    """A stray in every portion makes its ball so wide that it is near everything."""
+    tree = Standing(5)
+    tree.split(CENTRES)
+    rows, strays = rows_of(4000, 5), (CENTRES * np.float32(3.0)).astype(np.float32)
+    every, ids = np.concatenate([strays, rows]), [f"r{i:04}" for i in range(4010)]
+    tree.feed(tree.block(every, ids, [{"n": 1}] * 4010))
+    client = Client(tree)
+    queries = rows_of(96, 6)
+    asked = {"vectors": queries[:32].astype(float).tolist(), "k": 10, "recall": 0.95}
+    truth = [brute(every, ids, query, 10) for query in queries]
+
+    def left_out(found: dict[str, Any]) -> float:
+        return sum(len(one["shards"]) for one in found["explain"]["left_out"]) / 32
+
+    client.post("search", **asked)
+    tree.search._behind.submit(int).result(60)  # which cells hold how much is learnt
+    before = client.post("search", **asked, explain=True)
+    assert left_out(before) < 0.5
+    assert client.learn(10)
+    assert {kind for kind, _, _ in client.counted} == {"approximate", "learning"}
+    hits, left, expected = [], 0.0, []
+    for first in range(0, 96, 32):
+        some = {**asked, "vectors": queries[first : first + 32].astype(float).tolist()}
+        found = client.post("search", **some, explain=True)
+        assert not found["exact"] and not found["partial"]
+        assert "learnt" in found["explain"]["left_out"][0]["why"]
+        left += left_out(found) / 3
+        expected.append(found["expected_recall"])
+        for results, right in zip(found["results"], truth[first : first + 32], strict=True):
+            hits.append(len({one["id"] for one in results} & {name for _, name in right}) / 10)
+    assert left > 2.5
+    assert np.mean(hits) >= 0.95 and np.mean(np.sort(hits)[:9]) >= 0.7
+    assert all(0.95 <= one <= 1.0 for one in expected)
+    exact = client.post("search", vector=queries[0].astype(float).tolist(), k=10)
+    assert exact["exact"] and told(exact["results"]) == truth[0]
+    filtered = client.post("search", **asked, explain=True, filter={"n": {"exists": True}})
+    assert not any("learnt" in one["why"] for one in filtered["explain"]["left_out"])
+    tree.shards[1].nodes.clear()
+    assert not client.learn(10)  # not from answers that are not whole
+
+
 def test_a_row_by_its_id(grown: Any) -> None:
     _, client, rows, ids = grown
     for i in (0, 1777, 3499):

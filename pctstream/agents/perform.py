@@ -194,9 +194,9 @@ class Performer:
         self._crash.passing("after-grown")
 
     def _purge(self, shard: Shard, node: Node) -> None:
-        assert isinstance(node, Portion)
+        final = node.subtree.final if isinstance(node, Portion) else None
         with shard.looking_again():
-            rows = purge(shard.store, node.path, node.subtree.final)
+            rows = purge(shard.store, node.path, final)
         node.purged()
         self._counters.purged(rows)
         self._crash.passing("after-purged")

@@ -22,7 +22,7 @@ import numpy as np
 
 from pctstream.agents.finding import Finder
 from pctstream.agents.shard import Shard
-from pctstream.agents.sight import Sight
+from pctstream.agents.sight import Drawn, Sight
 from pctstream.agents.view import View
 from pctstream.core.answers import Answer, Question, Tally
 from pctstream.core.cells import cell_rows, cells_of
@@ -113,6 +113,18 @@ class Search:
             finder.hits(), finder.tallies or [Tally() for _ in range(m)], finder.reach.tolist(),
             finder.expected, [node_name(p) for p in let_go], sorted(finder.unknown),
         )  # fmt: skip
+
+    def draw(
+        self, number: int, count: int, rng: np.random.Generator, deadline: float
+    ) -> list[Drawn]:
+        """So many rows of a shard's portions by lot, the lowest first: the lowest of all shards' are
+        drawn from all rows alike."""
+        shard = self._shard(number)
+        paths, _ = self._paths(shard, -1)
+        found: list[Drawn] = []
+        for sight in self._parts(shard, paths, -1, deadline):
+            found = sorted([*found, *sight.drawn(count, rng)])[:count]
+        return found
 
     def views(self, number: int, depth: int, deadline: float) -> tuple[list[View], list[Path]]:
         """The views of a shard's nodes, each as of now, and the nodes that they are of."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pctstream.agents.blooms import Blooms
 from pctstream.core import life, moves
 from pctstream.core.block import Source
+from pctstream.core.drawer import BELOW, HERE
 from pctstream.core.effects import Apply, Effect
 from pctstream.core.handing import HandsDown
 from pctstream.core.known import Known
@@ -22,7 +23,7 @@ from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path, level, node_name, node_path, pipe_topic
 from pctstream.core.portion import Portion
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
-from pctstream.core.root import BELOW, HERE, Root
+from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.trunk import Trunk
 from pctstream.core.unit import Unit

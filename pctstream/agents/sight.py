@@ -12,6 +12,15 @@ from pctstream.core.run import Run
 from pctstream.core.table import Table
 
 
+class Drawn(NamedTuple):
+    """A row that was drawn by lot."""
+
+    lot: float
+    """In [0, 1): the lowest lots are drawn."""
+    origin: str
+    vector: tuple[float, ...]
+
+
 class Sight(NamedTuple):
     """What a question looks at."""
 
@@ -37,6 +46,23 @@ class Sight(NamedTuple):
             return None
         left = sum(view.left for view in views)
         return self if left == self.left else self._replace(left=left, alive=_alive(self.owner))
+
+    def drawn(self, count: int, rng: np.random.Generator) -> list[Drawn]:
+        """So many of the rows that count, by lot."""
+        starts = self.table.starts()
+        slots = [np.flatnonzero(run.rows >= 0) + starts[i] for i, run in enumerate(self.table.runs)]
+        every = np.concatenate([np.zeros(0, np.int64), *slots])
+        every = every if self.alive is None else every[self.alive[every]]
+        lots = rng.random(len(every))
+        found = []
+        for at in np.argsort(lots)[:count].tolist():
+            number = int(np.searchsorted(starts, every[at], side="right")) - 1
+            (view, run), own = self.owner[number], int(every[at] - starts[number])
+            segment, row = run.place[run.cells.rows[own]].tolist()
+            vector = run.cells.vectors(np.array([own]))[0].tolist()
+            origin = str(view.segments[segment].origin(row))
+            found.append(Drawn(float(lots[at]), origin, tuple(vector)))
+        return found
 
 
 def _alive(owner: Sequence[tuple[View, Run]]) -> Mask | None:

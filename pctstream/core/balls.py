@@ -1,7 +1,10 @@
-"""Which shards an approximate question need not be put to: those whose leaves all lie beyond.
+"""Where the rows of all portions lie, as balls around their leaves; which of them are near a question.
 
 The leaves are known from the covers, their radii from reports, which may be a moment old. So this only
 serves questions that asked for a part of the answer; what an exact one leaves out is proven by the shards.
+
+A ball says little where a few strays have made it wide: then it is near every question. How many leaves in
+the order of their centres hold so much of an answer is learnt (`across`).
 """
 
 from __future__ import annotations
@@ -10,10 +13,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pctstream.core.cover import Cover
 from pctstream.core.kernels import Float64, Int64
-from pctstream.core.lanes import Float32
 from pctstream.core.names import Path
 
 
@@ -21,46 +24,66 @@ class Balls(NamedTuple):
     """The leaves of all portions."""
 
     paths: tuple[Path, ...]
-    x: Float32
-    """f32[n, d]: centres."""
+    x: Float64
+    """f64[n, d]: centres."""
     radius: Float64
     """f64[n]; +inf where none was reported."""
-    owner: Int64
-    """i64[n]: shards."""
+    portions: tuple[Path, ...]
+    portion: Int64
+    """i64[n]: which of the portions each leaf is of."""
+    rows: int = 0
+    """Of all portions, as reported."""
 
     @classmethod
     def of(
         cls, covers: Mapping[Path, Cover], radii: Mapping[Path, float | None],
-        owners: Mapping[Path, int], cut: int,
+        owners: Mapping[Path, int], cut: int, rows: int = 0,
     ) -> Balls:  # fmt: skip
-        """From the covers of all split nodes."""
+        """From the covers and radii of all nodes that are known. A node that has a cover, and waits
+        for its level before it splits, is a leaf."""
+        split = {path[:-1] for path in radii} | {path[:-1] for path in owners}
         paths: list[Path] = []
-        centres = [np.zeros((0, 0), np.float32)]
-        for above, cover in sorted(covers.items()):
-            for i, centroid in enumerate(cover.centroids):
+        centres = [np.zeros((0, 0), np.float64)]
+        for above in sorted(covers.keys() & split):
+            for i, centroid in enumerate(covers[above].centroids.astype(np.float64)):
                 path = (*above, i)
-                if path not in covers and path[: cut + 1] in owners:
+                if (path not in covers or path not in split) and path[: cut + 1] in owners:
                     paths.append(path)
                     centres.append(centroid[None])
         radius = [radii.get(path) for path in paths]
+        of = [path[: cut + 1] for path in paths]
+        portions = tuple(dict.fromkeys(of))
+        number = {path: i for i, path in enumerate(portions)}
         return cls(
             tuple(paths), np.concatenate(centres[1:] or centres),
-            np.array([np.inf if r is None else r for r in radius], np.float64),
-            np.array([owners[path[: cut + 1]] for path in paths], np.int64),
+            np.array([np.inf if r is None else r for r in radius], np.float64), portions,
+            np.array([number[path] for path in of], np.int64), rows,
         )  # fmt: skip
 
-    def bounds(self, query: Float64) -> Float64:
-        """f64[n]: no row of the leaf is nearer to the query f64[d]."""
-        away = np.sqrt(((self.x.astype(np.float64) - query) ** 2).sum(axis=1))
-        found: Float64 = np.maximum(0.0, away - self.radius)
+    def away(self, query: Float64) -> Float64:
+        """f64[n]: how far the centres are from the query f64[d]."""
+        apart = self.x - query
+        found: Float64 = np.sqrt(np.einsum("ij,ij->i", apart, apart))
         return found
 
-    def shards(self, query: Float64, within: float) -> set[int]:
-        """The shards that have a leaf with something within that distance."""
-        if not self.paths:
-            return set()
-        near = self.bounds(query) <= within
-        return set(self.owner[near].tolist())
+    def within(self, query: Float64, most: float) -> set[Path]:
+        """The portions that have a leaf with something within that distance of the query f64[d]."""
+        return self._portions(self.away(query) - self.radius <= most)
+
+    def beside(self, query: Float64, most: float) -> set[Path]:
+        """The portions that have a leaf whose centre is farther by so much, at most, than the nearest."""
+        away = self.away(query)
+        return self._portions(away - away.min(initial=np.inf) <= most)
+
+    def farther(self, query: Float64) -> dict[Path, float]:
+        """By how much the nearest centre of each portion is farther than the nearest of all."""
+        nearest = np.full(len(self.portions), np.inf)
+        np.minimum.at(nearest, self.portion, self.away(query))
+        more = nearest - nearest.min(initial=np.inf)
+        return dict(zip(self.portions, more.tolist(), strict=True))
+
+    def _portions(self, near: npt.NDArray[np.bool_]) -> set[Path]:
+        return {self.portions[i] for i in set(self.portion[near].tolist())}
 
 
 def home(covers: Mapping[Path, Cover], cut: int, query: Float64) -> Path | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+HERE, BELOW = "here", "below"
+"""The directories of ids: of the rows stored at N0, and of those that went down."""
 Change = tuple[bytes, bytes | None]
 """A key and its value from now on; None: it goes."""
 

@@ -124,7 +124,7 @@ class Below:
 
 
 class Here:
-    """The ids of the rows that are stored at N0: which segment, and which row of it, has each."""
+    """The ids of the rows that are stored at N0: which segment, and which row of it, as it came, has it."""
 
     def __init__(self, drawer: Drawer | None = None, kept: Kept | None = None) -> None:
         self._directory = Directory(drawer)
@@ -138,6 +138,10 @@ class Here:
         while self._coming and self._coming[0] <= unit:
             self._leaving.done(self._coming.popleft())
         return tuple(self._directory.done(unit))
+
+    def purged(self) -> None:
+        """Rows in the store have got other numbers, and nothing is on its way there."""
+        self._leaving = self._leaving.again()
 
     def left(self, unit: int, rows: Block, stays: bool) -> Int64 | None:
         """(segment, row) i64[m, 2] of what leaves because of these, which are stored as segment ``unit``
@@ -155,7 +159,8 @@ class Here:
         entries["offset"], entries["index"] = unit, places
         old = self._directory.exchange(unit, entries)
         old = old[old["child"] >= 0]
-        left = self._leaving.once(np.stack([old["offset"], old["index"].astype(np.int64)], axis=1))
+        places = np.stack([old["offset"], old["index"].astype(np.int64)], axis=1)
+        left = self._leaving.once(self._leaving.now(places))
         if expires:
             aged = self._leaving.left(rows)
             self.expired += aged.expired

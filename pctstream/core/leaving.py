@@ -26,6 +26,10 @@ Piece = tuple[Block, Int32]
 First = tuple[str, int, int, int]
 
 
+PURGE_SHARE, PURGE_ROWS = 4, 8
+"""Rows that left are purged once they are this part of those stored, and so many."""
+
+
 class Kept(Protocol):
     """What lies in the store of a node."""
 
@@ -34,6 +38,8 @@ class Kept(Protocol):
     def piece(self, segment: int) -> Piece | None: ...
 
     def gone(self) -> Mapping[int, Int64]: ...
+
+    def numbers(self, segment: int) -> Int32 | None: ...
 
 
 class Nothing:
@@ -48,6 +54,9 @@ class Nothing:
     def gone(self) -> Mapping[int, Int64]:
         return {}
 
+    def numbers(self, segment: int) -> Int32 | None:
+        return None
+
 
 class Left(NamedTuple):
     """Rows that leave: (segment, row) i64[m, 2], the leaf int32[m] of each, and how many expired."""
@@ -55,6 +64,15 @@ class Left(NamedTuple):
     places: Int64
     leaf: Int32
     expired: int = 0
+
+
+def to_purge(rows: int, gone: int, purged: int) -> bool:
+    """Whether enough of all rows that came have left, and lie in the store, to be taken off it.
+
+    >>> to_purge(40, 10, 0), to_purge(40, 9, 0), to_purge(40, 19, 10)
+    (True, False, True)
+    """
+    return gone - purged >= max(PURGE_ROWS, (rows - purged) // PURGE_SHARE)
 
 
 def firsts(rows: Block) -> list[First]:
@@ -128,6 +146,21 @@ class Leaving:
         expired = self.once(np.concatenate([named[:0], *old]))
         table = np.concatenate([named, expired])
         return Left(table[:, :2], table[:, 2].astype(np.int32), len(expired))
+
+    def now(self, table: Int64) -> Int64:
+        """Of (segment, row) i64[m, 2] as they were when the segments came, those that are still there,
+        as they are since a purge."""
+        parts = [table[:0]]
+        for segment in np.unique(table[:, 0]).tolist():
+            rows = table[table[:, 0] == segment, 1]
+            numbers = None if segment in self._recent else self._kept.numbers(segment)
+            if numbers is not None:
+                at = np.searchsorted(numbers, rows)
+                there = at < len(numbers)
+                there[there] = numbers[at[there]] == rows[there]
+                rows = at[there]
+            parts.append(np.stack([np.full(len(rows), segment), rows], axis=1))
+        return np.concatenate(parts)
 
     def once(self, table: Int64) -> Int64:
         """Of places i64[m, 2 or more], (segment, row) first, each that has not left before: it has now."""

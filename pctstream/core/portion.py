@@ -20,7 +20,7 @@ from pctstream.core.block import Block, Source, Vectors
 from pctstream.core.effects import Apply, Dropped, Effect, Prove, Purge, Regrow, Reread, Send, Stop
 from pctstream.core.growth import Growth
 from pctstream.core.kernels import Int64
-from pctstream.core.leaving import Kept, Leaving
+from pctstream.core.leaving import Kept, Leaving, to_purge
 from pctstream.core.marks import Marks
 from pctstream.core.names import Path
 from pctstream.core.node import Entry, Gates, Shape
@@ -32,8 +32,6 @@ from pctstream.core.walk import Int32
 
 PASS_SHARE = 8
 """A pass is due once this part of all rows came since the last."""
-PURGE_SHARE, PURGE_ROWS = 4, 8
-"""Rows that left are purged once they are this part of those stored, and so many."""
 
 
 class Portion:
@@ -211,10 +209,9 @@ class Portion:
 
     def _dead(self) -> list[Effect]:
         """Whether so many rows that left lie where no scan can follow that they are to be purged."""
-        share = max(PURGE_ROWS, (self.rows - self.purged_rows) // PURGE_SHARE)
-        if self._pending or self.gone - self.purged_rows < share:
+        if self._pending or not to_purge(self.rows, self.gone, self.purged_rows):
             return []
-        return [Purge()] if self.subtree.dead - self.purged_rows >= share else []
+        return [Purge()] if to_purge(self.rows, self.subtree.dead, self.purged_rows) else []
 
     def purged(self) -> None:
         """All of those are off the disk."""

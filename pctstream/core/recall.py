@@ -18,10 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pctstream.core.kernels import Float64, Int64
 from pctstream.core.lanes import LANES, compiled
 from pctstream.core.table import Table
+
+Bools = npt.NDArray[np.bool_]
 
 SAMPLE = 192
 """Rows that are asked."""
@@ -49,7 +52,7 @@ class Learnt:
         low, high = 1, self.cells
         while low < high:
             middle = (low + high) // 2
-            if self._sure(middle) >= recall:
+            if sure(self._recalls(middle)) >= recall:
                 high = middle
             else:
                 low = middle + 1
@@ -60,17 +63,24 @@ class Learnt:
         found = self._recalls(probes)
         return float(found.mean()) if len(found) else 1.0
 
-    def _sure(self, probes: int) -> float:
-        found = self._recalls(probes)
-        if len(found) < 2:
-            return 0.0
-        return float(found.mean() - ERRORS * found.std() / math.sqrt(len(found)))
-
     def _recalls(self, probes: int) -> Float64:
-        there = (self.ranks >= 0).sum(axis=1)
-        hits = ((self.ranks >= 0) & (self.ranks < probes)).sum(axis=1)
-        found: Float64 = hits[there > 0] / there[there > 0]
-        return found
+        there = self.ranks >= 0
+        return recall_of(there, there & (self.ranks < probes))
+
+
+def sure(found: Float64) -> float:
+    """What the mean is at least, of which these f64[n] are a sample: two standard errors below theirs."""
+    if len(found) < 2:
+        return 0.0
+    return float(found.mean() - ERRORS * found.std() / math.sqrt(len(found)))
+
+
+def recall_of(there: Bools, hit: Bools) -> Float64:
+    """f64[<= m]: of each question the share of its neighbours bool[m, k] that were hit; those that have
+    none are left out."""
+    count = there.sum(axis=1)
+    found: Float64 = hit.sum(axis=1)[count > 0] / count[count > 0]
+    return found
 
 
 def learn(table: Table, k: int, rng: np.random.Generator, sample: int = SAMPLE) -> Learnt:

@@ -22,21 +22,14 @@ import numpy as np
 from pctstream.core import life
 from pctstream.core.block import Block, Source
 from pctstream.core.cover import Cover
-from pctstream.core.drawer import Drawer
-from pctstream.core.effects import (
-    Apply,
-    Effect,
-    Pause,
-    Resume,
-    RouteHeld,
-    Send,
-)  # fmt: skip
+from pctstream.core.drawer import BELOW, HERE, Drawer
+from pctstream.core.effects import Apply, Effect, Pause, Purge, Resume, RouteHeld, Send
 from pctstream.core.expiry import Expired
 from pctstream.core.handing import HandsDown, Parcels
 from pctstream.core.ids import Below, Here
 from pctstream.core.kernels import Int64
 from pctstream.core.known import Done, Known
-from pctstream.core.leaving import Kept
+from pctstream.core.leaving import Kept, to_purge
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT
 from pctstream.core.news import News, news
@@ -47,17 +40,13 @@ from pctstream.core.taken import NO_ROWS, Taken, Witness
 from pctstream.core.unit import Unit
 from pctstream.core.walk import Int32
 
-HERE, BELOW = "here", "below"
-"""The directories of ids: of the rows stored at N0, and of those that went down."""
-Drawers = Mapping[str, Drawer]
-
 
 class Root(HandsDown):
     """The pure state machine of N0 on one shard; events in, effects out."""
 
     def __init__(
         self, source: Source, sink_rows: int, position: Position | None = None,
-        saved: Mapping[str, Any] | None = None, drawers: Drawers | None = None,
+        saved: Mapping[str, Any] | None = None, drawers: Mapping[str, Drawer] | None = None,
         kept: Kept | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -76,7 +65,8 @@ class Root(HandsDown):
         """Of bridged rows: what the position says of the others."""
         self._marked = self.marks
         self.gone = int(counts.get("gone", 0))
-        """Of the rows stored, those that have left."""
+        """Of the rows stored, those that have left; of these some are purged."""
+        self.purged_rows = int(counts.get("purged", 0))
         drawer = drawers or {}
         self._here = Here(drawer.get(HERE), kept)
         self._below = Below(drawer.get(BELOW), (Source(*s) for s in counts.get("sources", ())))
@@ -93,8 +83,7 @@ class Root(HandsDown):
         """Rows that are counted at N0 and not yet in a portion."""
         return self._held.rows if self.mode == life.SPLITTING else self.stored_rows - self.gone
 
-    held_rows = rows
-    """What it is called of a portion."""
+    held_rows = rows  # what it is called of a portion
 
     @property
     def held(self) -> list[int]:
@@ -222,7 +211,18 @@ class Root(HandsDown):
             effects.append(RouteHeld())
         elif self._full:
             effects.append(Pause(self.source))
-        return effects + self._purge()
+        return effects + self._purge() + self._dead()
+
+    def _dead(self) -> list[Effect]:
+        """At a sink no scan can follow, so rows that left are purged."""
+        sink = self.mode == life.SINK and not self._pending
+        due = sink and to_purge(self.stored_rows, self.gone, self.purged_rows)
+        return [Purge()] if due else []
+
+    def purged(self) -> None:
+        """All rows that left are off the disk."""
+        self.purged_rows = self.gone
+        self._here.purged()
 
     @property
     def _full(self) -> bool:

@@ -196,7 +196,8 @@ class Trunk(HandsDown, Portion):
         effects: list[Effect] = []
         for item in self._pending.drain():
             effects.append(self._routed(item) if isinstance(item, Routed) else self._applied(item))
-        return effects + self._grow() + self._begin_routing() + self._purge()
+        effects += self._grow() + self._begin_routing() + self._purge()
+        return effects + (self._dead() if not self._splitting else [])
 
     def _applied(self, arrived: Arrived) -> Effect:
         rows = arrived.came.rows

@@ -6,7 +6,7 @@
 2. Each query goes to the shard that owns the portion a row like it would go to. That one's k-th
    neighbour is as far as anybody needs to look.
 3. The other shards. Each proves by its own balls what it need not look at. Only an approximate question
-   leaves shards out: those whose leaves all lie beyond what the first one found or looked at.
+   leaves shards out (`choosing`).
 
 Shards of one worker are asked together, those of this worker without HTTP. A shard that does not answer,
 or answers for another epoch or an older generation of the group, is asked again while there is time; if
@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
@@ -35,11 +35,10 @@ from pctstream.core.names import ROOT, Path, level, node_name
 from pctstream.core.routing import Routing
 from pctstream.core.wire import answer_from_json, question_to_json
 from pctstream.errors import PctError
+from pctstream.http.choosing import Choosing
 
 ATTEMPTS = 4
 AGAIN_S = 0.05
-REPORTED_S = 1.0
-"""So old may the balls be."""
 
 
 class Hosts(Protocol):
@@ -79,6 +78,8 @@ class Outcome:
     missing: set[int] = field(default_factory=set)
     left_out: list[set[int]] = field(default_factory=list)
     """Of each query, the shards it was not put to."""
+    why: str = ""
+    """Those were left out."""
     answers: list[tuple[int, list[int], Answer]] = field(default_factory=list)
     """(round, which queries, what it said)"""
     expected: float = 1.0
@@ -94,10 +95,12 @@ class Asking:
 
     def __init__(self, hosts: Hosts, threads: int = 2) -> None:
         self._hosts = hosts
+        self.choosing = Choosing(hosts)
+        self.behind: set[asyncio.Task[None]] = set()
+        """What goes on beside the questions, and ends with them."""
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="search")
         self._let_go: set[tuple[int, str]] = set()
         """(shard, node) that hold nothing any more."""
-        self._balls: tuple[float, Balls] | None = None
         self._client: httpx.AsyncClient | None = None
 
     async def ask(self, question: Question, deadline: float) -> Outcome:
@@ -120,22 +123,26 @@ class Asking:
         for i, shard in enumerate(homes):
             if shard in wanted:
                 first.setdefault(shard, []).append(i)
-        approximate = question.recall < 1.0
-        reach = await self._round(outcome, 2, question, first, wanted, deadline)
+        choice = self.choosing.choice(question)
+        at_home = replace(question, recall=choice.recall) if choice else question
+        reach = await self._round(outcome, 2, at_home, first, wanted, deadline)
+        near = [set(wanted)] * len(everyone)
+        if choice:
+            near = [
+                {log.owners.get(path, -1) for path in choice.portions(*one)}
+                for one in zip(question.queries, outcome.within, reach, strict=True)
+            ]
+            outcome.left_out = [set(wanted) - near[i] - {homes[i]} for i in everyone]
         asks = {}
-        near = self._near(outcome, question, reach) if approximate else None
         for shard in wanted:
-            some = [i for i in everyone if homes[i] != shard]
-            if near is not None:
-                for i in some:
-                    if shard not in near[i]:
-                        outcome.left_out[i].add(shard)
-                some = [i for i in some if shard in near[i]]
-            if some:
+            if some := [i for i in everyone if homes[i] != shard and shard in near[i]]:
                 asks[shard] = some
         limited = any(map(math.isfinite, reach))
         bounded = replace(question, recall=1.0, reach=np.array(reach) if limited else None)
         await self._round(outcome, 3, bounded, asks, wanted, deadline)
+        if choice and any(outcome.left_out):
+            outcome.why = choice.why
+            outcome.expected = max(0.0, outcome.expected + choice.expected - 1.0)
         outcome.exact = not (outcome.missing or limited or any(outcome.left_out))
         return outcome
 
@@ -150,14 +157,6 @@ class Asking:
     def _home(self, log: Routing, query: Any) -> int:
         path = home(log.covers, log.cut, query)
         return -1 if path is None else log.owners.get(path, -1)
-
-    def _near(self, outcome: Outcome, question: Question, reach: Sequence[float]) -> list[set[int]]:
-        now = time.monotonic()
-        if self._balls is None or now - self._balls[0] > REPORTED_S:
-            self._balls = now, self._hosts.balls()
-        bounds = [min(w, r) for w, r in zip(outcome.within, reach, strict=True)]
-        pairs = zip(question.queries, bounds, strict=True)
-        return [self._balls[1].shards(query, bound) for query, bound in pairs]
 
     async def _round(
         self, outcome: Outcome, number: int, question: Question, asks: dict[int, list[int]],
@@ -241,6 +240,9 @@ class Asking:
 
     async def close(self) -> None:
         """Let go of connections and threads."""
+        for task in self.behind:
+            task.cancel()
+        await asyncio.gather(*self.behind, return_exceptions=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             await self._client.aclose()

@@ -28,7 +28,7 @@ def explained(outcome: Outcome) -> dict[str, Any]:
             }
         )
     left_out = [
-        {"query": i, "shards": sorted(some), "why": "no leaf within what was found or looked at"}
+        {"query": i, "shards": sorted(some), "why": outcome.why}
         for i, some in enumerate(outcome.left_out)
         if some
     ]

@@ -58,13 +58,15 @@ class WorkerHosts:
     def balls(self) -> Balls:
         """The leaves, as they were reported."""
         log, model = self._worker.routing, self._worker.model
+        portions = list(model.portions().values())
         radii = {
             node_path(node["name"]): node["radius"]
-            for record in model.portions().values()
+            for record in portions
             for node in nodes_of(record)
         }
         covers = {**model.covers(), **log.covers}
-        return Balls.of(covers, radii, dict(log.owners), log.cut)
+        rows = sum(r["rows"] for r in portions if not r.get("trunk"))
+        return Balls.of(covers, radii, dict(log.owners), log.cut, rows)
 
     def blooms(self, shard: int) -> Blooms | None:
         """The filters of a shard of this worker."""

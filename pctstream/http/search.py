@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from pctstream.core.answers import Hit, told
 from pctstream.core.wire import answer_to_json, question_from_json
 from pctstream.errors import Busy, QueryRefused, TooLarge
-from pctstream.http import filters, rows
+from pctstream.http import filters, learning, rows
 from pctstream.http.asking import Asking, Hosts, Outcome, tally
 from pctstream.http.body import answered, body
 from pctstream.http.explain import explained
@@ -60,6 +60,7 @@ def add(
 ) -> Asking:
     """The calls; what they keep open is to be closed."""
     asking = Asking(hosts)
+    learning.Learning(asking, hosts, count)
     known = filters.Filters(hosts, asking.bytes_of)
     door = Door(count, seconds)
 
@@ -142,6 +143,7 @@ def _between_workers(app: FastAPI, hosts: Hosts, asking: Asking) -> None:
 
     rows.add(app, hosts, asking, from_worker)
     filters.add(app, hosts, from_worker)
+    learning.add(app, hosts, asking, from_worker)
 
 
 async def _outcome(asking: Asking, hosts: Hosts, asked: Asked, deadline: float) -> Outcome:

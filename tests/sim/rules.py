@@ -194,6 +194,8 @@ class Ledger:
 
     def _whole(self, node: str) -> bool:
         """Whether it is here; else it is on its way, or goes."""
+        if node == "N0":
+            return True
         topic = f"{INGEST}{node[2:].replace(',', '.')}"
         return self.store.position(Source(topic, 0)) is not None
 
@@ -213,10 +215,12 @@ class Ledger:
                     del self._segments[key]
                 else:
                     self._segments[key] = rows
-        told = {
-            self.store.segment(node_path(node), segment).origins()[row]
-            for segment, rows in self.store.gone(node_path(node)).items() for row in rows
-        }  # fmt: skip
+        told: set[Origin] = set()
+        for segment, left in self.store.gone(node_path(node)).items():
+            block = self.store.segment(node_path(node), segment)
+            keep = np.zeros(len(block), np.bool_)
+            keep[left] = True
+            told |= {origin for origin, _ in rows_of(block.keep(keep))}
         assert told == self.gone[node], f"R11: other rows have left {node} than before"
 
     def live(self, node: str) -> Rows:
