@@ -230,6 +230,7 @@ def settings(cfg: Config) -> dict[str, Any]:
         "sink_rows": tree.sink_rows,
         "stop": tree.stop,
         "kmeans_iterations": tree.kmeans_iterations,
+        "balance": tree.balance,
         "level_rows": tree.level_rows,
         "level_idle_s": tree.level_idle_s,
         "level_timeout_s": tree.level_timeout_s,

@@ -81,6 +81,8 @@ class Cover:
     radius: Numbers
     """float64 [n]; NaN where it is not known."""
     epoch: int
+    time: float
+    """As of when, in seconds; asked for a time, that of the kept moment."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -240,7 +242,7 @@ def cover_of(raw: bytes) -> Cover:
         return Cover(
             int(found["level"]), None if np.isnan(epsilon) else epsilon, int(found["total"]),
             found["node"].tolist(), found["x"], found["w"], found["rows"], found["radius"],
-            int(found["epoch"]),
+            int(found["epoch"]), float(found["time"]),
         )  # fmt: skip
 
 

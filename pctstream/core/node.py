@@ -27,6 +27,8 @@ class Shape(NamedTuple):
     kmeans_iterations: int = 5
     max_level: int = 6
     fanout: int = 16
+    balance: bool = False
+    """Trees made before it was known refine by Lloyd's steps alone."""
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> Shape:
