@@ -44,7 +44,9 @@ def test_years_of_minutes_are_few_moments() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 3000))
-def test_a_missed_tick_is_made_up_for_by_the_one_of_the_highest_order(after: int, more: int) -> None:
+def test_a_missed_tick_is_made_up_for_by_the_one_of_the_highest_order(
+    after: int, more: int
+) -> None:
     found = made_up(after, after + more)
     assert after < found <= after + more
     assert order(found) == max(order(n) for n in range(after + 1, after + more + 1))

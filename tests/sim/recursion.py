@@ -50,8 +50,9 @@ def recursion(
         why = {"rows": "sink_rows", "prototypes": "prototypes"}.get(find.reason, "nodes")
         return {path: out | {"state": life.SINK, "limit": why}}
     cover = refine(
-        rows[: find.rows], find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap
-    )
+        rows[: find.rows], find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap,
+        shape.balance,
+    )  # fmt: skip
     child = kernels.nearest(rows, kernels.transpose(cover.centroids), k)
     beyond = kernels.beyond(rows, child, cover.prototypes, cover.epsilon)
     out |= {"state": life.SPLITTING, "cover": cover.hash, "held": [], "uncovered": beyond}
