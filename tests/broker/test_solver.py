@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ def grown(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sys
     # an epsilon so small that no node of level 1 ends: the tree stays as it is
     settings: dict[str, object] = {
         "shards.count": 4, "tree.epsilon": 8.0, "tree.gap": 500, "tree.epsilon_ratio": 0.01,
+        "tree.moment_s": 1.0,
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("solver")
     one = System(broker.bootstrap, f"t{os.getpid()}-solver", folder, settings)
@@ -139,3 +141,51 @@ def test_a_shell_is_told_what_is_wrong_by_the_exit_code(grown: System) -> None:
         refused = typed(grown, *words)
         assert refused.returncode == 2, (words, refused.stderr)
         assert "Traceback" not in refused.stderr
+
+
+def test_the_tree_as_it_was_outlives_all_its_workers(grown: System) -> None:
+    """Last here: the tree does not stay as it is."""
+    begun = grown.get("/v1/levels/1/cover")["as_of"]["time"]
+    wait_for(
+        "a moment",
+        lambda: grown.get(f"/v1/levels/1/cover?at={time.time()}")["as_of"]["time"] > begun,
+    )
+    then = time.time()
+    was = grown.get(f"/v1/levels/1/cover?at={then}")
+    assert was["rows"] == ROWS and was["as_of"]["at"] == then >= was["as_of"]["time"]
+    assert [e["w"] for e in was["cover"]] == [
+        e["w"] for e in grown.get("/v1/levels/1/cover")["cover"]
+    ]
+    grown.feed(mixture(ROWS, seed=1)[: ROWS // 2], [f"later {i}" for i in range(ROWS // 2)])
+    grown.settle()
+    both = ROWS + ROWS // 2
+
+    def later() -> Any:
+        return grown.get(f"/v1/levels/1/cover?at={time.time()}")["rows"] == both
+
+    wait_for("a later moment", later)
+
+    def as_then(number: int) -> Any:
+        """Which moment answers may change: the older it is the fewer are kept."""
+        found = grown.get(f"/v1/levels/1/cover?at={then}", number)
+        assert found["as_of"]["time"] <= was["as_of"]["time"] and found["rows"] <= ROWS
+        return found["cover"] if found["as_of"]["time"] == was["as_of"]["time"] else None
+
+    told = [as_then(0), as_then(1)]
+    assert all(cover in (None, was["cover"]) for cover in told)
+    far = httpx.get(f"{grown.urls[0]}/v1/levels/1/cover?at=1e9", timeout=10.0)
+    assert (far.status_code, far.json()["title"]) == (410, "gone")
+    shown = typed(grown, "cover", "1", "--at", str(then))
+    assert shown.returncode == 0 and ", as of 20" in shown.stdout.splitlines()[0], shown.stderr
+    assert typed(grown, "cover", "1", "--at", "1970-01-02").returncode == 1
+    assert typed(grown, "cover", "1", "--at", "yesterday").returncode == 2
+    kept = grown.get(f"/v1/levels/1/cover?at={then}", 0)
+    for number in (0, 1):
+        grown.kill(number)
+    grown.start(0, 1)
+    again = [grown.get(f"/v1/levels/1/cover?at={then}", number) for number in (0, 1)]
+    for found in again:
+        assert found["as_of"]["time"] <= kept["as_of"]["time"]
+        if found["as_of"]["time"] == kept["as_of"]["time"]:
+            assert found["cover"] == kept["cover"]
+    assert again[0]["rows"] > 0
