@@ -143,6 +143,28 @@ def test_a_shell_is_told_what_is_wrong_by_the_exit_code(grown: System) -> None:
         assert "Traceback" not in refused.stderr
 
 
+def test_two_trees_side_by_side(grown: System) -> None:
+    """The tree beside itself: what is said of both is what its views say."""
+    words = ("compare", grown.urls[1], "--http", grown.urls[0], "--sample", "6")
+    command = [sys.executable, "-m", "pctstream", *words]
+    told = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stderr
+    one, other = json.loads(told.stdout)["trees"]
+    assert one["levels"] == other["levels"] and one["rows"] == other["rows"] == ROWS
+    cover = grown.get("/v1/levels/1/cover")["cover"]
+    root, w = grown.get("/v1/nodes/N0"), np.array([e["w"] for e in cover])
+    level = one["levels"][1]
+    assert level["entries"] == len(cover) and level["epsilon"] == root["epsilon"]
+    assert level["radius"] == max(e["radius"] for e in cover)
+    assert level["even"] == pytest.approx(np.exp(-(w * np.log(w)).sum()) / len(w))
+    assert level["uncovered"] == pytest.approx(root["uncovered"] / ROWS)
+    assert level["miss_bound"] == root["miss_bound"]["p"]
+    assert one["search"]["questions"] == 6
+    assert 0 < one["search"]["rows_scanned"] <= ROWS and one["search"]["shards_asked"] >= 1
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    assert shown.count(f"{ROWS:,} rows") == 2 and "6 questions" in shown
+
+
 def test_the_tree_as_it_was_outlives_all_its_workers(grown: System) -> None:
     """Last here: the tree does not stay as it is."""
     begun = grown.get("/v1/levels/1/cover")["as_of"]["time"]
