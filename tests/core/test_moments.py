@@ -109,7 +109,7 @@ def test_which_moment_answers_for_a_time() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"rows": "!"}, {"rows": "AAAA"}, {"names": ["N0,x"]}, {"names": 3}, {"radius": None},
+    [{"rows": "!"}, {"rows": "AAAA"}, {"names": "N0,x"}, {"names": 3}, {"radius": None},
      {"depth": "deep"}, {"time": []}],
 )  # fmt: skip
 def test_a_record_that_nobody_wrote_is_refused(change: dict[str, Any]) -> None:
