@@ -81,7 +81,7 @@ def leaves(rows: Any, fanout: int = 16, levels: int = 6) -> Any:
             find.feed(x)
             if find.state != "cover":
                 continue
-            cover = refine(x[: find.rows], find.prototypes, find.epsilon, 5, 1000)
+            cover = refine(x[: find.rows], find.prototypes, find.epsilon, 5, 1000, True)
             k = len(cover.centroids)
             child = kernels.nearest(x, kernels.transpose(cover.centroids), k)
             for i in range(k):

@@ -22,6 +22,7 @@ from faust.types import TP, StreamT
 
 from pctstream import config, heap, stamp, trust
 from pctstream.agents.drift import DriftAgent
+from pctstream.agents.moments import MomentAgent
 from pctstream.agents.node import NodeAgents
 from pctstream.agents.placement import PlacementAgent
 from pctstream.agents.state import declare_state
@@ -35,6 +36,7 @@ from pctstream.core.names import Path as NodePath
 from pctstream.credentials import credentials
 from pctstream.errors import BrokerUnreachable, PctError
 from pctstream.http.server import Server
+from pctstream.http.views import tree_view
 from pctstream.kept import kept
 from pctstream.known import known_portions
 
@@ -97,6 +99,7 @@ class PctApp(faust.App):
         self.data_plane.generation = self._generation
         self._author: TreeAuthor | None = None
         self._drift: DriftAgent | None = None
+        self._moments: MomentAgent | None = None
         self._placement: PlacementAgent | None = None
         self._server: Server | None = None
         self._declare(tree, cfg.shards.count)
@@ -147,7 +150,7 @@ class PctApp(faust.App):
 
     async def on_stop(self) -> None:
         plane, server, author = self.data_plane, self._server, self._author
-        for agent in (self._drift, self._placement, author):
+        for agent in (self._moments, self._drift, self._placement, author):
             if agent is not None:
                 await asyncio.to_thread(agent.stop)
         if server is not None:
@@ -165,15 +168,18 @@ class PctApp(faust.App):
                 self.cfg, plane.routing, plane.model, plane.writer, plane.fatal, plane.metrics
             )
             self._drift, self._placement = DriftAgent(plane), PlacementAgent(plane)
+            self._moments = MomentAgent(plane, lambda: tree_view(plane).summaries())
         elif not writes and self._author is not None:
             author, self._author = self._author, None
             drift, self._drift = self._drift, None
             placement, self._placement = self._placement, None
+            moments, self._moments = self._moments, None
             if placement is not None:
                 await asyncio.to_thread(placement.stop)
             await asyncio.to_thread(author.stop)
-            if drift is not None:
-                await asyncio.to_thread(drift.stop)
+            for agent in (drift, moments):
+                if agent is not None:
+                    await asyncio.to_thread(agent.stop)
 
     def _generation(self) -> int:
         """Of the group: unchanged means that nobody was rebalanced."""

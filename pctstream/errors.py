@@ -186,6 +186,13 @@ class NotFound(PctError):
     status = 404
 
 
+class Gone(PctError):
+    """It was there once; what is asked of it is not kept any more."""
+
+    code = "gone"
+    status = 410
+
+
 class IllegalTransition(PctError):
     """A state machine was asked for a step that its table does not have."""
 

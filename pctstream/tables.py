@@ -8,7 +8,8 @@ began. A portion's record has all its nodes, so that their counts are of one mom
 cover is told once, and again where its node has re-opened, in pieces (`cover:N0,3,1:0`). Densities are
 told in chunks (`density:N0,3:7`; of a leaf by its slot, `density:12:1`), scores whole (`drift:N0,3`): the
 `offset` of both is the window behind their last. A shard tells of its regions, the coarsest so many, and
-of its density map in one record (`regions:3`).
+of its density map in one record (`regions:3`). What all nodes held at a time is one record in its place
+of the pyramid of times (`moment:4.2`, `core/moments.py`).
 
 Two readers fold it: the state agent into Faust's tables, a worker's own share of them; and the
 follower of every worker into `ReadModel`, complete, because any worker answers for the whole tree, also
@@ -51,6 +52,8 @@ def key_of(record: Record) -> str:
         return f"density:{record['slot']}:{record['chunk']}"
     if record["kind"] == "regions":
         return f"regions:{record['shard']}"
+    if record["kind"] == "moment":
+        return f"moment:{record['slot']}"
     if record["kind"] == "move":
         return f"move:{record['move']}:{record['shard']}"
     return f"{record['kind']}:{record['portion']}"
@@ -159,6 +162,7 @@ FIELDS = {
     "drift": ("portion", "author", "worker", "offset", "time", "score", "parts", "forecast",
               "history"),
     "regions": ("shard", "worker", "epoch", "offset", "time", "rows", "regions", "map"),
+    "moment": ("slot", "worker", "epoch", "offset", "time", "depth", "names", "rows", "radius"),
     "move": ("move", "shard", "worker", "epoch", "offset", "time", "whole", "at", "end", "proofs"),
 }  # fmt: skip
 """What a record of each kind must say to be one."""

@@ -206,6 +206,8 @@ def test_pages_and_covers() -> None:
     answer, asked = served(lambda _: httpx.Response(200, content=raw))
     with Client("http://a", transport=httpx.MockTransport(answer)) as tree:
         cover = tree.cover(1)
+        assert tree.cover(1, at=0.5).time == 1.0
+    assert "at" not in asked[0].url.params and asked[1].url.params["at"] == "0.5"
     assert asked[0].headers["accept"] == "application/x-npz"
     assert (cover.nodes, cover.total, cover.epoch, cover.epsilon) == (["N0,1", "N0,2"], 4, 4, None)
     assert cover.x.tolist() == [[1.5, 2.5], [0.0, 0.0]] and cover.w.sum() == 1.0

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from pctstream.core.block import ARROW
 from pctstream.core.cover import refine
 from pctstream.core.encodings import KINDS, NPZ
+from pctstream.core.moments import Moment
 from pctstream.core.names import ROOT, node_path
 from pctstream.core.records import cover_records, split_record, tree_record
 from pctstream.core.routing import Routing
@@ -67,6 +68,7 @@ class Standing:
         self.log = Routing()
         self.shards: dict[int, Any] = {}
         self.portions: dict[str, Any] = {}
+        self.moments: list[dict[str, Any]] = []
 
     def grow(self, held: int = 0) -> None:
         for i, record in enumerate(self.records):
@@ -98,8 +100,16 @@ class Standing:
     def client(self) -> Client:
         app = FastAPI()
         problem.add(app)
-        solver.add(app, MAX_LEVEL, self.view, lambda: {"time": 1.0, "epoch": self.log.epoch})
+        solver.add(
+            app, MAX_LEVEL, self.view, lambda: {"time": 1.0, "epoch": self.log.epoch},
+            lambda: self.moments,
+        )  # fmt: skip
         return Client(app)
+
+    def take(self, number: int, time: float, most: int = 1000) -> None:
+        """A moment of what the tree is now."""
+        moment = Moment.of(number, time, self.log.epoch, self.view().summaries(), most)
+        self.moments.append(moment.record())
 
 
 @pytest.fixture
@@ -134,6 +144,34 @@ def test_the_cover_of_every_level_in_every_form(tree: Standing) -> None:
         assert npz["x"].tolist() == [e["x"] for e in found["cover"]]
     assert [e["node"] for e in found["cover"]] == [f"N0,{i}" for i in range(CHILDREN)]
     assert [e["radius"] for e in found["cover"]] == [0.5 + i for i in range(CHILDREN)]
+
+
+def test_the_cover_as_it_was(tree: Standing) -> None:
+    client = tree.client()
+    assert client.get("/v1/levels/1/cover", params={"at": 5.0}).status_code == 404
+    was = client.get("/v1/levels/1/cover").json()["cover"]
+    tree.take(1, 100.0)
+    tree.portions["N0,3"]["nodes"] |= {"rows": [5000], "radius": [77.0]}
+    tree.take(2, 160.0, most=1)
+    now = client.get("/v1/levels/1/cover").json()["cover"]
+    assert now != was
+    then = client.get("/v1/levels/1/cover", params={"at": 159.0}).json()
+    assert then["as_of"] == {"time": 100.0, "epoch": 2, "at": 159.0}
+    assert then["cover"] == was
+    npz = client.get("/v1/levels/1/cover", params={"at": 159.0}, headers={"Accept": NPZ})
+    arrays = np.load(io.BytesIO(npz.content), allow_pickle=False)
+    assert (float(arrays["time"]), float(arrays["at"])) == (100.0, 159.0)
+    assert arrays["w"].tolist() == [e["w"] for e in was]
+    for at, level, status in (
+        (99.0, 1, 410),
+        (1e9, 1, 410),
+        (1e9, 0, 200),
+        ("nan", 1, 422),
+        ("x", 1, 422),
+    ):
+        answer = client.get(f"/v1/levels/{level}/cover", params={"at": at})
+        assert answer.status_code == status, (at, level, answer.text)
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_neighbours_of_a_centre_and_of_a_node(tree: Standing) -> None:

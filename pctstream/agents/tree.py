@@ -241,6 +241,7 @@ def settings(cfg: Config) -> dict[str, Any]:
         "sink_rows": tree.sink_rows,
         "stop": tree.stop,
         "kmeans_iterations": tree.kmeans_iterations,
+        "balance": tree.balance,
         "miss_limit": least_limit(tree.gap) if tree.miss_limit == "auto" else tree.miss_limit,
         "miss_cooldown": tree.miss_cooldown,
         "level_rows": tree.level_rows,

@@ -83,6 +83,8 @@ class Cover:
     miss_bound: Numbers
     """float64 [n]: at 95 % confidence no more of a node's rows lie beyond its cover; NaN: it has none."""
     epoch: int
+    time: float
+    """As of when, in seconds; asked for a time, that of the kept moment."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,7 +244,7 @@ def cover_of(raw: bytes) -> Cover:
         return Cover(
             int(found["level"]), None if np.isnan(epsilon) else epsilon, int(found["total"]),
             found["node"].tolist(), found["x"], found["w"], found["rows"], found["radius"],
-            found["miss_bound"], int(found["epoch"]),
+            found["miss_bound"], int(found["epoch"]), float(found["time"]),
         )  # fmt: skip
 
 

@@ -135,9 +135,9 @@ class Client:
         """The row of an id; NotFound."""
         return self.send(calls.row(id))
 
-    def cover(self, level: int) -> Cover:
-        """The weighted epsilon-cover of a level."""
-        return self.send(calls.cover(level))
+    def cover(self, level: int, at: float | None = None) -> Cover:
+        """The weighted epsilon-cover of a level; as it was ``at`` a time in seconds (`Cover.time`)."""
+        return self.send(calls.cover(level, at))
 
     def neighbors(self, level: int, around: Any, max_distance: float) -> Near:
         """Entries of a level's cover near a vector [d], or near the node of that name."""

@@ -129,9 +129,9 @@ class AsyncClient:
         """The row of an id; NotFound."""
         return await self.send(calls.row(id))
 
-    async def cover(self, level: int) -> Cover:
-        """The weighted epsilon-cover of a level."""
-        return await self.send(calls.cover(level))
+    async def cover(self, level: int, at: float | None = None) -> Cover:
+        """The weighted epsilon-cover of a level; as it was ``at`` a time in seconds (`Cover.time`)."""
+        return await self.send(calls.cover(level, at))
 
     async def neighbors(self, level: int, around: Any, max_distance: float) -> Near:
         """Entries of a level's cover near a vector [d], or near the node of that name."""

@@ -133,9 +133,10 @@ def row(id: str | int) -> Call[Row]:
     return Call(f"/v1/rows/{quote(str(id), safe='')}", _json(row_of))
 
 
-def cover(level: int) -> Call[Cover]:
-    """The weighted cover of a level; .npz on the wire."""
-    return Call(f"/v1/levels/{level}/cover", cover_of, accept=NPZ)
+def cover(level: int, at: float | None) -> Call[Cover]:
+    """The weighted cover of a level, or as it was; .npz on the wire."""
+    params = {} if at is None else {"at": at}
+    return Call(f"/v1/levels/{level}/cover", cover_of, params=params, accept=NPZ)
 
 
 def neighbors(level: int, around: Any, max_distance: float) -> Call[Near]:

@@ -18,6 +18,7 @@ from pctstream.broker import announced
 from pctstream.config import Config
 from pctstream.errors import (
     BrokerUnreachable,
+    Gone,
     IllegalTransition,
     NotFound,
     NotReady,
@@ -33,7 +34,7 @@ HTTP_TIMEOUT_S = 5.0
 BROKER_TIMEOUT_S = 2.0
 REFUSALS: dict[int, type[PctError]] = {
     400: UsageError, 401: Refused, 404: NotFound, 409: IllegalTransition, 413: TooLarge,
-    422: QueryRefused,
+    410: Gone, 422: QueryRefused,
 }  # fmt: skip
 """Whose message a worker's answer is; the class knows the exit code."""
 

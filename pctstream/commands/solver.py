@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pctstream.commands.context import ask, common_options, configured, worker_urls
+from pctstream.core.given import seconds
 
 SHOWN = 6
 """Numbers of a centre that a line has room for."""
@@ -27,19 +29,23 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command("cover")
 @click.argument("level", type=int)
+@click.option("--at", default=None, metavar="T", help="As it was then: seconds, or ISO 8601 (UTC).")
 @query_options
 def cover_command(
-    config_file: Path | None, data_dir: Path | None, http: str | None, as_json: bool, level: int
-) -> None:
+    config_file: Path | None, data_dir: Path | None, http: str | None, as_json: bool, level: int,
+    at: str | None,
+) -> None:  # fmt: skip
     """The weighted epsilon-cover of a LEVEL: its nodes, and the leaves above it."""
     cfg = configured(config_file, data_dir, need_broker=False)
-    found = ask(cfg, worker_urls(cfg, http), f"/v1/levels/{level}/cover")
+    then = "" if at is None else f"?at={moment(at)!r}"
+    found = ask(cfg, worker_urls(cfg, http), f"/v1/levels/{level}/cover{then}")
     if as_json:
         click.echo(json.dumps(found))
         return
     epsilon = "" if found["epsilon"] is None else f", epsilon {found['epsilon']:.6g}"
+    when = "" if at is None else f", as of {iso(found['as_of']['time'])}"
     click.echo(f"level {found['level']}: {found['rows']:,} rows behind "
-               f"{len(found['cover']):,} entries{epsilon}")  # fmt: skip
+               f"{len(found['cover']):,} entries{epsilon}{when}")  # fmt: skip
     rows = [
         (e["node"], f"{e['w']:.6f}", f"{e['rows']:,}", number(e["radius"]), vector(e["x"]))
         for e in found["cover"]
@@ -75,6 +81,25 @@ def neighbors_command(
     rows = [(n["node"], number(n["distance"]), vector(n["x"])) for n in found["neighbors"]]
     click.echo(f"level {level}: {len(rows):,} entries within {max_distance:g}")
     click.echo("\n".join(table(("node", "distance", "centre"), rows)))
+
+
+def moment(text: str) -> float:
+    """A time as seconds, with a usage error where it is none."""
+    try:
+        found = float(text)
+    except ValueError:
+        try:
+            found = seconds(text)
+        except ValueError as error:
+            raise click.UsageError(f"--at: {error}") from None
+    if not math.isfinite(found):
+        raise click.UsageError("--at takes a finite number of seconds")
+    return found
+
+
+def iso(time_s: float) -> str:
+    """Seconds as a text in UTC, to the millisecond."""
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds")
 
 
 def numbers(text: str, option: str = "--center") -> list[float]:

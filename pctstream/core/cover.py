@@ -16,8 +16,9 @@ probability (1 - p)^n <= exp(-n p). For p = 3 / n that is below 5 %: so n quiet 
 confidence, that p <= 3 / n (the "rule of three").
 
 **Refine.** The balls of a raw cover have very unequal probabilities, and placement lives on equal
-ones. A few Lloyd iterations over exactly the scanned rows move each *centroid* to the mean of the
-rows that are nearest to it; an empty cell keeps its place. The *prototypes* stay: they are rows
+ones. A few iterations over exactly the scanned rows move each *centroid* to the mean of the rows that
+are nearest to it (Lloyd), and centroids from where rows are few to where they are many (`balance`); no
+scanned row is then farther than 2 epsilon from its centroid. The *prototypes* stay: they are rows
 that really came, the packing and the miss bound are statements about them, and a row is covered or
 not by them for good. Centroids decide where a row goes, and radii bound what went there.
 
@@ -38,6 +39,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pctstream.core import kernels
+from pctstream.core.balance import balanced, lloyd
 from pctstream.core.find import FindCover, auto_epsilon
 from pctstream.core.lanes import Float32, transpose
 from pctstream.errors import DataLoss
@@ -177,17 +179,21 @@ def _radii(rows: Float32, index: npt.NDArray[np.int32], centroids: Float32) -> F
     return radii
 
 
-def refine(rows: Float32, prototypes: Float32, epsilon: float, iterations: int, gap: int) -> Cover:
-    """The cover of the scanned rows f32[n, d]: `iterations` Lloyd steps from the prototypes."""
+def refine(
+    rows: Float32, prototypes: Float32, epsilon: float, iterations: int, gap: int,
+    balance: bool = False,
+) -> Cover:  # fmt: skip
+    """The cover of the scanned rows f32[n, d]: so many Lloyd steps from the prototypes, or with
+    ``balance`` as many that also even out the cells."""
     centroids = np.ascontiguousarray(prototypes, np.float32)
     k = len(centroids)
     index = kernels.nearest(rows, transpose(centroids), k)
     before = _entropy_ratio(np.bincount(index, minlength=k))
-    for _ in range(iterations):
-        sums, counts = kernels.lloyd_sums(rows, index, k)
-        full = counts > 0
-        centroids = centroids.copy()
-        centroids[full] = (sums[full] / counts[full, None]).astype(np.float32)
+    for step in range(iterations):
+        if balance:
+            centroids = balanced(rows, centroids, index, epsilon, step == iterations - 1)
+        else:
+            centroids, _ = lloyd(rows, centroids, index)
         index = kernels.nearest(rows, transpose(centroids), k)
     weights: Any = np.bincount(index, minlength=k).astype(np.int64)
     return Cover(

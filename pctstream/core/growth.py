@@ -96,10 +96,11 @@ class Growth:
         self._tree.changed.add(node.number)
         if find.state == "cover" and len(find.prototypes) <= node.budget:
             rows = np.concatenate(self._kept[node.number])
-            iterations = self._tree.shape.kmeans_iterations
+            shape = self._tree.shape
             node.cover = refine(
-                rows, find.prototypes, find.epsilon, iterations, self._tree.shape.gap
-            )
+                rows, find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap,
+                shape.balance,
+            )  # fmt: skip
             self._tree.covered.add(node.number)
             node.step(life.COVER_FOUND, (1, offset, time, epoch))
             return

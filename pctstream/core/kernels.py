@@ -99,8 +99,9 @@ def _lloyd_sums(rows: Any, index: Any, k: int) -> Any:
     counts = np.zeros(k, np.int64)
     for i in range(rows.shape[0]):
         counts[index[i]] += 1
+        total, row = sums[index[i]], rows[i]
         for j in range(rows.shape[1]):
-            sums[index[i], j] += np.float64(rows[i, j])
+            total[j] += np.float64(row[j])
     return sums, counts
 
 

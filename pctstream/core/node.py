@@ -33,6 +33,8 @@ class Shape(NamedTuple):
     kmeans_iterations: int = 5
     max_level: int = 6
     fanout: int = 16
+    balance: bool = False
+    """Trees made before it was known refine by Lloyd's steps alone."""
     miss_limit: float = 0.0
     """A node whose cover misses more, at 95 % confidence, re-opens; 0: none does."""
     miss_cooldown: int = 4 * WINDOW

@@ -149,6 +149,7 @@ class Author:
                 self._find.epsilon,
                 int(self._settings["kmeans_iterations"]),
                 int(self._settings["gap"]),
+                bool(self._settings.get("balance", False)),
             )
             self._rows = []
         return records.cover_records(ROOT, self._result, log.seq + 1, self.name)

@@ -48,7 +48,7 @@ def warm(spatial: bool = False) -> int:
     rows = Block(rows.sources, rows.source, rows.offset, rows.index, vectors)
     find = FindCover(2, 1.0, GAP, ROWS, "gap", ROWS)
     find.feed(vectors)
-    cover = refine(vectors[: find.rows], find.prototypes, find.epsilon, 1, GAP)
+    cover = refine(vectors[: find.rows], find.prototypes, find.epsilon, 1, GAP, True)
     router = Router(ROOT, cover)
     router.parcels(rows, router.nearest(rows)[0])
     pipe, shape = Source("t.0", 0), Shape(2, GAP, ROWS, max_level=2)

@@ -7,6 +7,7 @@ these are the same. Both run in threads of the server's pool: kernels release th
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Hashable
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from fastapi import Depends, FastAPI, Header, Response
 from pctstream.core.block import ARROW
 from pctstream.core.encodings import KINDS, NPZ, neighbors_to_json, to_arrow, to_json, to_npz
 from pctstream.core.kernels import Float64
+from pctstream.core.moments import at as moment_at
 from pctstream.core.names import node_path
 from pctstream.core.neighbors import Neighbors, centre_of
 from pctstream.core.solver import Nodes, level_cover, place
@@ -25,6 +27,7 @@ from pctstream.errors import NotFound, NotReady, QueryRefused, UsageError
 from pctstream.http.body import answered, body, chosen, json_object
 from pctstream.http.question import numbers
 from pctstream.http.tree import TreeView
+from pctstream.tables import Record
 
 FIELDS = ("center", "node", "max_distance")
 ASKED = {
@@ -55,9 +58,10 @@ class Indexes:
 
 
 def add(
-    app: FastAPI, max_level: int, view: Callable[[], TreeView], as_of: Callable[[], dict[str, Any]]
-) -> None:
-    """The two calls, over the tree as it is at each of them."""
+    app: FastAPI, max_level: int, view: Callable[[], TreeView], as_of: Callable[[], dict[str, Any]],
+    moments: Callable[[], list[Record]],
+) -> None:  # fmt: skip
+    """The two calls, over the tree as it is at each of them; ``moments``: those kept of it."""
     indexes = Indexes()
 
     def tree_at(level: int) -> TreeView:
@@ -66,11 +70,23 @@ def add(
         return view()
 
     @app.get("/v1/levels/{level}/cover")
-    def cover(level: int, accept: Annotated[str | None, Header()] = None) -> Response:
-        """The weighted epsilon-cover of a level, as JSON, Arrow or .npz; the weights sum to 1."""
+    def cover(
+        level: int, at: float | None = None, accept: Annotated[str | None, Header()] = None
+    ) -> Response:
+        """The weighted epsilon-cover of a level, as JSON, Arrow or .npz; the weights sum to 1.
+
+        With `at`, in seconds, as the last kept moment until then had it: `as_of` says which one that is.
+        404 where none is kept, 410 where none is so old, or none of those has so deep a level.
+        """
         kind = chosen(accept, KINDS)
         now, tree = as_of(), tree_at(level)
-        found = level_cover(tree.summaries(), level, tree.epsilon(level))
+        nodes = tree.summaries()
+        if at is not None:
+            if not math.isfinite(at):
+                raise QueryRefused("at must be seconds")
+            then = moment_at(moments(), at, level)
+            nodes, now = then.summaries(nodes), {"time": then.time, "epoch": then.epoch, "at": at}
+        found = level_cover(nodes, level, tree.epsilon(level))
         if kind == ARROW:
             content = to_arrow(found, now)
         elif kind == NPZ:

@@ -58,7 +58,10 @@ def create(worker: Worker) -> FastAPI:
     moves.add(app, worker)
     plans.add(app, worker)
     max_level = worker.cfg.tree.max_level
-    solver.add(app, max_level, lambda: _view(worker), lambda: _as_of(worker))
+    solver.add(
+        app, max_level, lambda: tree_view(worker), lambda: _as_of(worker),
+        lambda: worker.model.of("moment"),
+    )  # fmt: skip
     _pictures(app, worker)
     app.state.hosts = hosts = WorkerHosts(worker)
     app.state.asking = search.add(app, hosts, lambda: _as_of(worker), worker.metrics.query)
@@ -95,8 +98,8 @@ def _pictures(app: FastAPI, worker: Worker) -> None:
         return {s: [node_name(p) for p in log.portions if log.owners[p] == s] for s in shards}
 
     assets.add(app)
-    shape.add(app, lambda: _view(worker), shard_of, lambda: _as_of(worker))
-    projection.add(app, max_level, lambda: _view(worker), shard_of, lambda: _as_of(worker))
+    shape.add(app, lambda: tree_view(worker), shard_of, lambda: _as_of(worker))
+    projection.add(app, max_level, lambda: tree_view(worker), shard_of, lambda: _as_of(worker))
     outlook.add(
         app, worker.cfg.drift.window_s, lambda: seen(worker), owned, worker.model.of,
         lambda: _as_of(worker),
@@ -107,7 +110,8 @@ def _as_of(worker: Worker) -> dict[str, Any]:
     return {"time": time.time(), "epoch": worker.routing.epoch}
 
 
-def _view(worker: Worker) -> TreeView:
+def tree_view(worker: Worker) -> TreeView:
+    """The tree as this worker knows it now."""
     return TreeView(
         worker.routing, worker.reporter.all_shards(), worker.reporter.all_portions(),
         worker.model.covers(), worker.monitor.stalled(), drift.told(worker.model),
@@ -172,7 +176,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/tree")
     async def tree() -> dict[str, Any]:
         """The whole tree by level: nodes by state, rows, epsilon, what closed it; who stands still."""
-        answer = _view(worker).overview() | {"stalled": _stalled(worker)}
+        answer = tree_view(worker).overview() | {"stalled": _stalled(worker)}
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/v1/nodes")
@@ -180,7 +184,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
         level: int | None = None, state: str | None = None, limit: int = PAGE_MAX, cursor: str = ""
     ) -> dict[str, Any]:
         """The nodes, of one level or state if asked: cover, rows, lag, history."""
-        view = _view(worker)
+        view = tree_view(worker)
         picked = [
             p for p in view.paths if level in (None, len(p) - 1) and state in (None, view.state(p))
         ]
@@ -192,7 +196,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
     async def node(name: str) -> dict[str, Any]:
         """One node (N0,3), with its prototypes' number, miss bound, radius and history."""
         path = node_path(name)
-        view = _view(worker)
+        view = tree_view(worker)
         if view.state(path) is None:
             raise NotFound(f"no node {name}")
         return view.node(path) | {"as_of": _as_of(worker)}
@@ -200,7 +204,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/portions")
     async def portions(limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
         """The portions: owner, shadow, rows, bytes, rate, share, drift score."""
-        view = _view(worker)
+        view = tree_view(worker)
         some, cursor_next = page(worker.routing.portions, limit, cursor)
         answer = {"portions": [view.portion(p) for p in some], "next": cursor_next}
         return answer | {"as_of": _as_of(worker)}
@@ -211,7 +215,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
         path = node_path(name)
         if path not in worker.routing.portions:
             raise NotFound(f"no portion {name}")
-        return _view(worker).portion(path) | {"as_of": _as_of(worker)}
+        return tree_view(worker).portion(path) | {"as_of": _as_of(worker)}
 
 
 def _shards(app: FastAPI, worker: Worker) -> None:

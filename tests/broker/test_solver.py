@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ def grown(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sys
     # an epsilon so small that no node of level 1 ends: the tree stays as it is
     settings: dict[str, object] = {
         "shards.count": 4, "tree.epsilon": 8.0, "tree.gap": 500, "tree.epsilon_ratio": 0.01,
+        "tree.moment_s": 1.0,
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("solver")
     one = System(broker.bootstrap, f"t{os.getpid()}-solver", folder, settings)
@@ -139,3 +141,73 @@ def test_a_shell_is_told_what_is_wrong_by_the_exit_code(grown: System) -> None:
         refused = typed(grown, *words)
         assert refused.returncode == 2, (words, refused.stderr)
         assert "Traceback" not in refused.stderr
+
+
+def test_two_trees_side_by_side(grown: System) -> None:
+    """The tree beside itself: what is said of both is what its views say."""
+    words = ("compare", grown.urls[1], "--http", grown.urls[0], "--sample", "6")
+    command = [sys.executable, "-m", "pctstream", *words]
+    told = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stderr
+    one, other = json.loads(told.stdout)["trees"]
+    assert one["levels"] == other["levels"] and one["rows"] == other["rows"] == ROWS
+    cover = grown.get("/v1/levels/1/cover")["cover"]
+    root, w = grown.get("/v1/nodes/N0"), np.array([e["w"] for e in cover])
+    level = one["levels"][1]
+    assert level["entries"] == len(cover) and level["epsilon"] == root["epsilon"]
+    assert level["radius"] == max(e["radius"] for e in cover)
+    assert level["even"] == pytest.approx(np.exp(-(w * np.log(w)).sum()) / len(w))
+    assert level["uncovered"] == pytest.approx(root["uncovered"] / ROWS)
+    assert level["miss_bound"] == root["miss_bound"]["p"]
+    assert one["search"]["questions"] == 6
+    assert 0 < one["search"]["rows_scanned"] <= ROWS and one["search"]["shards_asked"] >= 1
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    assert shown.count(f"{ROWS:,} rows") == 2 and "6 questions" in shown
+
+
+def test_the_tree_as_it_was_outlives_all_its_workers(grown: System) -> None:
+    """Last here: the tree does not stay as it is."""
+    begun = grown.get("/v1/levels/1/cover")["as_of"]["time"]
+    wait_for(
+        "a moment",
+        lambda: grown.get(f"/v1/levels/1/cover?at={time.time()}")["as_of"]["time"] > begun,
+    )
+    then = time.time()
+    was = grown.get(f"/v1/levels/1/cover?at={then}")
+    assert was["rows"] == ROWS and was["as_of"]["at"] == then >= was["as_of"]["time"]
+    assert [e["w"] for e in was["cover"]] == [
+        e["w"] for e in grown.get("/v1/levels/1/cover")["cover"]
+    ]
+    grown.feed(mixture(ROWS, seed=1)[: ROWS // 2], [f"later {i}" for i in range(ROWS // 2)])
+    grown.settle()
+    both = ROWS + ROWS // 2
+
+    def later() -> Any:
+        return grown.get(f"/v1/levels/1/cover?at={time.time()}")["rows"] == both
+
+    wait_for("a later moment", later)
+
+    def as_then(number: int) -> Any:
+        """Which moment answers may change: the older it is the fewer are kept."""
+        found = grown.get(f"/v1/levels/1/cover?at={then}", number)
+        assert found["as_of"]["time"] <= was["as_of"]["time"] and found["rows"] <= ROWS
+        return found["cover"] if found["as_of"]["time"] == was["as_of"]["time"] else None
+
+    told = [as_then(0), as_then(1)]
+    assert all(cover in (None, was["cover"]) for cover in told)
+    far = httpx.get(f"{grown.urls[0]}/v1/levels/1/cover?at=1e9", timeout=10.0)
+    assert (far.status_code, far.json()["title"]) == (410, "gone")
+    shown = typed(grown, "cover", "1", "--at", str(then))
+    assert shown.returncode == 0 and ", as of 20" in shown.stdout.splitlines()[0], shown.stderr
+    assert typed(grown, "cover", "1", "--at", "1970-01-02").returncode == 1
+    assert typed(grown, "cover", "1", "--at", "yesterday").returncode == 2
+    kept = grown.get(f"/v1/levels/1/cover?at={then}", 0)
+    for number in (0, 1):
+        grown.kill(number)
+    grown.start(0, 1)
+    again = [grown.get(f"/v1/levels/1/cover?at={then}", number) for number in (0, 1)]
+    for found in again:
+        assert found["as_of"]["time"] <= kept["as_of"]["time"]
+        if found["as_of"]["time"] == kept["as_of"]["time"]:
+            assert found["cover"] == kept["cover"]
+    assert again[0]["rows"] > 0

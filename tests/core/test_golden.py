@@ -1,5 +1,7 @@
 """The find-cover of the mission, end to end in the pure core, against forty lines of plain Python.
 
+k-means is Lloyd's alone here (`tree.balance` off), as the mission has it; `test_balance` has the rest.
+
 Uniform points in [-1,1]^2, epsilon 1, blocks of 1,000, five Lloyd iterations, one partition. Of 200
 seeds tried, each by gap and by block, all gave centroids that agree, an entropy ratio of at least 0.95
 and a missed share within 3/X; in one (56: 0.9952 to 0.9933) Lloyd's steps made the cells a little less

@@ -60,8 +60,9 @@ def recursion(
         why = {"rows": "sink_rows", "prototypes": "prototypes"}.get(find.reason, "nodes")
         return {path: out | {"state": life.SINK, "limit": why}}
     cover = refine(
-        rows[: find.rows], find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap
-    )
+        rows[: find.rows], find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap,
+        shape.balance,
+    )  # fmt: skip
     node = Living(cover, here, budget, level)
     child = np.array([node.row(row, at >= find.rows) for at, row in enumerate(rows)])
     out |= {"state": life.SPLITTING, "cover": cover.hash, "held": [], "uncovered": node.uncovered}

@@ -61,7 +61,7 @@ class World:
             "shards": len(self.sources),
             "epsilon": chance.choice([4.0, 8.0, 8.0, 16.0]), "gap": chance.randint(3, 9),
             "sink_rows": chance.randint(20, 60), "stop": chance.choice(["gap", "block"]),
-            "fanout": 4, "kmeans_iterations": 2, "prototypes": 20, "metric": "euclidean",
+            "fanout": 4, "kmeans_iterations": 2, "balance": True, "prototypes": 20, "metric": "euclidean",
             "epsilon_ratio": chance.choice([0.6, 0.8, "auto"]), "max_level": chance.randint(1, 4), "cut": 1,
             "level_rows": chance.choice([1, 30, 1000]), "level_idle_s": 5.0,
             "level_timeout_s": chance.choice([8.0, 1000.0]), "nodes": chance.choice([60, 10_000]),
