@@ -21,8 +21,8 @@ from pctstream.errors import BrokerUnreachable, Refused
 from pctstream.kept import kept
 from pctstream.refusal import error_of
 
-Role = Literal["worker", "operator", "producer", "reader"]
-ROLES: tuple[Role, ...] = ("worker", "operator", "producer", "reader")
+Role = Literal["worker", "operator", "producer", "reader", "keeper"]
+ROLES: tuple[Role, ...] = ("worker", "operator", "producer", "reader", "keeper")
 ASK_S = 15.0
 COORDINATOR_S = 5.0
 """A cluster that has never had a group makes their log first."""
@@ -83,6 +83,15 @@ def rights(cfg: Config, role: Role) -> tuple[Right, ...]:
                 topic("P0.", "Read", "pipes"),
                 topic("dlq", "Read", "dead letters"),
                 *foreign,
+            )
+        case "keeper":
+            return (
+                topic("routing", "Read", "the tree's history"),
+                topic("P0", "Describe", "positions"),
+                topic("P0.", "Describe", "pipes"),
+                topic("P0.", "Delete", "cut behind a snapshot: --trim"),
+                topic("P0", "Delete", "cut behind a snapshot: --trim-ingest"),
+                group("pipes", "what is routed"),
             )
         case "operator":
             every = "Create Describe AlterConfigs"
