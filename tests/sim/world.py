@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from sim.author import AuthorProcess
+from sim.keeper import Keeper
 from sim.log import Log, Outlet
 from sim.memory import MemoryKV
 from sim.rows import Maker, Truth
@@ -90,6 +91,7 @@ class World:
         self.moving: dict[tuple[str, int], dict[str, Any]] = {}
         self.eager = len(self.sources) > 1 and chance.random() < 0.5
         self.crashes = self.strikes = self.steps = 0
+        self.keeper = Keeper(seed, faults)
         self.encore = False
         """Moves of a grown tree, with few faults but those of `strike`."""
         self.met: Counter[tuple[str, str, str]] = Counter()
@@ -105,8 +107,20 @@ class World:
 
     def _new_store(self, number: int) -> None:
         self.kvs[number] = kv = MemoryKV()
-        self.bases[number] = self.commits.get(number, Done(-1, Marks(), False))
+        kept = self.keeper.file(number)
+        self.bases[number] = (
+            kept.base if kept else self.commits.get(number, Done(-1, Marks(), False))
+        )
         self.ledgers[number] = Ledger(self.rules, kv, self.bases[number][0])
+        if kept:
+            self.keeper.restore(number, kv, self.history())
+
+    def history(self) -> Routing:
+        """All that `.routing` holds."""
+        log = Routing()
+        for message in self.log.messages(ROUTING, 0, self.log.end(ROUTING)):
+            log.fold(orjson.loads(message.value or b""), message.offset, 0.0)
+        return log
 
     def _start(self, slot: int) -> Worker:
         crash = ""
@@ -498,6 +512,10 @@ class World:
                 break
         if self.faults:
             self.strike()
+        if number := self.keeper.due(len(self.sources)):
+            self.keeper.take(
+                number - 1, self.kvs[number - 1], self.bases[number - 1], self.history()
+            )
         self.check()
 
     def check(self) -> None:
