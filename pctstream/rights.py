@@ -3,7 +3,7 @@
 `pctstream topics export --acl` prints it; a command asks the broker for its own rights before it begins
 (`check`), so that what is missing is said at once and by name, not found by a worker that stands still.
 `tests/broker/test_guard.py` runs a system with these rights alone, and takes one after the other away.
-Read and Write contain Describe, AlterConfigs contains DescribeConfigs: those are named alone.
+Read, Write and Delete contain Describe, AlterConfigs contains DescribeConfigs: those are named alone.
 """
 
 from __future__ import annotations
@@ -87,10 +87,8 @@ def rights(cfg: Config, role: Role) -> tuple[Right, ...]:
         case "keeper":
             return (
                 topic("routing", "Read", "the tree's history"),
-                topic("P0", "Describe", "positions"),
-                topic("P0.", "Describe", "pipes"),
-                topic("P0.", "Delete", "cut behind a snapshot: --trim"),
-                topic("P0", "Delete", "cut behind a snapshot: --trim-ingest"),
+                topic("P0.", "Delete", "pipes cut behind a snapshot; else Describe"),
+                topic("P0", "Delete", "rows cut behind a snapshot; else Describe"),
                 group("pipes", "what is routed"),
             )
         case "operator":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,15 @@ def outside(cfg: Config, folder: Path | None) -> Path:
 
 
 def needed(cfg: Config, trims: bool, ingest: bool) -> list[rights.Right]:
-    """The rights that it takes, of those of a keeper."""
-    tree = cfg.tree.name
-    return [
-        right for right in rights.rights(cfg, "keeper")
-        if "Delete" not in right.operations or (trims if right.name != f"{tree}.P0" else ingest)
-    ]  # fmt: skip
+    """The rights that it takes, of those of a keeper: who cuts nothing need not be allowed to."""
+    found = []
+    for right in rights.rights(cfg, "keeper"):
+        cuts = ingest if right.name == f"{cfg.tree.name}.P0" else trims
+        if right.resource == "topic" and "Delete" in right.operations and not cuts:
+            right = replace(right, operations=("Describe",))
+        if right.resource == "topic" or ingest:
+            found.append(right)
+    return found
 
 
 def _cuts(

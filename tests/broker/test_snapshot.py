@@ -63,7 +63,7 @@ def rows_flowing(one: System) -> Iterator[list[int]]:
     done, fed = threading.Event(), [0]
 
     def run() -> None:
-        while not done.is_set():
+        while not done.wait(0.1):
             fed[0] += 1
             ids = [f"{fed[0]}-{i}" if i % 20 else str(i) for i in range(500)]
             one.feed(mixture(500, seed=fed[0]), ids)
@@ -111,7 +111,8 @@ def test_a_lost_data_directory_is_restored_and_caught_up_while_rows_flow(
         back = say("restore", folder)
         assert (back["rows"], back["shards"]) == (taken["rows"], [0, 1])
         assert {path.name for path in (one.folder / "shards").iterdir()} <= before
-        one.start(0, 1)
+        one.start(0, 1, ready=False)
+        one.wait_ready(150)
     sound(one)
     assert verify_pipes(one.cfg, 2, lambda: one.get("/v1/shards")["shards"]) == dict.fromkeys(
         ("lost", "duplicated", "altered"), 0
