@@ -113,7 +113,7 @@ class World:
         )
         self.ledgers[number] = Ledger(self.rules, kv, self.bases[number][0])
         if kept:
-            self.keeper.restore(number, kv, self.history())
+            self.keeper.bring_back(number, kv, self.history())
 
     def history(self) -> Routing:
         """All that `.routing` holds."""
@@ -513,7 +513,7 @@ class World:
         if self.faults:
             self.strike()
         if number := self.keeper.due(len(self.sources)):
-            self.keeper.take(
+            self.keeper.keep(
                 number - 1, self.kvs[number - 1], self.bases[number - 1], self.history()
             )
         self.check()
