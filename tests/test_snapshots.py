@@ -141,6 +141,20 @@ def test_a_damaged_file_is_refused_and_nothing_is_touched(
     there.close()
 
 
+def test_what_a_restore_that_died_left_is_removed_unless_somebody_is_at_it(
+    tmp_path: Path, one: tuple[Manifest, Routing, Store]
+) -> None:
+    manifest, log, _ = one
+    RocksKV(tmp_path / "0.restoring-dead", 1 << 20).close()
+    at_it = RocksKV(tmp_path / "0.restoring-busy", 1 << 20)
+    restored(manifest, log, 0, tmp_path / "0")
+    assert sorted(each.name for each in tmp_path.glob("0*")) == ["0", "0.restoring-busy"]
+    at_it.close()
+    with pytest.raises(OSError, match="not empty"):
+        restored(manifest, log, 0, tmp_path / "0")
+    assert [each.name for each in tmp_path.glob("0*")] == ["0"]
+
+
 def test_another_snapshots_file_in_its_place_is_refused(
     tmp_path: Path, one: tuple[Manifest, Routing, Store]
 ) -> None:

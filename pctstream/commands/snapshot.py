@@ -62,7 +62,11 @@ def snapshot_command(
     manifest = taking.take(folder)
     cuts: dict[Source, int] = {}
     if trim or trim_ingest:
-        cuts = trimming.cut(admin, _cuts(cfg, admin, manifest, ask_shards(), trim_ingest))
+        # each from its host: others tell what they heard last, which may be before the snapshot
+        own = {
+            int(s["shard"]): ask(cfg, [s["url"]], f"/v1/shards/{s['shard']}") for s in ask_shards()
+        }
+        cuts = trimming.cut(admin, _cuts(cfg, admin, manifest, own, trim_ingest))
     rows, size = (sum(getattr(e, what) for e in manifest.shards) for what in ("rows", "bytes"))
     if as_json:
         begins = [{"topic": s.topic, "partition": s.partition, "begins": at}
@@ -99,10 +103,10 @@ def needed(cfg: Config, trims: bool, ingest: bool) -> list[rights.Right]:
 
 
 def _cuts(
-    cfg: Config, admin: AdminClient, manifest: Manifest, shards: list[dict[str, Any]], ingest: bool
+    cfg: Config, admin: AdminClient, manifest: Manifest, shards: dict[int, Any], ingest: bool
 ) -> dict[Source, int]:
     log = whole_history(cfg)
-    inputs = {int(shard["shard"]): shard["inputs"] for shard in shards}
+    inputs = {number: shard["inputs"] for number, shard in shards.items()}
     cuts = trimming.pipe_cuts(manifest, log, inputs)
     if ingest:
         tree = cfg.tree.name

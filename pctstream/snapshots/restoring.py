@@ -8,14 +8,16 @@ node, asked of the store that was made, those that were told. 4. Only then does 
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pctstream.core.names import ROOT, node_name, node_path
 from pctstream.core.names import Path as NodePath
 from pctstream.core.proof import proof
 from pctstream.core.routing import Routing
-from pctstream.errors import ConfigError, StoreFailed, UsageError
+from pctstream.errors import ConfigError, NotReady, StoreDamaged, StoreFailed, UsageError
 from pctstream.pairs import CopyBroken, Pair
 from pctstream.rocks import Caches, RocksKV, mark
 from pctstream.snapshots.manifest import Entry, Manifest
@@ -63,8 +65,9 @@ def restored(
     """Make the store ``final`` of a shard; how many rows are in it. Unreadable where the snapshot is
     damaged. ``clear`` makes room for it: only when all is there and right.
     """
-    draft = final.with_name(f"{shard}.{DRAFT}")
-    shutil.rmtree(draft, ignore_errors=True)  # 1
+    _swept(final.parent, shard)  # 1
+    # a name of its own: a worker that has lost the shard may still be making one
+    draft = final.with_name(f"{shard}.{DRAFT}-{uuid.uuid4().hex[:8]}")
     wanted = answered_for(log, shard)
     kv = RocksKV(draft, Caches(CACHE_BYTES))
     try:
@@ -76,14 +79,28 @@ def restored(
         kv.write(held)
         stamped(kv, manifest.tree, shard, draft)
         rows = _proven(manifest, Store(kv), wanted, shard)  # 3
-    except BaseException:
         kv.close()
+        clear()
+        draft.rename(final)  # 4
+    except BaseException:
+        with suppress(NotReady):  # closed already
+            kv.close()
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    kv.close()
-    clear()
-    draft.rename(final)  # 4
     return rows
+
+
+def _swept(folder: Path, shard: int) -> None:
+    """What others left unfinished is removed, unless they are at it still."""
+    for left in folder.glob(f"{shard}.{DRAFT}-*"):
+        try:
+            RocksKV(left, CACHE_BYTES).close()
+        except StoreDamaged:
+            pass  # then its lock was free
+        except StoreFailed:
+            continue
+        shutil.rmtree(left, ignore_errors=True)
+        mark(left).unlink(missing_ok=True)
 
 
 def _files(

@@ -95,7 +95,7 @@ def sound(one: System) -> None:
     assert (verdict.lost, verdict.duplicated, verdict.altered) == (0, 0, 0), verdict
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_a_lost_data_directory_is_restored_and_caught_up_while_rows_flow(
     grown: System, say: Said, tmp_path: Path
 ) -> None:
@@ -124,7 +124,7 @@ def test_a_lost_data_directory_is_restored_and_caught_up_while_rows_flow(
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_what_is_cut_behind_a_snapshot_comes_from_it_or_is_missed_aloud(
     grown: System, say: Said, tmp_path: Path
 ) -> None:
