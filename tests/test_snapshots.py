@@ -12,6 +12,7 @@ import pytest
 from sim.memory import MemoryKV
 
 from pctstream import stamp
+from pctstream.agents.inputs import begins_late
 from pctstream.core.block import Block, Source
 from pctstream.core.effects import Apply
 from pctstream.core.marks import Marks
@@ -22,6 +23,7 @@ from pctstream.core.proof import proof
 from pctstream.core.routing import Routing
 from pctstream.errors import ConfigError, PctError, Unreadable, UsageError
 from pctstream.kv import KV
+from pctstream.pipes.bounds import Commit
 from pctstream.rocks import RocksKV
 from pctstream.snapshots import trimming
 from pctstream.snapshots.against import missing, needed
@@ -281,3 +283,17 @@ def test_of_the_ingest_log_only_what_was_routed_and_committed_is_cut(tmp_path: P
     assert trimming.ingest_cuts(routed, log, {ingest: 99}) == {}, (
         "a cover is found from the beginning"
     )
+
+
+def test_without_a_store_a_log_that_was_cut_is_not_read_from_where_it_begins_now() -> None:
+    pipe, ingest = source_of("t", MINE, 0), source_of("t", ROOT, 0)
+    plain, ids = Commit(20, {"epoch": 3}), Commit(20, {"epoch": 3, "ids": True})
+    assert begins_late(pipe, MINE, 0, None) is None
+    assert "the rows before it no store here knows" in str(begins_late(pipe, MINE, 5, None))
+    # a tree may begin on a log that was cut before; what was routed lies in the portions
+    assert begins_late(ingest, ROOT, 9, None) is None
+    assert begins_late(ingest, ROOT, 9, plain) is None
+    assert "nobody has read what came from 21 on" in str(begins_late(ingest, ROOT, 30, plain))
+    # but which ids came is known from the whole log alone
+    assert begins_late(ingest, ROOT, 0, ids) is None
+    assert "which ids came before it no store here knows" in str(begins_late(ingest, ROOT, 9, ids))
