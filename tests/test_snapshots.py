@@ -259,6 +259,11 @@ def test_only_what_the_snapshot_and_every_reader_have_is_cut(tmp_path: Path) -> 
     assert cuts(own | {1: [reads(1, THEIRS, 4, "broken")]}) == {"t.P0.3": 5}
     assert cuts(own | {1: [*own[1], reads(1, MINE, 2)]}) == {"t.P0.31": 5}
     assert cuts({1: own[1]}) == {"t.P0.31": 5}
+    # N0,31 above the cut: a trunk node's store has what came, too
+    deeper = owned(N03=0, N031=1)
+    deeper.owners[0, 31, 2] = 0
+    deeper.tree = {"cut": 2}
+    assert cuts(own, deeper) == {"t.P0.3": 5, "t.P0.31": 5}
     # another owner since, and a move that is open
     assert cuts(own, owned(N03=1, N031=1)) == {"t.P0.31": 5}
     moving = owned(N03=0, N031=1)

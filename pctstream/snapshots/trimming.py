@@ -1,9 +1,8 @@
 """What of the logs may go once a snapshot has it, and cutting it off.
 
-A portion's pipe is cut up to where the snapshot has the portion, if its owner of then is all who reads it
-now and no move of it is open: then the store that the snapshot was taken of, and the snapshot, both have
-what goes. What is read by others too is left for the next snapshot. Pipes of trunk nodes are not cut:
-their covers are found by reading them again.
+A pipe is cut up to where the snapshot has its node, if the shard of then is all who reads it now and no
+move of it is open: then the store that the snapshot was taken of, and the snapshot, both have what goes.
+What is read by others too is left for the next snapshot.
 
 The ingest log is cut only if asked for: `verify` compares with it, and counts what it cannot as
 `unverifiable` from then on; and a lost directory of ids is made again from it, so from then on a lost store
@@ -21,7 +20,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pctstream.core.block import Source
-from pctstream.core.names import ROOT, level, topic_path
+from pctstream.core.names import ROOT, topic_path
 from pctstream.core.routing import Routing
 from pctstream.refusal import error_of
 from pctstream.snapshots.manifest import Entry, Manifest, Place
@@ -43,7 +42,7 @@ def pipe_cuts(manifest: Manifest, log: Routing, inputs: Inputs) -> dict[Source, 
     for one in manifest.shards:
         for place in one.inputs:
             path = topic_path(manifest.tree, place.topic)
-            if path is None or level(path) != log.cut or path in moving:
+            if path is None or path == ROOT or path in moving:
                 continue
             if log.owners.get(path) == one.shard and _alone(one, place, readers):
                 cuts[place.source] = place.taken + 1
