@@ -170,6 +170,8 @@ class Ledger:
         self._segments: dict[bytes, Rows] = {}
         self.gone: dict[str, set[Origin]] = defaultdict(set)
         """Rows that have left, of each node."""
+        self.copied = False
+        """An older copy is written here: what it had let go of before, it does not bring."""
         self._positions: dict[Source, tuple[int, int]] = {}
         kv.watch = self._watch
 
@@ -294,6 +296,7 @@ class Ledger:
                 again = origin.topic == "theirs" and origin in self._rules.beyond[1]
                 passed = again or origin in self._rules.truth.deletes
                 passed |= origin in self._rules.purged
+                passed |= self.copied and origin in self._rules.beyond[len(node_path(node))]
                 assert origin in held or origin in bad or passed, (
                     f"R6: {origin} was lost on its way"
                 )

@@ -113,7 +113,9 @@ class World:
         )
         self.ledgers[number] = Ledger(self.rules, kv, self.bases[number][0])
         if kept:
+            self.ledgers[number].copied = True
             self.keeper.bring_back(number, kv, self.history())
+            self.ledgers[number].copied = False
 
     def history(self) -> Routing:
         """All that `.routing` holds."""
