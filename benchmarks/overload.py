@@ -12,8 +12,8 @@ blocks, so that five minutes of it, which are stored three times, fit on a disk.
 What must hold, or the exit code is 1: questions under overload take at most --times as long as when idle
 (99th percentile; idle with as many rows, so the larger of before and after), every one is answered,
 memory in the last quarter of the overload is at most --flat of that in the second (or below --most MB and
-the caches: what is kept to be searched fills its limit first), the lag grew and was caught up, and `pctstream
-verify` finds nothing lost and nothing doubled.
+the caches: what is kept to be searched fills its limit first), the lag grew and was caught up, and
+`pctstream verify` finds nothing lost and nothing doubled.
 """
 
 from __future__ import annotations
