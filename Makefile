@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench beside found memory moves pipes plans prediction policy spatial audit dashboards docs chaos soak mutants wheel up down clean
+.PHONY: help setup jars demo test lint types bench beside found memory overload moves pipes plans prediction policy spatial audit dashboards docs chaos soak mutants wheel up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -79,6 +79,9 @@ moves: setup ## what a move costs those who write, and whether its throttle hold
 
 memory: setup ## what a worker takes of memory, also when it is overrun (half an hour)
 	$(PYTHON) benchmarks/memory.py $(ARGS)
+
+overload: setup ## 3 x what can be taken for five minutes, searched all along, nothing lost (half an hour)
+	$(PYTHON) benchmarks/overload.py $(ARGS)
 
 found: setup ## 1,000 questions of a whole system against brute force, also while rows come, portions move, a worker dies
 	PYTHONPATH=tests $(PYTHON) benchmarks/found.py $(ARGS)

@@ -50,27 +50,29 @@ WAIT_S = 1800.0
 MB = 1_000_000
 
 
-def block_rows(dimension: int) -> int:
-    """512, or as many as a message holds."""
-    return min(512, 600_000 // (4 * dimension))
+def block_rows(dimension: int, most: int = 512) -> int:
+    """So many, or as many as a message holds."""
+    return min(most, 600_000 // (4 * dimension))
 
 
-def blocks_of(dimension: int) -> list[bytes]:
+def blocks_of(dimension: int, size: int) -> list[bytes]:
     """Different blocks of rows around 48 centres that lie far apart."""
     rng = np.random.default_rng(7)
     centres = rng.normal(0, 6, (PIPES, dimension))
     blocks = []
     for _ in range(DIFFERENT):
-        which = rng.integers(0, PIPES, block_rows(dimension))
+        which = rng.integers(0, PIPES, size)
         rows = centres[which] + rng.normal(0, 0.4, (len(which), dimension))
         blocks.append(given.encode(given.batch(rows.astype(np.float32))))
     return blocks
 
 
-def produce(settings: dict[str, Any], topic: str, dimension: int, wanted: Any, acked: Any) -> None:
+def produce(
+    settings: dict[str, Any], topic: str, dimension: int, size: int, wanted: Any, acked: Any
+) -> None:
     """A producer process: as many rows as ``wanted`` says by now; ``acked`` counts them."""
     producer = Producer(settings | {"queue.buffering.max.kbytes": 65536})
-    blocks, size = blocks_of(dimension), block_rows(dimension)
+    blocks = blocks_of(dimension, size)
 
     def done(error: Any, _: Any) -> None:
         if error is None:
@@ -126,7 +128,10 @@ class Sampler(threading.Thread):
 class Run:
     """A broker, workers and a producer; all of them end with it."""
 
-    def __init__(self, workers: int, dimension: int, extra: dict[str, Any]) -> None:
+    def __init__(
+        self, workers: int, dimension: int, extra: dict[str, Any], block: int = 512
+    ) -> None:
+        self._block = block_rows(dimension, block)
         self._folder = Path(tempfile.mkdtemp(prefix="pct-memory-"))
         self._broker = LocalBroker(self._folder / "broker", heap_mb=1024)
         self._workers, self._dimension, self._extra = workers, dimension, extra
@@ -164,7 +169,7 @@ class Run:
         self._wanted, self._acked = spawn.Value("q", 0), spawn.Value("q", 0)
         settings = client.producer(self.cfg, "feed") | {"log_level": 0}
         topic = f"{self.cfg.tree.name}.P0"
-        wanted = (settings, topic, self._dimension, self._wanted, self._acked)
+        wanted = (settings, topic, self._dimension, self._block, self._wanted, self._acked)
         self._producer = spawn.Process(target=produce, args=wanted, daemon=True)
         self._producer.start()
 
@@ -187,8 +192,7 @@ class Run:
 
     def ask(self, rows: int) -> None:
         """So many rows more, in whole blocks."""
-        size = block_rows(self._dimension)
-        self._wanted.value += -(-rows // size) * size
+        self._wanted.value += -(-rows // self._block) * self._block
 
     @property
     def wanted(self) -> int:

@@ -22,7 +22,14 @@ from pctstream.settings import SECTIONS, SETTINGS, Config, Setting
 __all__ = ["SETTINGS", "Config", "Setting", "load", "sources", "to_env", "to_toml", "toml_value"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-PATHS = ("store.dir", "http.token_file", "http.cert_file", "http.key_file", "http.ca_file")
+PATHS = (
+    "store.dir",
+    "store.snapshots",
+    "http.token_file",
+    "http.cert_file",
+    "http.key_file",
+    "http.ca_file",
+)
 
 
 def load(

@@ -37,9 +37,9 @@ def verify_pipes(cfg: Config, count: int, ask_shards: AskShards) -> dict[str, in
         ]
         stored = _by_node(digest_of(cfg, shard, ask_shards), sources)
         for entry in pipes:
-            piped = _pipe(cfg, Source(entry["topic"], entry["partition"]), sources)
+            piped, cut = _pipe(cfg, Source(entry["topic"], entry["partition"]), sources)
             held = stored.get(entry["node"], np.zeros(0, ROW))
-            found += compare(piped, held)
+            found += compare(piped, _since(held, piped) if cut else held)
     return dict(zip(("lost", "duplicated", "altered"), found.tolist(), strict=True))
 
 
@@ -52,9 +52,21 @@ def _by_node(digest: bytes, sources: Sources) -> dict[str, Rows]:
     return {node: np.concatenate(rows) for node, rows in parts.items()}
 
 
-def _pipe(cfg: Config, source: Source, sources: Sources) -> Rows:
-    """The rows of a pipe, each once."""
-    _, messages = read_all(cfg, source, ends_of(cfg, source.topic, [source.partition])[0])
+def _since(held: Rows, first: Rows) -> Rows:
+    """Of what a store holds, what came from the first row of each source on: rows of a source come
+    through a pipe in their order, so what is older lay before the place where it was cut."""
+    keep = np.zeros(len(held), np.bool_)
+    for source in np.unique(first["source"]):
+        begins = np.sort(first[first["source"] == source], order=["offset", "index"])[0]
+        later = held["offset"] > begins["offset"]
+        later |= (held["offset"] == begins["offset"]) & (held["index"] >= begins["index"])
+        keep |= (held["source"] == source) & later
+    return held[keep]
+
+
+def _pipe(cfg: Config, source: Source, sources: Sources) -> tuple[Rows, bool]:
+    """The rows of a pipe, each once; and whether it was cut."""
+    low, messages = read_all(cfg, source, ends_of(cfg, source.topic, [source.partition])[0])
     marks, parts, gone = Marks(), [np.zeros(0, ROW)], [np.zeros(0, ROW)]
     upto: dict[int, int] = {}
     for start in range(0, len(messages), UNIT_MESSAGES):
@@ -70,4 +82,4 @@ def _pipe(cfg: Config, source: Source, sources: Sources) -> Rows:
     found, left = np.concatenate(parts), np.concatenate(gone)
     for number, offset in upto.items():
         found = found[(found["source"] != number) | (found["offset"] >= offset)]
-    return found[~np.isin(found[PLACE], left[PLACE])]
+    return found[~np.isin(found[PLACE], left[PLACE])], low > 0

@@ -141,6 +141,8 @@ class IngestLog:
         self.dead: dict[str, DeadLetter] = {}
         self.gone = 0
         """Offsets that the log no longer has."""
+        self.begins: dict[Source, int] = {}
+        """The first offset that each ingest partition still has."""
 
     def read(self, ends: dict[int, int]) -> None:
         """The ingest partitions up to these ends; a row that a bridge copied twice is one."""
@@ -149,6 +151,7 @@ class IngestLog:
             low, messages = read_all(self._cfg, source, end)
             self._ends[source] = end
             self.gone += low
+            self.begins[source] = low
             parts = [np.zeros(0, ROW)]
             for unit in self._units(source, messages):
                 fresh = news(unit, unit.prev, marks)

@@ -7,8 +7,10 @@ import time
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pctstream.config import Config
+from pctstream.core.block import Source
 from pctstream.core.names import Path
 from pctstream.core.routing import Routing
+from pctstream.ingested import ends_of, read_all
 from pctstream.pipes import client
 from pctstream.tables import readable
 
@@ -42,4 +44,14 @@ def history(cfg: Config) -> Routing:
         pass
     finally:
         consumer.close()
+    return log
+
+
+def whole_history(cfg: Config) -> Routing:
+    """All that `.routing` holds; NotReady or BrokerUnreachable where it cannot be read to its end."""
+    topic = f"{cfg.tree.name}.routing"
+    log = Routing()
+    _, messages = read_all(cfg, Source(topic, 0), ends_of(cfg, topic, [0])[0])
+    for message in messages:
+        log.fold(readable(message.value), message.offset, 0.0)
     return log

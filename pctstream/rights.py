@@ -3,7 +3,7 @@
 `pctstream topics export --acl` prints it; a command asks the broker for its own rights before it begins
 (`check`), so that what is missing is said at once and by name, not found by a worker that stands still.
 `tests/broker/test_guard.py` runs a system with these rights alone, and takes one after the other away.
-Read and Write contain Describe, AlterConfigs contains DescribeConfigs: those are named alone.
+Read, Write and Delete contain Describe, AlterConfigs contains DescribeConfigs: those are named alone.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pctstream.errors import BrokerUnreachable, Refused
 from pctstream.kept import kept
 from pctstream.refusal import error_of
 
-Role = Literal["worker", "operator", "producer", "reader"]
-ROLES: tuple[Role, ...] = ("worker", "operator", "producer", "reader")
+Role = Literal["worker", "operator", "producer", "reader", "keeper"]
+ROLES: tuple[Role, ...] = ("worker", "operator", "producer", "reader", "keeper")
 ASK_S = 15.0
 COORDINATOR_S = 5.0
 """A cluster that has never had a group makes their log first."""
@@ -83,6 +83,13 @@ def rights(cfg: Config, role: Role) -> tuple[Right, ...]:
                 topic("P0.", "Read", "pipes"),
                 topic("dlq", "Read", "dead letters"),
                 *foreign,
+            )
+        case "keeper":
+            return (
+                topic("routing", "Read", "the tree's history"),
+                topic("P0.", "Delete", "pipes cut behind a snapshot; else Describe"),
+                topic("P0", "Delete", "rows cut behind a snapshot; else Describe"),
+                group("pipes", "what is routed"),
             )
         case "operator":
             every = "Create Describe AlterConfigs"

@@ -9,6 +9,7 @@ rocksdict leave it at that. So everything here asks it how it ended. A store tha
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path as FilePath
 from typing import Any
@@ -17,6 +18,7 @@ from pctstream.core.drawer import Change
 from pctstream.errors import NotReady, StoreDamaged, StoreFailed
 
 Hurt = Callable[[str], None]
+CLOSE_S = 0.001
 DAMAGED = "Corruption"
 """How RocksDB's errors begin that say so; rocksdict raises bare Exception for every status."""
 
@@ -34,7 +36,7 @@ class Asking:
         try:
             yield
         except Exception as error:
-            if type(error).__name__ == "DbClosedError":
+            if type(error).__name__ == "DbClosedError" or _borrowed(error):
                 raise NotReady("the shard is moving to another worker: ask again") from None
             if DAMAGED not in str(error):
                 raise
@@ -137,7 +139,19 @@ class RocksKV:
 
     def close(self) -> None:
         with self._asking():
-            self._db.close()
+            while True:
+                try:
+                    self._db.close()
+                    return
+                except RuntimeError as error:
+                    if not _borrowed(error):
+                        raise
+                    time.sleep(CLOSE_S)  # somebody reads at this very moment
+
+
+def _borrowed(error: Exception) -> bool:
+    """Whether rocksdict says that somebody closes the database, or reads what is to be closed."""
+    return isinstance(error, RuntimeError) and "borrowed" in str(error)
 
 
 def _along(at: Any, prefix: bytes, start: bytes) -> Iterator[bytes]:

@@ -188,6 +188,7 @@ class StoreSettings:
     """Where the shards' RocksDB live."""
 
     dir: Path = _set(Path("data"), "path", "data directory: one per machine, relative to the config file", allowed.folder_or_file(empty=False))
+    snapshots: Path | None = _set(None, "path", "where snapshots are put, and where a worker that lacks a shard's store looks for one; none: nowhere", allowed.folder_or_file(empty=True))
     standby: int = _set(0, "copies", "warm copies of each shard on other workers", allowed.whole(0, 4))
     cache_bytes: int = _set(268_435_456, "bytes", "cache that a worker's shards share: blocks read, and rows not flushed yet", allowed.whole(1 << 20, 1 << 40))
 

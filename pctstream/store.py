@@ -236,6 +236,10 @@ class Store(Leavings):
         """Save it."""
         self._kv.write([(of_node(BLOOM, path), raw)])
 
+    def pairs(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and its value, in the order of the keys."""
+        return self._kv.scan(b"")
+
     def frozen(self) -> Store:
         """The store as it is at this moment, to be read in peace."""
         return Store(self._kv.frozen())

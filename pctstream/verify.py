@@ -10,7 +10,7 @@ counter or a view: the log is read and decoded again, the stores are read segmen
 3. Every shard's digest is fetched from the worker that hosts it.
 4. A row held above the cut that its portion has already is one row (R2: counted once, by origin).
 5. Of each id the newest row counts, and none that was deleted (R11). 6. The multisets are compared by
-   origin.
+   origin. Rows whose log was cut behind a snapshot are left out, and `unverifiable` counts them.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def verify(
         _, _, offset, index = name.rsplit("/", 3)
         hit = (ingested["offset"] == int(offset)) & (ingested["index"] == int(index))
         ingested = ingested[~(hit & (ingested["source"] == sources.number(_source(name))))]
-    applied = _below(applied, known, sources)
+    applied = _comparable(_below(applied, known, sources), log.begins, sources)
     # what came since may have replaced a row, at some of the shards: then it need not be there
     later = log.later(ends_of(cfg, f"{cfg.tree.name}.P0", list(ends)))
     may_lack = np.isin(ingested[PLACE], later[PLACE]) & ~np.isin(ingested[PLACE], applied[PLACE])
@@ -195,6 +195,14 @@ def _below(rows: Rows, ends: dict[Source, int], sources: Sources) -> Rows:
     for source, end in ends.items():
         later |= (rows["source"] == sources.number(source)) & (rows["offset"] >= end)
     return rows[~later]
+
+
+def _comparable(rows: Rows, begins: dict[Source, int], sources: Sources) -> Rows:
+    """Without those whose log was cut: nobody can say any more whether they came."""
+    cut = np.zeros(len(rows), np.bool_)
+    for source, low in begins.items():
+        cut |= (rows["source"] == sources.number(source)) & (rows["offset"] < low)
+    return rows[~cut]
 
 
 def _source(origin: str) -> Source:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from sim.memory import MemoryKV
 
-from pctstream.agents.copying import Body, CopyBroken, received, sent
+from pctstream.agents.copying import received, sent
 from pctstream.core.block import Block, Source
 from pctstream.core.effects import Apply
 from pctstream.core.position import Position
 from pctstream.core.proof import proof
 from pctstream.errors import NotReady
+from pctstream.pairs import Body, CopyBroken
 from pctstream.store import Store
 
 PATH, OTHER = (0, 3), (0, 31)

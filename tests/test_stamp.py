@@ -10,9 +10,10 @@ from sim.memory import MemoryKV
 from test_copying import PATH, PIPE, filled, through
 
 from pctstream import __version__, config, stamp
-from pctstream.agents.copying import CopyBroken, sent
+from pctstream.agents.copying import sent
 from pctstream.agents.hosting import Hosting
 from pctstream.errors import ConfigError
+from pctstream.pairs import CopyBroken
 from pctstream.rocks import RocksKV
 from pctstream.stamp import SCHEMA, copied, stamped
 from pctstream.store import Store

@@ -3,7 +3,8 @@
 `shards/<s>` is the place; RocksDB's LOCK is the fence between processes. A new host waits for the
 lock for one session timeout; then it takes the next free `shards/<s>.<n>` and rebuilds there, which
 R0 and R1 make right from any stale copy. The one in use is written to `shards/<s>.current`; the
-others are removed once nobody holds them. A store that is damaged is such a one from then on.
+others are removed once nobody holds them. A store that is damaged is such a one from then on. A directory
+that is not there is first filled from a snapshot, where there is one (`recovery`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from pctstream.agents.recovery import Recovery
 from pctstream.config import Config
+from pctstream.core.routing import Routing
 from pctstream.errors import PctError, StoreDamaged, StoreFailed
 from pctstream.rocks import Caches, Hurt, RocksKV, mark
 from pctstream.stamp import stamped
@@ -25,9 +28,11 @@ class Hosting:
     """Opens the stores of this worker's shards."""
 
     def __init__(
-        self, cfg: Config, tell: Callable[[str], None] = lambda _: None, hurt: Hurt = lambda _: None
-    ) -> None:
-        """``tell`` what is done about a damaged store; ``hurt`` is called where one shows itself."""
+        self, cfg: Config, tell: Callable[[str], None] = lambda _: None, hurt: Hurt = lambda _: None,
+        log: Routing | None = None,
+    ) -> None:  # fmt: skip
+        """``tell`` what is done about a damaged store; ``hurt`` is called where one shows itself; ``log``
+        says which portions of a snapshot a shard answers for."""
         self._tell = tell
         self._hurt = hurt
         self._folder = Path(cfg.store.dir) / "shards"
@@ -35,11 +40,18 @@ class Hosting:
         self.caches = Caches(cfg.store.cache_bytes)
         self._patience_s = cfg.kafka.session_timeout_s
         self._tried: dict[int, float] = {}
+        self._told: set[Path] = set()
+        snapshots = cfg.store.snapshots
+        self._recovery = (
+            None if not snapshots or log is None else Recovery(cfg, snapshots, log, tell)
+        )
 
     def open(self, shard: int) -> Store | None:
-        """The shard's store, or None while another process may still let go of it."""
+        """The shard's store, or None while another process may still let go of it, or while it is made."""
         first = self._tried.setdefault(shard, time.monotonic())
         current = self._current(shard)
+        if self._recovery and not self._recovery.looked(shard, current):
+            return None
         if mark(current).exists():
             current = self._anew(shard, current, mark(current).read_text().strip())
         try:
@@ -54,6 +66,8 @@ class Hosting:
                 return None
             current = self._next(shard, current)
             store = self._open(shard, current)
+        if store is None:
+            return None
         self._tried.pop(shard, None)
         self._note(shard, current)
         self._remove_others(shard, current)
@@ -71,18 +85,24 @@ class Hosting:
             draft.write_text(current.name)
             draft.replace(marker)
 
-    def _open(self, shard: int, folder: Path) -> Store:
+    def _open(self, shard: int, folder: Path) -> Store | None:
+        if self._recovery and not self._recovery.looked(shard, folder):
+            return None
         kv = RocksKV(folder, self.caches, self._hurt)
         try:
             stamped(kv, self._tree, shard, folder)
         except PctError:
             kv.close()
             raise
+        if self._recovery:
+            self._recovery.opened(folder)
         return Store(kv)
 
     def _anew(self, shard: int, damaged: Path, why: str) -> Path:
         following = self._next(shard, damaged)
-        self._tell(f"shard {shard} is made again from its logs in {following.name}: {why}")
+        if damaged not in self._told:
+            self._told.add(damaged)
+            self._tell(f"shard {shard} is made again from its logs in {following.name}: {why}")
         return following
 
     def _marker(self, shard: int) -> Path:

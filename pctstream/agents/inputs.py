@@ -1,10 +1,11 @@
 """The inputs of a worker's nodes: where reading starts, what stops one, how far all are (R1).
 
-An input is read behind its store's watermark; without a store, N0's behind what the group committed
-(= routed), a pipe's from its beginning. It stops, alone and for good, where the log does not continue
-the store: the topic has another id, or its end lies before the watermark. Rows that nobody has read and
-that are gone (retention removed them) end the worker with code 5: they are lost, and what everybody who
-asks gets from then on is not all there was. With `ingest.on_loss = "stop"` that stops its input only.
+An input is read behind its store's watermark (a restored one's is the snapshot's); without a store, N0's
+behind what the group committed (= routed), a pipe's from its beginning, if that is still there. It stops,
+alone and for good, where the log does not continue the store: the topic has another id, or its end lies
+before the watermark. Rows that nobody has read and that are gone (retention removed them) end the worker
+with code 5: they are lost, and what everybody who asks gets from then on is not all there was. With
+`ingest.on_loss = "stop"` that stops its input only.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ from pctstream.pipes.room import Load, Room
 from pctstream.topics import topic_ids
 
 Enqueue = Callable[[Turn], None]
+RESTORE = (
+    "bring the shard back with `pctstream restore --force`, or name the snapshots in store.snapshots and "
+    "remove its store"
+)
 NOTE_BYTES = 4096
 """Of a commit's metadata: the broker's default (`offset.metadata.max.bytes`)."""
 
@@ -113,9 +118,7 @@ class Inputs:
             error: InputBroken | None
             if found is None:
                 self._begin(shard, path, low, told.get(source))
-                done = told[source].offset if source in told else -1
-                # a tree may begin on a log that was cut before; a pipe is nobody's but the tree's
-                error = lost(source, low, done) if path != ROOT or source in told else None
+                error = begins_late(source, path, low, told.get(source))
             else:
                 error = self._broken(shard, path, logs.get(source, (0, -1)), log)
             if error is not None:
@@ -154,6 +157,13 @@ class Inputs:
                 f"goes on at {after + 1}: rows are missing from this log; restore it, or remove the "
                 "shard's store to rebuild")  # fmt: skip
         return None
+
+    def whole(self, source: Source) -> bool:
+        """Whether a log still has all that was ever in it, as far as the broker says now."""
+        try:
+            return bounds(self._admin, [source]).get(source, (1, 0))[0] == 0
+        except BrokerUnreachable:
+            return False
 
     def identity(self, place: Place) -> LogIdentity:
         """Of which log what is read here comes (R1)."""
@@ -256,8 +266,28 @@ def lost(source: Source, low: int, done: int) -> InputLost | None:
         return None
     return InputLost(
         f"{source.topic}[{source.partition}] begins at offset {low}, and nobody has read what came from "
-        f"{done + 1} on: those rows are lost, retention or a person removed them; restore the topic, or "
-        'set ingest.on_loss = "stop" to go on without this input'
+        f"{done + 1} on: those rows are lost, retention or a person removed them; restore the "
+        "topic (or, if it was cut behind a snapshot, the shard: `pctstream restore`), or set "
+        'ingest.on_loss = "stop" to go on without this input'
+    )
+
+
+def begins_late(source: Source, path: Path, low: int, told: Commit | None) -> InputLost | None:
+    """The error of an input without a store whose log does not have all that a store would.
+
+    A tree may begin on an ingest log that was cut before; a pipe is nobody's but the tree's. Which ids
+    N0 had seen stands in the log from its start on, and nowhere else.
+    """
+    if path == ROOT and told is None:
+        return None
+    if path == ROOT and told is not None and not (told.note.get("ids") and low > 0):
+        return lost(source, low, told.offset)
+    if low <= 0:
+        return None
+    what = "which ids came" if path == ROOT else "the rows"
+    return InputLost(
+        f"{source.topic}[{source.partition}] begins at offset {low}, and {what} before it no store here "
+        f"knows: {RESTORE}"
     )
 
 

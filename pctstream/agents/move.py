@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import orjson
 
-from pctstream.agents.copying import CopyBroken, received
+from pctstream.agents.copying import received
 from pctstream.agents.shard import Shard
 from pctstream.agents.throttle import Throttle
 from pctstream.core import moves
@@ -28,6 +28,7 @@ from pctstream.core.moves import UNDER_WAY, Move
 from pctstream.core.names import Path, node_name
 from pctstream.core.proof import proof
 from pctstream.errors import NotReady, PctError
+from pctstream.pairs import CopyBroken
 from pctstream.store import Store
 from pctstream.tables import Record, key_of
 from pctstream.trust import calling
@@ -40,7 +41,7 @@ TELL_S = 1.0
 """How far a move is is told so often, and at once where something was reached."""
 AGAIN_S = 0.5
 FROM_PIPE_S = 30.0
-"""A source that gave nothing for so long is not waited for: the pipe has everything (R0)."""
+"""A source that gave nothing for so long is not waited for, if the pipe still has everything (R0)."""
 ANSWER_S = 10.0
 FOLLOW_S = 10.0
 """For the record that a fence belongs to: it was written before the fence."""
@@ -102,7 +103,12 @@ class Carrier:
                     break
                 except (httpx.HTTPError, CopyBroken, NotReady):
                     self._wanted(shard, move)
-                if time.monotonic() - begun > FROM_PIPE_S and not move.paused:
+                late = time.monotonic() - begun > FROM_PIPE_S
+                if (
+                    late
+                    and not move.paused
+                    and self._worker.inputs.whole(shard.source(move.portion))
+                ):
                     shard.store.forget(move.portion, shard.source(move.portion))
                     shard.from_pipe.add(move.portion)
                     break

@@ -74,7 +74,7 @@ class Worker:
         self.agents = agents
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self.hosting = Hosting(cfg, self.tell, self.fatal)
+        self.hosting = Hosting(cfg, self.tell, self.fatal, self.routing)
         self.assigned: set[int] | None = None
         self.rounds, self.hosted_in = 0, -1  # of the wiring; generation that gave it its shards
         self.monitor = Watch(self)

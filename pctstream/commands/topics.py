@@ -22,6 +22,7 @@ ROLES: dict[rights.Role, str] = {
     "worker": "workers",
     "operator": "who makes the topics: `topics apply`, `up`",
     "producer": "who puts rows in: `feed`, pctstream.client.Producer",
+    "keeper": "who takes and restores snapshots; Delete only to cut logs",
     "reader": "who compares: `verify`; of it P0 and pipes for `feed --wait`",
 }
 

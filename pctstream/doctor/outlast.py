@@ -1,4 +1,4 @@
-"""How long a disk lasts on which nothing is ever cut: pipes and stores only grow.
+"""How long a disk lasts on which nothing is cut by itself: pipes and stores only grow.
 
 Kafka's client cannot ask a broker for the bytes of its logs, so the estimate is made of what is seen
 here: the free space of the data directory's file system, its own growth between two looks, and what a
@@ -25,7 +25,10 @@ LEAST_ROWS = 10_000
 """Below that, what files take at least hides what a row costs."""
 NOISE = 256 << 10
 """Bytes: heartbeats and logs make a directory grow by that much without a row."""
-FIX = "give store.dir a larger disk, or stop the producers in time: nothing is ever cut"
+FIX = (
+    "give store.dir a larger disk, stop the producers in time, or cut the logs behind a snapshot "
+    "(`pctstream snapshot --trim`): nothing goes by itself"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pctstream.http import (
     projection,
     search,
     shape,
+    snapshots,
     solver,
 )
 from pctstream.http.body import PAGE_MAX, page
@@ -56,6 +57,7 @@ def create(worker: Worker) -> FastAPI:
     _shards(app, worker)
     drift.add(app, worker.model, worker.cfg.drift.window_s, page, lambda: _as_of(worker))
     moves.add(app, worker)
+    snapshots.add(app, worker)
     plans.add(app, worker)
     max_level = worker.cfg.tree.max_level
     solver.add(

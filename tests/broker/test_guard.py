@@ -151,6 +151,9 @@ def test_from_feed_to_verify_with_the_rights_of_the_list(guarded: Guarded) -> No
         assert code == 0, why
         verdict = json.loads(said)
         assert (verdict["ingested"], verdict["applied"]) == (ROWS, ROWS)
+        folder = str(guarded.folder / "snapshots")
+        code, _, why = guarded.run("keeper", "snapshot", folder, "--trim", "--trim-ingest")
+        assert code == 0, why
         for number, worker in enumerate(workers):
             assert listening(worker.pid) == {("tcp", guarded.binds[number])}
             found = guarded.search(number)  # each has half of the shards and asks the other
@@ -320,7 +323,7 @@ def test_a_command_that_lacks_a_right_says_it_in_a_line(guarded: Guarded) -> Non
     np.save(rows, mixture(10))
     commands: dict[Role, tuple[str, ...]] = {
         "worker": ("worker",), "producer": ("feed", str(rows)), "reader": ("verify",),
-        "operator": ("topics", "apply"),
+        "operator": ("topics", "apply"), "keeper": ("snapshot", str(guarded.folder)),
     }  # fmt: skip
     lost = {role: rights.rights(guarded.cfg, role)[0] for role in commands}
     for role, right in lost.items():

@@ -16,7 +16,7 @@ import orjson
 from sim.log import Log, Outlet
 from sim.memory import MemoryKV
 
-from pctstream.agents.copying import CopyBroken, received, sent
+from pctstream.agents.copying import received, sent
 from pctstream.agents.perform import CrashPoints, Limits, Performer
 from pctstream.agents.shard import Shard, Turn
 from pctstream.core import ingest
@@ -32,6 +32,7 @@ from pctstream.core.root import Done
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Unit
 from pctstream.errors import NotReady
+from pctstream.pairs import CopyBroken
 from pctstream.pipes.readers import Place
 from pctstream.store import Store
 

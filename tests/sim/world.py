@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from sim.author import AuthorProcess
+from sim.keeper import Keeper
 from sim.log import Log, Outlet
 from sim.memory import MemoryKV
 from sim.rows import Maker, Truth
@@ -104,6 +105,9 @@ class World:
         self.moving: dict[tuple[str, int], dict[str, Any]] = {}
         self.eager = len(self.sources) > 1 and chance.random() < 0.5
         self.crashes = self.strikes = self.steps = 0
+        self.opened = 0
+        """Levels that some worker knew to be open."""
+        self.keeper = Keeper(seed, faults)
         self.encore = False
         """Moves of a grown tree, with few faults but those of `strike`."""
         self.met: Counter[tuple[str, str, str]] = Counter()
@@ -119,8 +123,22 @@ class World:
 
     def _new_store(self, number: int) -> None:
         self.kvs[number] = kv = MemoryKV()
-        self.bases[number] = self.commits.get(number, Done(-1, Marks(), False))
+        kept = self.keeper.file(number)
+        self.bases[number] = (
+            kept.base if kept else self.commits.get(number, Done(-1, Marks(), False))
+        )
         self.ledgers[number] = Ledger(self.rules, kv, self.bases[number][0])
+        if kept:
+            self.ledgers[number].copied = True
+            self.keeper.bring_back(number, kv, self.history())
+            self.ledgers[number].copied = False
+
+    def history(self) -> Routing:
+        """All that `.routing` holds."""
+        log = Routing()
+        for message in self.log.messages(ROUTING, 0, self.log.end(ROUTING)):
+            log.fold(orjson.loads(message.value or b""), message.offset, 0.0)
+        return log
 
     def _start(self, slot: int) -> Worker:
         crash = ""
@@ -535,18 +553,24 @@ class World:
             self.strike()
         if self.drifting:
             self.reopen()
+        if number := self.keeper.due(len(self.sources)):
+            self.keeper.keep(
+                number - 1, self.kvs[number - 1], self.bases[number - 1], self.history()
+            )
         self.check()
 
     def check(self) -> None:
+        # a worker that was just started may not have read what its store was made with
+        self.opened = max(self.opened, *(len(w.routing.levels) for w in self.running))
         for worker in self.workers:
             self.rules.proved(worker.proofs)
             for number, shard in worker.shards.items():
                 if shard.root is not None:
                     self.rules.visible(shard.root, self.ledgers[number])
                 for portion in shard.portions:
-                    levels = len(worker.routing.levels)
                     assert all(
-                        n.level <= levels or n.state == life.LEAF for n in portion.subtree.nodes
+                        n.level <= self.opened or n.state == life.LEAF
+                        for n in portion.subtree.nodes
                     ), f"a node of {portion.path} covers before its level is open"
                 assert all(len(c) < 200 for c in worker.channels.values()), "R12: a channel grows"
 
