@@ -2,8 +2,9 @@
 
 `python -m sim.mutants` copies the package, edits the copy and runs seeds until one turns red, and prints
 which rule saw it at which seed. A mutant that no seed turns red, that turns one red without a rule's
-name, or whose line is not in the product any more, is a failure. (The same watermark check in a portion needs a loss, a restore and a delivery in between on one pipe: a seed in
-hundreds, so `tests/core/test_portion.py` sees to that one.)
+name, or whose line is not in the product any more, is a failure. (The same watermark check in a portion
+needs a loss, a restore and a delivery in between on one pipe: a seed in hundreds, so
+`tests/core/test_portion.py` sees to that one.)
 """
 
 from __future__ import annotations
@@ -54,24 +55,28 @@ MUTANTS = (
         "core/root.py",
         "        if unit.prev > self.taken:",
         "        if False:",
+        8,
     ),
     Mutant(
         "seq check dropped",
         "core/routing.py",
         "        if not isinstance(seq, int) or seq != self.seq + 1:",
         "        if not isinstance(seq, int):",
+        5,
     ),
     Mutant(
         "go on after a failed delivery",
         "agents/perform.py",
         "                if reason is None:",
         "                if True:",
+        9,
     ),
     Mutant(
         "repeats are not dropped by the watermark",
         "core/root.py",
         "        if unit.last <= self.taken:",
         "        if False:",
+        3,
     ),
     Mutant(
         "marks are not asked",
@@ -233,6 +238,7 @@ MUTANTS = (
         "agents/inputs.py",
         "    return path == ROOT",
         "    return True",
+        2,
     ),
     Mutant(
         "a delete purged where a scan follows",
@@ -251,6 +257,7 @@ MUTANTS = (
         "agents/spatial.py",
         "        return part is not None and self.shard.store.version(path)[1] == part.purged",
         "        return part is not None",
+        17,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What a shard answers by, beside its store: its index of places and its filters, held against what it holds.
+"""What a shard answers by, beside its store: its index of places and its filters, against what it holds.
 
 Both are derived: whatever crashed, moved, left or was purged, they must say what brute force says.
 """
