@@ -34,9 +34,9 @@ def _on(world: World) -> None:
 
 STEPS: dict[str, Callable[[World], object]] = {
     "nothing": lambda world: None,
-    "produce": _often(World.produce, 4),
+    "produce": _often(World.produce, 6),
     "wander": _often(World.wander, 12),
-    "on": _often(_on, 3),
+    "on": _often(_on, 5),
     "moves-on": hasten,
     "ask": World.ask,
     "report": report_all,

@@ -101,6 +101,7 @@ MUTANTS = (
         "agents/perform.py",
         "            turn.shard.lost.add(turn.node.path)",
         "            pass",
+        2,
     ),
     Mutant(
         "purged before the owners have it",
@@ -120,24 +121,28 @@ MUTANTS = (
         "core/subtree.py",
         "            n for n in self.nodes if n.state == life.WAITING and n.level < self.gates.open_level",
         "            n for n in self.nodes if n.state == life.WAITING",
+        1,
     ),
     Mutant(
         "the rows of a node that splits stay where they are",
         "core/growth.py",
         "                self.labels.append((offset, now))",
         "                pass",
+        1,
     ),
     Mutant(
         "what a node held is not scanned after a restart",
         "core/growth.py",
         "            self._tree.scan(rows, leaf, self._unscanned)",
         "            pass",
+        1,
     ),
     Mutant(
         "a cover of all rows there are, not of those scanned",
         "core/growth.py",
         "        self._wanted |= {n.number: n.find.rows for",
         "        self._wanted |= {n.number: 10**9 for",
+        1,
     ),
     Mutant(
         "a bridge's repeats are taken again",
@@ -156,18 +161,21 @@ MUTANTS = (
         "store.py",
         "        self._kv.write([(of_input(source), None)])\n        for",
         "        for",
+        5,
     ),
     Mutant(
         "what has left a child stays there",
         "core/ids.py",
         '        away = np.flatnonzero((was["child"] >= 0) & ~same)',
         '        away = np.flatnonzero((was["child"] >= 0) & ~same & (child < 0))',
+        1,
     ),
     Mutant(
         "the directory is written before its rows are acked",
         "core/root.py",
         "(BELOW, self._below.done(at.routed))",
         "(BELOW, self._below.done(1 << 62))",
+        14,
     ),
     Mutant(
         "a cover is refined without the rows that have left",
@@ -175,12 +183,14 @@ MUTANTS = (
         "                mine = rows[leaf == number][",
         "                there = ~np.isin(np.arange(len(leaf)), [] if gone is None else gone)\n"
         "                mine = rows[(leaf == number) & there][",
+        1,
     ),
     Mutant(
         "rows that left are not counted where they go when a node splits",
         "core/growth.py",
         "                    self._tree.leave(now[moved], leaf[moved])",
         "                    pass",
+        1,
     ),
     Mutant(
         "a copy forgets what left",

@@ -28,8 +28,9 @@ def test_whatever_the_history_nothing_is_lost_doubled_or_altered(part: int) -> N
 
     @seed(part)
     @settings(
-        max_examples=HISTORIES // PARTS, database=None, suppress_health_check=list(HealthCheck)
-    )
+        max_examples=HISTORIES // PARTS, deadline=None, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
     @given(st.integers(0, 9999), histories)
     def holds(number: int, history: list[Step]) -> None:
         log = replay(number, history).workers[0].routing
@@ -37,7 +38,7 @@ def test_whatever_the_history_nothing_is_lost_doubled_or_altered(part: int) -> N
 
     holds()
     assert ends["splitting"] > HISTORIES / PARTS / 2, f"most trees must grow: {ends}"
-    assert ends["DONE"], f"portions must move: {ends}"
+    assert ends["DONE"] or ends["ABORTED"], f"portions must move: {ends}"
 
 
 def test_a_step_that_says_nothing_is_what_others_shrink_to() -> None:

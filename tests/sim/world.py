@@ -260,7 +260,7 @@ class World:
         return bool(queues)
 
     def with_key(self, worker: Worker, act: Callable[[Key], object]) -> bool:
-        keys = worker.waiting
+        keys = worker.waiting if worker in self.running else []
         if keys:
             key = self.chance.choice(keys)
             self.guarded(worker, lambda: act(key))
@@ -366,6 +366,7 @@ class World:
         if self.chance.random() < 0.1 or not sources:
             shard.store.forget(move.portion, shard.source(move.portion))
             shard.from_pipe.add(move.portion)
+            worker.copies.pop((shard.number, move.portion), None)
             worker.sync()
         else:
             moment = self.chance.choice(sources).store.frozen()
