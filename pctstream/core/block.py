@@ -262,8 +262,7 @@ def decode(data: bytes) -> Block:
             raise RowRefused("schema", "a row points at a source that the block does not list")
         offset, index = np.asarray(batch["offset"]), np.asarray(batch["index"])
         vectors = matrix(batch["vector"])
-        kinds = [a.dtype for a in (source, offset, index, vectors)]
-        if kinds != _KINDS:
+        if (kinds := [a.dtype for a in (source, offset, index, vectors)]) != _KINDS:
             raise RowRefused("schema", f"columns of the types {list(map(str, kinds))}")
         ids, times, payloads = (batch[n] if n in names else None for n in _OPTIONAL)
         rest = tuple(n for n in batch.schema.names if n != "vector")

@@ -36,7 +36,7 @@ STEPS: dict[str, Callable[[World], object]] = {
     "nothing": lambda world: None,
     "produce": _often(World.produce, 6),
     "wander": _often(World.wander, 12),
-    "on": _often(_on, 5),
+    "on": _often(_on, 3),
     "moves-on": hasten,
     "ask": World.ask,
     "report": report_all,

@@ -197,6 +197,7 @@ MUTANTS = (
         "keyspace.py",
         "OF_A_PORTION = (*OF_ROWS, NODES,",
         "OF_A_PORTION = (ROWS, LEAVES, FIRSTS, PLACES, NODES,",
+        6,
     ),
     Mutant(
         "a filter is not updated in a shadow",
