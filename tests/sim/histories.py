@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from sim.rest import advance, drain, hasten, report_all
+from sim.rest import drain, go_on, hasten, report_all
 from sim.run import at_rest
 from sim.world import World
 
@@ -29,7 +29,7 @@ def _often(act: Callable[[World], object], times: int) -> Callable[[World], None
 
 def _on(world: World) -> None:
     """Everything that is under way goes one further, everywhere."""
-    advance(world, {s for s in world.sources if s not in world.busy})
+    go_on(world, {s for s in world.sources if s not in world.busy})
 
 
 STEPS: dict[str, Callable[[World], object]] = {

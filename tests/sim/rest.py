@@ -19,7 +19,7 @@ def drain(world: World) -> None:
     while world.late_record() or world.bridge():
         pass
     for _ in range(2000 + 2 * world.steps):
-        moved = advance(world, set(world.sources)) or report_all(world) or moves_on(world)
+        moved = go_on(world, set(world.sources)) or report_all(world) or moves_on(world)
         if not moved and not any(author.look_long() for author in world.authors):
             return
         world.check()
@@ -29,13 +29,13 @@ def drain(world: World) -> None:
 def hasten(world: World) -> None:
     """Everything goes one further, and so do moves: by single steps they would take a thousand."""
     for _ in range(3):
-        advance(world, {s for s in world.sources if s not in world.busy})
+        go_on(world, {s for s in world.sources if s not in world.busy})
     moves_on(world)
     if world.chance.random() < 0.4:
         world.tell_all()
 
 
-def advance(world: World, ended: set[Source]) -> bool:
+def go_on(world: World, ended: set[Source]) -> bool:
     """One of everything that can happen; whether anything did."""
     moved = world.fatal()
     for author in world.authors:

@@ -22,7 +22,7 @@ RUNS = int(os.environ.get("PCT_SIM_RUNS", "300"))
 PARTS = 24
 MOVING = (6, 16)
 """Seeds in whose runs portions move."""
-STRUCK = (6, 16, 25, 36, 37, 48, 61, 62)
+STRUCK = (6, 16, 36, 37, 45, 48, 61, 62)
 """Seeds that have a fault of each kind at each stage of a move, up to the end of its grace."""
 LOSSY = (38, 83)
 """Seeds in whose runs the ingest log is cut."""
