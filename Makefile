@@ -49,7 +49,7 @@ demo: setup ## the whole system on real data, with a self-check (exit code tells
 	@$(PYTHON) -m pctstream.demo
 
 test: setup lint types ## every check and every test, real broker included
-	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.locked ## ruff, formatting, who may import whom
 	$(VENV)/bin/ruff check .

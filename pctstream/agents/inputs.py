@@ -109,7 +109,7 @@ class Inputs:
         sources = {s.source(p) for s, p in fresh}
         self.topic_ids.update(topic_ids(self._admin, {s.topic for s in sources}))
         logs = bounds(self._admin, sources)
-        told = committed(self._admin, self._group, [s.source(p) for s, p in fresh if p == ROOT])
+        told = committed(self._admin, self._group, [s.source(p) for s, p in fresh if by_commit(p)])
         for shard, path in fresh:
             source = shard.source(path)
             found = shard.store.position(source)
@@ -258,6 +258,11 @@ class Inputs:
             return load.leave()
         self._metrics.stage("read", len(unit))
         return self._enqueue(Turn(shard, node, partial(node.feed, unit), unit, load))
+
+
+def by_commit(path: Path) -> bool:
+    """Whether an input without a store begins behind what its group committed: a pipe never does (R1)."""
+    return path == ROOT
 
 
 def lost(source: Source, low: int, done: int) -> InputLost | None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 Turns = dict[tuple[int, Path], float]
 """Shard and node of a turn under way: seconds."""
 TICK_S = 0.25
-LAST_WORDS_S = 2.0
+STOP_S = 2.0
 WORKING_S = 1.0
 """A turn that carried something out so recently is work, however long it takes."""
 WIRING_S = 600.0
@@ -74,7 +74,7 @@ class Watch:
 
     def stop(self) -> None:
         self._closing.set()
-        self._thread.join(LAST_WORDS_S)
+        self._thread.join(STOP_S)
 
     def heard(self, record: Record) -> None:
         """A record of `.state` arrived, whether or not it counts."""
@@ -257,11 +257,12 @@ class Watch:
                 )
 
     def _last_words(self, shard: int, path: Path) -> None:
-        """Count the restart that is to come where the next process finds it."""
+        """Count the restart that is to come where the next process finds it: its turn has not come back
+        for twice the patience, so whoever is slow to take down the words has as long as that once more."""
         with self._lock:
             self._monitor.raised(shard, node_name(path))
         self._worker.reporter.beat()
-        deadline = time.monotonic() + LAST_WORDS_S
+        deadline = time.monotonic() + self._patience_s
         while self._unacked and time.monotonic() < deadline:
             self._closing.wait(TICK_S)
 

@@ -32,6 +32,7 @@ Ints = npt.NDArray[np.int32]
 
 ARROW = "application/vnd.apache.arrow.stream"
 _OPTIONAL = ("id", "time", "payload")
+_KINDS = [np.dtype(kind) for kind in ("int32", "int64", "int32", "float32")]
 
 
 class Source(NamedTuple):
@@ -261,9 +262,8 @@ def decode(data: bytes) -> Block:
             raise RowRefused("schema", "a row points at a source that the block does not list")
         offset, index = np.asarray(batch["offset"]), np.asarray(batch["index"])
         vectors = matrix(batch["vector"])
-        kinds = [str(a.dtype) for a in (source, offset, index, vectors)]
-        if kinds != ["int32", "int64", "int32", "float32"]:
-            raise RowRefused("schema", f"columns of the types {kinds}")
+        if (kinds := [a.dtype for a in (source, offset, index, vectors)]) != _KINDS:
+            raise RowRefused("schema", f"columns of the types {list(map(str, kinds))}")
         ids, times, payloads = (batch[n] if n in names else None for n in _OPTIONAL)
         rest = tuple(n for n in batch.schema.names if n != "vector")
         both = {n: batch[n] for n in rest}

@@ -23,6 +23,7 @@ NONE = -1
 BARE, EXPIRY = 1, 2
 """In ``bare``: says that one row leaves, or an id; says that all of a source before a place leave."""
 COLUMNS = ("bare", "old_source", "old_offset", "old_index")
+_KINDS = [np.dtype(kind) for kind in ("int8", "int32", "int64", "int32")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,9 @@ class Changes:
         if COLUMNS[0] not in columns:
             return None
         found = cls(*(np.asarray(columns[name]) for name in COLUMNS))
-        kinds = [str(a.dtype) for a in (found.bare, found.source, found.offset, found.index)]
-        if kinds != ["int8", "int32", "int64", "int32"]:
-            raise ValueError(f"columns of the types {kinds}")
+        kinds = [a.dtype for a in (found.bare, found.source, found.offset, found.index)]
+        if kinds != _KINDS:
+            raise ValueError(f"columns of the types {list(map(str, kinds))}")
         named = found.source[found.leaves]
         if len(named) and (named.min() < 0 or named.max() >= sources):
             raise ValueError("a row leaves whose source the block does not list")

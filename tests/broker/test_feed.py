@@ -273,6 +273,8 @@ def test_ctrl_c_stops_the_command_cleanly(cfg: Config, command: list[str], tmp_p
     feeding = subprocess.Popen(
         [*command, "--rate", "100"], env=env, cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # where the tests run in the background of a script, nobody hears Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     consumer = Consumer({"bootstrap.servers": cfg.kafka.broker, "group.id": "n", "log_level": 0})
     consumer.assign([TopicPartition(f"{cfg.tree.name}.P0", p, 0) for p in range(SHARDS)])

@@ -143,9 +143,10 @@ def test_what_stands_still_is_restarted_and_what_hangs_ends_its_worker(grown: Sy
     verdict = grown.verify()
     assert verdict.sound
     assert verdict.applied == grown.fed + 2
-    assert (restarts(grown, 0, other), restarts(grown, 0, mine)) == (1, 1)
-    assert grown.get("/v1/nodes/N0", 1)["restarts"] == 2
     for number in (0, 1):
+        wait_for("all tell of two restarts", lambda n=number: (
+            restarts(grown, n, other), restarts(grown, n, mine)
+        ) == (1, 1) and grown.get("/v1/nodes/N0", n)["restarts"] == 2)  # fmt: skip
         wait_for("cleared", lambda n=number: readyz(grown, n)[:2] == (200, set()))
 
 

@@ -25,6 +25,10 @@ class Log:
 
     partitions: dict[Source, list[Parcel | None]] = field(default_factory=lambda: defaultdict(list))
     landed: Callable[[Source, int, Parcel], None] = lambda source, offset, parcel: None
+    low: dict[Source, int] = field(default_factory=lambda: defaultdict(int))
+    """Where each begins: what came before is gone."""
+    commits: dict[Source, int] = field(default_factory=dict)
+    """What the group of lag tools has for pipes: the last offset that their owners had taken."""
 
     def append(self, source: Source, parcel: Parcel | None) -> int:
         entries = self.partitions[source]

@@ -1,14 +1,16 @@
 """Does the simulator see a broken rule? Each mutant is one line of the product, made wrong.
 
-`python -m sim.mutants` copies the package, edits the copy and runs seeds until one turns red. A
-mutant that no seed turns red, or whose line is not in the product any more, is a failure. (The same
-watermark check in a portion needs a loss, a restore and a delivery in between on one pipe: a seed in
-hundreds, so `tests/core/test_portion.py` sees to that one.)
+`python -m sim.mutants` copies the package, edits the copy and runs seeds until one turns red, and prints
+which rule saw it at which seed. A mutant that no seed turns red, that turns one red without a rule's
+name, or whose line is not in the product any more, is a failure. (The same watermark check in a portion
+needs a loss, a restore and a delivery in between on one pipe: a seed in hundreds, so
+`tests/core/test_portion.py` sees to that one.)
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from typing import NamedTuple
 HERE = Path(__file__).parents[1]
 PACKAGE = HERE.parent / "pctstream"
 SEEDS = 320
+RED = re.compile(r"PCT_SIM_SEED=(\d+) replays this: (R\d+|places|filters|rest): ")
 
 
 class Mutant(NamedTuple):
@@ -28,6 +31,16 @@ class Mutant(NamedTuple):
     file: str
     line: str
     instead: str
+    first: int = 0
+    """A seed that has seen it: tried before all others."""
+
+
+class Seen(NamedTuple):
+    """Which rule saw a mutant, and at which seed."""
+
+    rule: str
+    seed: int
+    said: str
 
 
 MUTANTS = (
@@ -42,24 +55,28 @@ MUTANTS = (
         "core/handing.py",
         "        if unit.prev > self.taken:",
         "        if False:",
+        8,
     ),
     Mutant(
         "seq check dropped",
         "core/routing.py",
         "        if not isinstance(seq, int) or seq != self.seq + 1:",
         "        if not isinstance(seq, int):",
+        5,
     ),
     Mutant(
         "go on after a failed delivery",
         "agents/perform.py",
         "                if reason is None:",
         "                if True:",
+        9,
     ),
     Mutant(
         "repeats are not dropped by the watermark",
         "core/handing.py",
         "        if unit.last <= self.taken:",
         "        if False:",
+        3,
     ),
     Mutant(
         "marks are not asked",
@@ -84,6 +101,7 @@ MUTANTS = (
         "agents/perform.py",
         "            turn.shard.lost.add(turn.node.path)",
         "            pass",
+        2,
     ),
     Mutant(
         "purged before the owners have it",
@@ -103,24 +121,28 @@ MUTANTS = (
         "core/subtree.py",
         "            n for n in self.nodes if n.state == life.WAITING and n.level < self.gates.open_level",
         "            n for n in self.nodes if n.state == life.WAITING",
+        1,
     ),
     Mutant(
         "the rows of a node that splits stay where they are",
         "core/growth.py",
         "                self.labels.append((offset, now))",
         "                pass",
+        1,
     ),
     Mutant(
         "what a node held is not scanned after a restart",
         "core/growth.py",
         "            self._tree.scan(rows, leaf, self._unscanned)",
         "            pass",
+        1,
     ),
     Mutant(
         "a cover of all rows there are, not of those scanned",
         "core/growth.py",
         "        self._wanted |= {n.number: n.find.rows for",
         "        self._wanted |= {n.number: 10**9 for",
+        1,
     ),
     Mutant(
         "a bridge's repeats are taken again",
@@ -139,18 +161,21 @@ MUTANTS = (
         "store.py",
         "        self._kv.write([(of_input(source), None)])\n        for",
         "        for",
+        5,
     ),
     Mutant(
         "what has left a child stays there",
         "core/ids.py",
         '        away = np.flatnonzero((was["child"] >= 0) & ~same)',
         '        away = np.flatnonzero((was["child"] >= 0) & ~same & (child < 0))',
+        1,
     ),
     Mutant(
         "the directory is written before its rows are acked",
         "core/root.py",
         "(BELOW, self._below.done(at.routed))",
         "(BELOW, self._below.done(1 << 62))",
+        14,
     ),
     Mutant(
         "a cover is refined without the rows that have left",
@@ -158,12 +183,14 @@ MUTANTS = (
         "                mine = rows[leaf == number][",
         "                there = ~np.isin(np.arange(len(leaf)), [] if gone is None else gone)\n"
         "                mine = rows[(leaf == number) & there][",
+        1,
     ),
     Mutant(
         "rows that left are not counted where they go when a node splits",
         "core/growth.py",
         "                    self._tree.leave(now[moved], leaf[moved])",
         "                    pass",
+        1,
     ),
     Mutant(
         "the epoch is adopted outside the input log",
@@ -189,12 +216,84 @@ MUTANTS = (
         "keyspace.py",
         "OF_A_PORTION = (*OF_ROWS, NODES,",
         "OF_A_PORTION = (ROWS, LEAVES, FIRSTS, PLACES, NODES,",
+        6,
+    ),
+    Mutant(
+        "a filter is not updated in a shadow",
+        "agents/shard.py",
+        "        with self.blooms.applying(effect):",
+        "        from dataclasses import replace\n"
+        "        rows = None if effect.path in self.shadows else effect.rows\n"
+        "        with self.blooms.applying(replace(effect, rows=rows)):",
+        20,
+    ),
+    Mutant(
+        "the source lets go before the proof",
+        "core/routing.py",
+        "        return sorted(path for path, owner in list(self.owners.items()) if owner == shard)",
+        "        going = [m.portion for m in self.moves.unfinished if m.stage == moves.VERIFYING]\n"
+        "        return sorted(p for p, o in self.owners.items() if o == shard and p not in going)",
+        5,
+    ),
+    Mutant(
+        "the source lets go at the switch",
+        "core/moves.py",
+        "            elif move.stage == DONE and not move.dropped and move.source == shard:",
+        "            elif False:",
+        5,
+    ),
+    Mutant(
+        "the new owner's epoch is not waited for",
+        "core/mover.py",
+        '        return told is not None and told["epoch"] >= log.since[move.portion]',
+        "        return told is not None",
+        5,
+    ),
+    Mutant(
+        "reset=earliest",
+        "pipes/client.py",
+        '        "auto.offset.reset": "error",',
+        '        "auto.offset.reset": "earliest",',
+        83,
+    ),
+    Mutant(
+        "rows that are gone unread are not missed",
+        "agents/inputs.py",
+        "    if low <= done + 1:",
+        "    if True:",
+        38,
+    ),
+    Mutant(
+        "commits trusted for pipes",
+        "agents/inputs.py",
+        "    return path == ROOT",
+        "    return True",
+        2,
+    ),
+    Mutant(
+        "a delete purged where a scan follows",
+        "core/subtree.py",
+        "        return np.array([node.state in (life.SINK, life.LEAF) for node in self.nodes], np.bool_)",
+        "        return np.ones(len(self.nodes), np.bool_)",
+    ),
+    Mutant(
+        "places of what left stay",
+        "agents/spatial.py",
+        "            if any(last not in firsts for last in left[:, 0].tolist()):",
+        "            if True:",
+    ),
+    Mutant(
+        "places of what was purged keep their numbers",
+        "agents/spatial.py",
+        "        return part is not None and self.shard.store.version(path)[1] == part.purged",
+        "        return part is not None",
+        17,
     ),
 )
 
 
-def red(mutant: Mutant, seeds: int = SEEDS) -> str | None:
-    """How the first seed that sees the mutant fails; None if none does."""
+def red(mutant: Mutant, seeds: int = SEEDS) -> Seen | None:
+    """Which rule sees the mutant, at which seed; None if none does."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "pctstream"
         shutil.copytree(PACKAGE, copy)
@@ -204,28 +303,30 @@ def red(mutant: Mutant, seeds: int = SEEDS) -> str | None:
         if text.count(mutant.line) != 1:
             raise SystemExit(f"{mutant.name}: {mutant.file} has not this line once: {mutant.line}")
         file.write_text(text.replace(mutant.line, mutant.instead))
-        done = subprocess.run(
-            [sys.executable, "-m", "sim.run", "0", str(seeds)],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": folder},
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
-        if done.returncode == 0:
-            return None
-        last = done.stderr.strip().splitlines()[-1]
-        if "PCT_SIM_SEED" not in last:
-            raise SystemExit(f"{mutant.name}: the run broke, no rule did: {done.stderr}")
-        return last
+        for first, count in ((mutant.first, 1), (0, seeds)):
+            done = subprocess.run(
+                [sys.executable, "-m", "sim.run", str(first), str(count)],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": folder},
+                capture_output=True,
+                text=True,
+                timeout=900,
+            )
+            if done.returncode:
+                last = done.stderr.strip().splitlines()[-1]
+                if (found := RED.search(last)) is None:
+                    raise SystemExit(f"{mutant.name}: the run broke, no rule did: {done.stderr}")
+                return Seen(found[2], int(found[1]), last[found.end() :])
+    return None
 
 
 def main() -> None:
     alive = []
+    print(f"{'mutant':60} {'rule':8} seed  what it said")
     for mutant in MUTANTS:
-        found = red(mutant)
-        print(f"{'red ' if found else 'GREEN'} {mutant.name}: {found}", flush=True)
-        alive += [] if found else [mutant.name]
+        found = red(mutant) or Seen("NOBODY", -1, "")
+        print(f"{mutant.name:60} {found.rule:8} {found.seed:4}  {found.said:.90}", flush=True)
+        alive += [] if found.said else [mutant.name]
     if alive:
         raise SystemExit(f"not seen: {', '.join(alive)}")
 

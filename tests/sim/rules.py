@@ -7,19 +7,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from sim.memory import MemoryKV
 from sim.rows import Truth
 
+from pctstream.agents.shard import Shard
 from pctstream.core import ingest, life
 from pctstream.core.block import Block, Origin, Source, decode
 from pctstream.core.cover import Cover
 from pctstream.core.drawer import Change
 from pctstream.core.effects import Parcel
-from pctstream.core.moves import UNDER_WAY
-from pctstream.core.names import ROOT, Path, level, node_path, topic_path
+from pctstream.core.moves import DONE, UNDER_WAY
+from pctstream.core.names import ROOT, Path, level, node_name, node_path, topic_path
 from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Message
@@ -39,8 +41,16 @@ def rows_of(block: Block | None) -> list[tuple[Origin, bytes]]:
 class Rules:
     """What must hold over the whole run."""
 
-    def __init__(self, truth: Truth, sink_rows: int, most: int, cut: int) -> None:
+    def __init__(
+        self,
+        truth: Truth,
+        sink_rows: int,
+        most: int,
+        cut: int,
+        told: Mapping[str, Mapping[str, Any]],
+    ) -> None:
         self.truth = truth
+        self._told = told
         self.most_stored = sink_rows + most
         self.cut = cut
         self.where: dict[Origin, Path] = {}
@@ -82,7 +92,7 @@ class Rules:
                 assert before is None or before < origin, f"R3: {origin} reached it after {before}"
                 self._last[lane] = origin
                 self._in_pipe[source].add(origin)
-        assert len(self.pipes[source]) == offset
+        assert len(self.pipes[source]) == offset, f"R6: {source} has a hole"
         self.pipes[source].append([origin for origin, _ in rows])
         self.beyond[len(path) - 2].update(origin for origin, _ in rows)
         self._rows_in[source].update(origin for origin, _ in rows)
@@ -121,6 +131,13 @@ class Rules:
             assert proof["hash_from"] == proof["hash_to"], (
                 "R0: two shards read one pipe differently"
             )
+        if accepted and record.get("type") == "dropped":
+            path = log.moves.of(record["move"]).portion
+            told = self._told.get(node_name(path))
+            # without one the record was written in another run
+            assert told is None or told["epoch"] >= log.since[path], (
+                f"R9: {path} is dropped before its new owner answers"
+            )
         self.covering &= ROOT not in log.states or log.states[ROOT] == life.COVERING
         seen = self._states.setdefault(log.position, repr(state))
         assert seen == repr(state), f"R5: two followers differ at {log.position}"
@@ -145,11 +162,21 @@ class Rules:
         near = np.linalg.norm(
             rows[:, None].astype(float) - cover.prototypes[None].astype(float), axis=2
         )
-        assert len(rows) == cover.rows
+        assert len(rows) == cover.rows, "R0: a cover is not of the rows scanned"
         assert (near.min(axis=1) <= cover.epsilon).all(), "R8: a scanned row is not covered"
         if not hasty:
             self._hashes.add(cover.hash)
             assert len(self._hashes) == 1, "R0: two authors found two covers in the same rows"
+
+    def held(self, shard: Shard, log: Routing) -> None:
+        """R9: who owns a portion has it, also until its new owner answers."""
+        wanted = [path for path, owner in log.owners.items() if owner == shard.number]
+        wanted += [
+            move.portion for move in log.moves.unfinished
+            if move.stage == DONE and move.source == shard.number
+        ]  # fmt: skip
+        lacking = [path for path in wanted if path not in shard.nodes]
+        assert not lacking, f"R9: shard {shard.number} has let go of {lacking}, and answers for it"
 
     def visible(self, root: Root, ledger: Ledger) -> None:
         """R2, R7: a row that no portion has yet is counted at N0, and none more than held."""
@@ -269,7 +296,7 @@ class Ledger:
     def _position(self, source: Source) -> None:
         found = self.store.position(source)
         if found is None:
-            assert source.topic != INGEST
+            assert source.topic != INGEST, "R2: N0 forgets how far it was"
             self._positions.pop(source, None)
             return
         stored, routed = found[0].stored, found[0].routed
@@ -308,7 +335,7 @@ class Ledger:
     def _counts(self, node: str) -> None:
         state = self.store.state(node_path(node))
         if not state:
-            assert level(node_path(node)) == self._rules.cut
+            assert level(node_path(node)) == self._rules.cut, f"R2: {node} forgets its state"
             return
         trunk = level(node_path(node)) < self._rules.cut
         count = state["stored_rows" if trunk else "rows"]

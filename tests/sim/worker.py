@@ -15,8 +15,11 @@ from typing import Any
 import orjson
 from sim.log import Log, Outlet
 from sim.memory import MemoryKV
+from sim.sight import Sight
 
+from pctstream import config
 from pctstream.agents.copying import received, sent
+from pctstream.agents.inputs import by_commit, lost
 from pctstream.agents.perform import CrashPoints, Limits, Performer
 from pctstream.agents.shard import Shard, Turn
 from pctstream.core import ingest
@@ -33,12 +36,15 @@ from pctstream.core.routing import Routing
 from pctstream.core.unit import Unit
 from pctstream.errors import NotReady
 from pctstream.pairs import CopyBroken
+from pctstream.pipes import client
 from pctstream.pipes.readers import Place
 from pctstream.store import Store
 
 TREE = "pct"
 ROUTING = Source(f"{TREE}.routing", 0)
 CONTROL = Source(f"{TREE}.control", 0)
+OUT_OF_RANGE = client.consumer(config.load(None, {}, {}), "reader")["auto.offset.reset"]
+"""What the client does where the log does not have what it is to read."""
 DEPTH = 4
 """Units that wait for a node at most (`limits.channel_blocks`)."""
 
@@ -101,6 +107,7 @@ class Worker:
         self.asked: deque[tuple[Shard, Prove, Store]] = deque()
         self.proofs: dict[tuple[str, int], dict[str, Any]] = {}
         self._bases: dict[int, Done] = {}
+        self._sights: dict[int, tuple[Shard, Sight]] = {}
         self._followed = 0
         self._sink_rows = sink_rows
         self._folded = folded
@@ -160,16 +167,22 @@ class Worker:
                 shard.drop(path)
             for path in synced.fresh:
                 source = shard.source(path)
-                if path == ROOT and shard.store.position(source) is None:
-                    self._begin(shard)
-                key = (number, path)
+                self._begin(shard, path)
+                key, after = (number, path), shard.nodes[path].taken
+                if error := lost(source, self.log.low[source], after):
+                    raise error
                 self.channels[key] = deque()
-                self.inputs[number, source] = Input(key, source, shard.nodes[path].taken)
+                self.inputs[number, source] = Input(key, source, after)
             self._adopt(shard)
 
-    def _begin(self, shard: Shard) -> None:
-        offset, marks, ids, epoch = self._bases[shard.number]
-        shard.begin(Position(offset, offset, epoch), ROOT, marks, 0, ids)
+    def _begin(self, shard: Shard, path: Path) -> None:
+        """Without a store: behind what was committed, if that counts."""
+        source = shard.source(path)
+        if shard.store.position(source) is not None or not by_commit(path):
+            return
+        base = Done(self.log.commits.get(source, -1), Marks(), False)
+        offset, marks, ids, epoch = self._bases[shard.number] if path == ROOT else base
+        shard.begin(Position(offset, offset, epoch), path, marks, 0, ids)
 
     def _adopt(self, shard: Shard) -> None:
         for path, node in sorted(shard.nodes.items()):
@@ -204,7 +217,13 @@ class Worker:
 
     def deliver(self, entry: Input, count: int) -> None:
         """The next messages of an input, decoded, to its node's channel."""
-        start = entry.delivered + 1
+        start, low = entry.delivered + 1, self.log.low[entry.source]
+        if start < low:
+            if OUT_OF_RANGE != "earliest":
+                raise lost(entry.source, low, entry.delivered) or AssertionError(
+                    "R1: silently lost"
+                )
+            start = low
         last = min(self.log.end(entry.source), start + count) - 1
         messages = self.log.messages(entry.source, start, last + 1)
         number, path = entry.key
@@ -254,8 +273,7 @@ class Worker:
             return
         source = shard.source(path)
         node = shard.restore(path, self.routing)
-        if path == ROOT and shard.store.position(source) is None:
-            self._begin(shard)
+        self._begin(shard, path)
         self._adopt(shard)
         self.reread((number, source), node.taken + 1)
 
@@ -312,6 +330,13 @@ class Worker:
             for portion in shard.copies:
                 if portion.waits:
                     self._enqueue(Turn(shard, portion, portion.hurry))
+
+    def sights(self, most_bytes: int) -> Iterator[tuple[int, Sight]]:
+        """What each shard here answers by; an index of places takes so many bytes at most."""
+        for number, shard in sorted(self.shards.items()):
+            if self._sights.get(number, (None, None))[0] is not shard:
+                self._sights[number] = shard, Sight(shard, most_bytes)
+            yield number, self._sights[number][1]
 
     def report(self, path: Path, marks: Marks) -> None:
         """An owner's marks, as read from the state log."""

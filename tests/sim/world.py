@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import orjson
@@ -28,7 +28,7 @@ from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
 from pctstream.core.marks import Marks
 from pctstream.core.moves import DONE, SHADOWING, UNDER_WAY, VERIFYING, Move
-from pctstream.core.names import Path, node_name
+from pctstream.core.names import ROOT, Path, node_name
 from pctstream.core.portion import Portion
 from pctstream.core.root import Done
 from pctstream.core.routing import Routing
@@ -36,8 +36,14 @@ from pctstream.core.unit import Message
 from pctstream.errors import StoreFailed
 from pctstream.tables import newer
 
+Choices = tuple[tuple[Callable[[], bool], float], ...]
+"""What may happen, and how often it does."""
 UNIT = 5
-STRIKES = ((SHADOWING, 0.3), (VERIFYING, 0.05), (DONE, 0.2))
+GRACE = "GRACE"
+"""DONE, and the target has told that it answers; the source has its copy still."""
+STRIKES = (
+    (DONE, 0.5), (GRACE, 0.6), (SHADOWING, 0.3), (DONE, 0.5), (GRACE, 0.6), (VERIFYING, 0.2),
+)  # fmt: skip
 """Stages in which a portion is on two shards, and the chance of a fault after a step there."""
 POINTS = ("before-apply", "after-apply", "after-produce", "before-routed", "after-routed",
           "before-grown", "after-grown")  # fmt: skip
@@ -85,21 +91,33 @@ class World:
         self.times = random.Random(f"expiry4 {seed}")
         self.aging = self.times.choice([0.0, 0.0, 0.1, 0.5])
         """How often rows expire."""
+        self.lossy = self.fate.random() < 0.1
+        """The ingest log may be cut where nobody has read."""
+        self.first_strike = self.fate.randrange(len(STRIKES))
+        self.views = random.Random(f"places {seed}")
+        self.seen = self.views.random() < 0.6
+        """Places are indexed, and filters made."""
+        self.room = self.views.choice([1 << 30, 1 << 30, 1 << 30, 8000])
+        """Bytes for an index of places; there may be too few."""
         hard = chance.random() < 0.1
         self.maker = Maker(
             chance, self.truth, hard, names, living if self.settings["miss_limit"] else None
         )
-        self.rules = Rules(self.truth, self.settings["sink_rows"], UNIT * 4, self.settings["cut"])
+        self.told: dict[str, dict[str, Any]] = {}
+        self.rules = Rules(
+            self.truth, self.settings["sink_rows"], UNIT * 4, self.settings["cut"], self.told
+        )
         self.log = Log(landed=self.rules.landed)
         self.kvs: dict[int, MemoryKV] = {}
         self.ledgers: dict[int, Ledger] = {}
         self.bases: dict[int, Done] = {}
         self.commits: dict[int, Done] = {}
         self.hosts: dict[int, int] = {}
+        self.left: dict[tuple[int, int], tuple[MemoryKV, Ledger, Done]] = {}
+        """(host, shard) -> a store that stayed there when the shard went, as it was then."""
         self.outlets: list[Outlet] = []
         self.zombies: list[Worker] = []
         self.reports: list[tuple[int, Path, Marks]] = []
-        self.told: dict[str, dict[str, Any]] = {}
         self.covers: dict[Path, Cover] = {}
         self.hashes: dict[tuple[Path, int], str] = {}
         self.moving: dict[tuple[str, int], dict[str, Any]] = {}
@@ -174,7 +192,12 @@ class World:
             parts = {"author"} if shards is None else {
                 part for part in ("source", "target") if getattr(move, part) in shards
             }  # fmt: skip
-            self.met.update((move.stage, part, fault) for part in parts)
+            self.met.update((self.stage(move, routing), part, fault) for part in parts)
+
+    def stage(self, move: Move, routing: Routing) -> str:
+        """The stage of a move, as `STRIKES` tells them apart."""
+        told = self.told.get(node_name(move.portion), {}).get("epoch", -1)
+        return GRACE if move.stage == DONE and told >= routing.since[move.portion] else move.stage
 
     def crash(self, worker: Worker, fault: str = "crash") -> None:
         """Its memory is gone; its store is not, nor what it had sent."""
@@ -270,7 +293,7 @@ class World:
         return bool(queues)
 
     def with_key(self, worker: Worker, act: Callable[[Key], object]) -> bool:
-        keys = worker.waiting
+        keys = worker.waiting if worker in self.running else []
         if keys:
             key = self.chance.choice(keys)
             self.guarded(worker, lambda: act(key))
@@ -343,6 +366,13 @@ class World:
                 assert known == cover.hash, "R10: two covers of a node"
                 self.covers[path] = cover
 
+    def tell_all(self) -> None:
+        """Every owner tells of its portions."""
+        for worker in self.workers:
+            for shard in worker.shards.values():
+                for portion in shard.portions:
+                    self.tell(shard, portion)
+
     # moves
 
     def ask(self) -> bool:
@@ -357,7 +387,7 @@ class World:
         }  # fmt: skip
         moves = [move.id for move in log.moves.unfinished]
         if moves and (self.chance.random() < 0.5 or len(moves) > 3):
-            words = ["pause", "cancel", *["resume"] * (20 if self.encore else 2)]
+            words = ["pause", "cancel", *["resume"] * (60 if self.encore else 2)]
             what = self.chance.choice(words)
             order = {"do": what, "move": self.chance.choice(moves)}
         self.order(order)
@@ -389,6 +419,7 @@ class World:
         if self.chance.random() < 0.1 or not sources:
             shard.store.forget(move.portion, shard.source(move.portion))
             shard.from_pipe.add(move.portion)
+            worker.copies.pop((shard.number, move.portion), None)
             worker.sync()
         else:
             moment = self.chance.choice(sources).store.frozen()
@@ -408,6 +439,25 @@ class World:
                     self.moving[move.id, number] = worker.tell_of(move, number)
         return bool(going)
 
+    def look(self) -> bool:
+        """The threads of a worker that keep what its shards answer by; it is as brute force says."""
+        worker = self.views.choice(self.running)
+        for number, sight in worker.sights(self.room):
+            sight.adjust(self.views)
+            if worker not in self.zombies:
+                sight.check_places(self.ledgers[number].live, self.views)
+                sight.check_filters()
+        return bool(worker.shards)
+
+    def look_at_all(self, live: Mapping[Origin, bytes]) -> None:
+        """All shards together find every row that is left, once, or twice on its way down."""
+        found: set[Origin] = set()
+        for worker in self.workers:
+            for number, sight in worker.sights(self.room):
+                found |= sight.check_places(self.ledgers[number].live, self.views)
+                sight.check_filters()
+        assert found == live.keys(), "places: all shards together find other rows than there are"
+
     def hurry(self) -> bool:
         self.chance.choice(self.running).hurry()
         return True
@@ -415,6 +465,8 @@ class World:
     def commit(self) -> bool:
         for worker in self.workers:
             for number, shard in worker.shards.items():
+                for portion in shard.portions:
+                    self.log.commits[shard.source(portion.path)] = portion.position.taken
                 if shard.root is not None and (done := shard.root.done):
                     self.commits[number] = done
         return True
@@ -449,6 +501,19 @@ class World:
             worker.reread((entry.key[0], entry.source), self.chance.randint(0, entry.delivered + 1))
         return True
 
+    def retention(self) -> bool:
+        """The log lets go of rows that nobody has read."""
+        source = self.fate.choice(self.busy)
+        worker = self.workers[self.hosts[source.partition]]
+        entry = worker.inputs.get((source.partition, source))
+        behind = entry is not None and entry.delivered + 1 < self.log.end(source)
+        if not behind or worker.routing.states.get(ROOT) != life.SPLITTING:
+            return False
+        self.commit()
+        if cut := source.partition in self.commits:
+            self.log.low[source] = self.fate.randint(entry.delivered + 2, self.log.end(source))
+        return cut
+
     def refuse(self) -> bool:
         outlet = self.chance.choice(self.running).outlet
         if queued := outlet.queued:
@@ -464,13 +529,20 @@ class World:
         return False
 
     def rebalance(self) -> bool:
-        """A shard moves to the other worker: with its store, or it is built again from the logs."""
+        """A shard moves to the other worker: with its store; or that has an older one, which it brings up
+        to date; or none, and it is built again from the logs."""
         number = self.chance.choice(sorted(self.hosts))
         old = self.workers[self.hosts[number]]
         self.hosts[number] = slot = 1 - self.hosts[number]
         old.release(number)
         if self.chance.random() < 0.4:
-            self._new_store(number)
+            stayed = self.kvs[number], self.ledgers[number], self.bases[number]
+            stale = self.left.pop((slot, number), None)
+            self.left[1 - slot, number] = stayed
+            if stale is None:
+                self._new_store(number)
+            else:
+                self.kvs[number], self.ledgers[number], self.bases[number] = stale
         self.workers[slot].open(number, self.kvs[number], self.bases[number])
         return True
 
@@ -492,11 +564,13 @@ class World:
     def strike(self) -> None:
         """A fault falls upon who has a part in a move whose portion is on both shards.
 
-        That takes a few steps of a run; without this hardly any run would have a fault there.
+        That takes a few steps of a run; without this hardly any run would have a fault there. One
+        stage after the other has its turn, or hardly a move got farther than the first.
         """
-        for move in self.workers[0].routing.moves.unfinished:
-            stage, chance = STRIKES[int(move.id[1:]) % len(STRIKES)]  # or hardly one got farther
-            if move.stage != stage or self.fate.random() > chance:
+        log = self.workers[0].routing
+        aim, chance = STRIKES[(self.first_strike + self.strikes) % len(STRIKES)]
+        for move in log.moves.unfinished:
+            if self.stage(move, log) != aim or self.fate.random() > chance:
                 continue
             slot = self.hosts[self.fate.choice((move.source, move.target))]
             self.strikes += 1
@@ -507,7 +581,9 @@ class World:
                 self.lose_disk(self.workers[slot])
             elif fault == "author":
                 self.author_dies()
-            elif not self.zombies:
+            else:
+                for zombie in list(self.zombies):
+                    self.crash(zombie)
                 self.stand_still(slot)
             return
 
@@ -529,26 +605,7 @@ class World:
     def step(self) -> None:
         """Whatever is next; then the rules that are about more than one event."""
         self.steps += 1
-        usual = (
-            (self.produce, 2.5), (self.follow, 3), (self.deliver, 6), (self.turn, 9),
-            (self.land, 6), (self.ack, 6), (self.author, 15 if self.eager else 5), (self.report, 1),
-            (self.commit, 1),
-            (self.fatal, 0.3), (self.obey, 4 if self.eager else 1), (self.hurry, 0.3), (self.bridge, 4),
-            (self.produce_theirs, 1.5), (self.ask, 6.0 if self.encore else 2.0 if self.eager else 0.0),
-            (self.copy, 9), (self.prove, 6), (self.tell_of_moves, 9),
-            (self.expire, self.aging),
-        )  # fmt: skip
-        faults = (
-            (self.kill, 0.3), (self.lose_turn, 1.4), (self.deliver_twice, 0.4), (self.refuse, 0.8),
-            (self.rebalance, 0.3), (self.zombie, 0.2), (self.author_dies, 0.3),
-            (self.late_record, 0.2), (self.bridge_again, 0.5),
-        )  # fmt: skip
-        if self.encore:
-            faults = tuple((fault, weight / 5) for fault, weight in faults)
-        actions, weights = zip(*usual, *(faults if self.faults else ()), strict=True)
-        for action in self.chance.choices(actions, weights, k=20):
-            if action():
-                break
+        self._act(self._usual + (self._faults if self.faults else ()))
         if self.faults:
             self.strike()
         if self.drifting:
@@ -559,19 +616,52 @@ class World:
             )
         self.check()
 
+    def wander(self) -> None:
+        """Whatever is next, and no fault."""
+        self._act(self._usual)
+
+    def _act(self, choices: Choices) -> None:
+        actions, weights = zip(*choices, strict=True)
+        for action in self.chance.choices(actions, weights, k=20):
+            if action():
+                break
+
+    @property
+    def _usual(self) -> Choices:
+        return (
+            (self.produce, 2.5), (self.follow, 3), (self.deliver, 6), (self.turn, 9),
+            (self.land, 6), (self.ack, 6), (self.author, 15 if self.eager else 5), (self.report, 1),
+            (self.commit, 1),
+            (self.fatal, 0.3), (self.obey, 4 if self.eager else 1), (self.hurry, 0.3), (self.bridge, 4),
+            (self.produce_theirs, 1.5), (self.ask, 6.0 if self.encore else 2.0 if self.eager else 0.0),
+            (self.copy, 9), (self.prove, 6), (self.tell_of_moves, 9),
+            (self.expire, self.aging), (self.look, 0.6 if self.seen else 0.0),
+        )  # fmt: skip
+
+    @property
+    def _faults(self) -> Choices:
+        less = 5 if self.encore else 1
+        return (
+            (self.kill, 0.3 / less), (self.lose_turn, 1.4 / less), (self.deliver_twice, 0.4 / less),
+            (self.refuse, 0.8 / less), (self.rebalance, 0.3 / less), (self.zombie, 0.2 / less),
+            (self.author_dies, 0.3 / less), (self.late_record, 0.2 / less),
+            (self.bridge_again, 0.5 / less), (self.retention, 5.0 if self.lossy else 0.0),
+        )  # fmt: skip
+
     def check(self) -> None:
         # a worker that was just started may not have read what its store was made with
         self.opened = max(self.opened, *(len(w.routing.levels) for w in self.running))
         for worker in self.workers:
             self.rules.proved(worker.proofs)
             for number, shard in worker.shards.items():
+                self.rules.held(shard, worker.routing)
                 if shard.root is not None:
                     self.rules.visible(shard.root, self.ledgers[number])
                 for portion in shard.portions:
                     assert all(
                         n.level <= self.opened or n.state == life.LEAF
                         for n in portion.subtree.nodes
-                    ), f"a node of {portion.path} covers before its level is open"
+                    ), f"R0: a node of {portion.path} covers before its level is open"
                 assert all(len(c) < 200 for c in worker.channels.values()), "R12: a channel grows"
 
     def root_rows(self) -> int:

@@ -1,0 +1,46 @@
+"""Histories that Hypothesis makes up: the steps of many lives, shortened where one goes wrong.
+
+A failure ends with the shortest history that shows it, as a command that replays it.
+`PCT_SIM_HISTORIES=n` sets how many there are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from sim.histories import STEPS, WORDS, Step, replay
+
+HISTORIES = int(os.environ.get("PCT_SIM_HISTORIES", "300"))
+PARTS = 12
+STEPS_EACH = 50
+
+steps = st.tuples(st.sampled_from(WORDS), st.integers(0, 999))
+histories = st.lists(steps, min_size=STEPS_EACH, max_size=STEPS_EACH)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_the_history_nothing_is_lost_doubled_or_altered(part: int) -> None:
+    ends: Counter[str] = Counter()
+
+    @seed(part)
+    @settings(
+        max_examples=HISTORIES // PARTS, deadline=None, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(st.integers(0, 9999), histories)
+    def holds(number: int, history: list[Step]) -> None:
+        log = replay(number, history).workers[0].routing
+        ends.update([log.states.get((0,), "nothing"), *(move.stage for move in log.moves.all())])
+
+    holds()
+    assert ends["splitting"] > HISTORIES / PARTS / 2, f"most trees must grow: {ends}"
+    assert ends["DONE"] or ends["ABORTED"], f"portions must move: {ends}"
+
+
+def test_a_step_that_says_nothing_is_what_others_shrink_to() -> None:
+    assert WORDS[0] == "nothing"
+    assert set(WORDS) == set(STEPS)
