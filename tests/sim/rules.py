@@ -205,7 +205,7 @@ class Ledger:
     def _watch(self, changes: list[Change]) -> None:
         for key, _ in changes:
             node = key[2:-1].decode()
-            if key.startswith(b"u/") and self._whole(node):
+            if key.startswith(b"u/") and self._whole(node) and not self.copied:
                 self._purged(node, changes)
                 return
         for key, value in changes:

@@ -61,7 +61,7 @@ def _run(seed: int) -> Ended:
     except InputLost as said:
         # the worker ends with code 5: it must be true
         assert any(world.log.low.values()), f"R1: nothing was lost, but {said}"
-        return Ended("lost", (), world.met, 0)
+        return Ended("lost", (), world.met, 0, 0, 0)
 
 
 def _lived(world: World, seed: int) -> Ended:
