@@ -112,11 +112,10 @@ class Store(Leavings):
             self._changed(path, int(came), int(effect.purge))
 
     def _aside(self, path: Path, number: int, aside: Aside) -> Iterator[Change]:
-        first, rows = aside
-        if not first:
+        if not aside.first:
             yield from ((key, None) for key in self._kv.keys(of_number(ASIDE, path, number)))
-        if len(rows):
-            yield of_aside(path, number, first), rows.astype("<f4").tobytes()
+        if len(aside.rows):
+            yield of_aside(path, number, aside.first), aside.rows.astype("<f4").tobytes()
 
     def _changed(self, path: Path, came: int, went: int) -> None:
         appended, purged = self.version(path)
@@ -200,8 +199,7 @@ class Store(Leavings):
         return np.frombuffer(raw, "<i4").astype(np.int32)
 
     def numbers(self, path: Path, offset: int) -> npt.NDArray[np.int32] | None:
-        """The number that each row of a segment of N0 had before it was purged; None where it was not,
-        none where nothing is left of it."""
+        """The numbers that the rows left of a segment of N0 had before it was purged; None: it was not."""
         raw = self._kv.get(at_offset(NUMBERS, path, offset))
         if raw is None and self._kv.get(at_offset(FIRSTS, path, offset)) is not None:
             return None

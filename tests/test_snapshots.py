@@ -187,8 +187,9 @@ def test_a_manifest_that_is_damaged_or_not_for_us_says_so(
     with pytest.raises(ConfigError, match=r"pctstream 9\.9 in format 2"):
         Manifest.read(manifest.folder, "t")
     file.write_bytes(raw)
-    monkeypatch.setattr(stamp, "SCHEMA", 0)
-    with pytest.raises(ConfigError, match="stores of schema 1"):
+    written = stamp.SCHEMA
+    monkeypatch.setattr(stamp, "SCHEMA", written - 1)
+    with pytest.raises(ConfigError, match=f"stores of schema {written}"):
         Manifest.read(manifest.folder, "t")
     file.unlink()
     with pytest.raises(Unreadable, match="no whole snapshot"):

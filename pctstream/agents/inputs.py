@@ -74,15 +74,11 @@ class Inputs:
         blocks, limits = cfg.blocks, cfg.limits
         self.reader = Readers(
             lambda: Reader(
-                client.reader(cfg, name, self._group),
+                client.reader(cfg, name, self._group), room=room, broken=self.stop, fatal=fatal, busy=busy,
                 collect=Collect(blocks.linger_ms / 1000.0, limits.unit_rows, limits.unit_bytes),
-                room=room,
                 channel_blocks=limits.channel_blocks,
-                broken=self.stop,
-                fatal=fatal,
-                busy=busy,
             )
-        )
+        )  # fmt: skip
 
     def add(self, fresh: Sequence[tuple[Shard, Path]]) -> None:
         """Read these nodes' inputs, as soon as the broker says how far they go."""

@@ -83,11 +83,10 @@ class HandsDown(ABC):
         """What comes next through the input."""
         if unit.prev > self.taken:
             return [Reread(self.source, self.taken + 1)]
-        if unit.last <= self.taken:
-            return [Dropped(len(unit), "watermark")] if len(unit) else []
         effects: list[Effect] = []
         for part in unit.parts():
             if part.last <= self.taken:
+                effects += [Dropped(len(part), "watermark")] if len(part) else []
                 continue
             if self._must_wait or not self._goes_on(part.markers):
                 return effects + self._wait()

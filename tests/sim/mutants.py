@@ -74,8 +74,8 @@ MUTANTS = (
     Mutant(
         "repeats are not dropped by the watermark",
         "core/handing.py",
-        "        if unit.last <= self.taken:",
-        "        if False:",
+        "            if part.last <= self.taken:",
+        "            if False:",
         3,
     ),
     Mutant(
@@ -210,6 +210,7 @@ MUTANTS = (
         "store.py",
         '        "epoch": position.epoch,',
         '        "epoch": min(position.epoch, 1),',
+        142,
     ),
     Mutant(
         "a copy forgets what left",
