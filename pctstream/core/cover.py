@@ -54,6 +54,12 @@ _MAGIC = b"pctcov1\0"
 _HEADER = struct.Struct("<8sIIqqddd16s")
 
 
+def closest(centroids: Float32, prototypes: Float32) -> npt.NDArray[np.int32]:
+    """int32[k]: the prototype of f32[k, d] nearest to each centroid, which most likely covers a row of the
+    cell: balancing moves centroids far from where they began."""
+    return kernels.nearest(centroids, transpose(prototypes), len(prototypes))
+
+
 @dataclass(frozen=True, eq=False)
 class Cover:
     """The k prototypes of a node and what was refined from them; the arrays are read-only."""
@@ -96,6 +102,11 @@ class Cover:
     def dimension(self) -> int:
         """The number of components of a row."""
         return int(self.prototypes.shape[1])
+
+    @cached_property
+    def closest(self) -> npt.NDArray[np.int32]:
+        """As `closest` has it, of all of them."""
+        return closest(self.centroids, self.prototypes)
 
     @property
     def miss_bound(self) -> tuple[float, float]:

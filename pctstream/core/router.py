@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pctstream.core import kernels
 from pctstream.core.block import Block
-from pctstream.core.cover import Cover
+from pctstream.core.cover import Cover, closest
 from pctstream.core.names import Path
 from pctstream.core.walk import Int32
 
@@ -42,6 +42,7 @@ class Router:
         self.k = cover.k if k is None else k
         self._table = kernels.transpose(cover.centroids[: self.k])
         self._prototypes = cover.prototypes[: self.k]
+        self._closest = closest(cover.centroids[: self.k], self._prototypes)
 
     def nearest(self, rows: Block) -> tuple[Int32, Bools]:
         """The child int32[n] of each row, -1 for a bare entry; and which rows, bool[rows], lie beyond
@@ -52,7 +53,8 @@ class Router:
             return child, beyond
         child = kernels.nearest(rows.vectors, self._table, self.k)
         epsilon = self.cover.epsilon
-        return child, kernels.lies_beyond(rows.vectors, child, self._prototypes, epsilon)
+        first = self._closest[child]
+        return child, kernels.lies_beyond(rows.vectors, first, self._prototypes, epsilon)
 
     def parcels(self, rows: Block, child: Int32) -> tuple[tuple[Path, Block], ...]:
         """The rows of each child that gets any, in order."""

@@ -63,8 +63,8 @@ def _ordered(at: Any, onward: Any) -> Any:
 @compiled
 def _walk(
     rows: Any, at: Any, onward: Any, children: Any, tiles: Any, places: Any, epsilon: Any, table: Any,
-    centroids: Any, prototypes: Any, count: Any, total: Any, radius: Any, uncovered: Any, widest: int,
-    window: int, limit: Any, watched: Any, faded: Any, found: Any,
+    centroids: Any, prototypes: Any, closest: Any, count: Any, total: Any, radius: Any, uncovered: Any,
+    widest: int, window: int, limit: Any, watched: Any, faded: Any, found: Any,
 ) -> tuple[int, int]:  # fmt: skip
     index, own, away = np.empty(MANY, np.int32), np.empty(MANY, np.int64), np.empty(MANY)
     work, m, stopped = room(widest), 0, 0
@@ -91,7 +91,7 @@ def _walk(
                 row, child = order[j + r], children[own[r]]
                 at[row] = child
                 _count(away[r], child, count, total, radius)
-                if not covered(rows, row, own[r], prototypes, low, high, band):
+                if not covered(rows, row, closest[own[r]], prototypes, low, high, band):
                     missed += 1
                     if m < found.shape[0]:
                         found[m, 0], found[m, 1] = row, node
@@ -155,6 +155,8 @@ class Map:
     table: Float32 = field(default_factory=lambda: np.zeros((0, 1, LANES), np.float32))
     centroids: Float32 = field(default_factory=lambda: np.zeros((0, 1), np.float32))
     prototypes: Float32 = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+    closest: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of each centroid, the prototype that is asked first whether it covers a row."""
     widest: int = 0
     """Tiles of the node that has most."""
     deepest: int = 0
@@ -168,16 +170,19 @@ class Map:
         tables += [transpose(c[1].centroids) for c in covers if c]
         none = np.zeros((0, dimension), np.float32)
         tile_counts = [-(-c[1].k // LANES) if c else 0 for c in covers]
+        places = np.cumsum([0, *(c[1].k if c else 0 for c in covers)], dtype=np.int64)
+        first = [places[i] + c[1].closest for i, c in enumerate(covers) if c]
         return cls(
             dimension,
             np.array([c is not None for c in covers], np.bool_),
             np.array([n for c in covers if c for n in c[0]], np.int32),
             np.cumsum([0, *tile_counts], dtype=np.int64),
-            np.cumsum([0, *(c[1].k if c else 0 for c in covers)], dtype=np.int64),
+            places,
             np.array([c[1].epsilon if c else 0.0 for c in covers]),
             np.concatenate(tables),
             np.concatenate([none, *(c[1].centroids for c in covers if c)]),
             np.concatenate([none, *(c[1].prototypes for c in covers if c)]),
+            np.concatenate([np.zeros(0, np.int64), *first]),
             max(tile_counts, default=0),
             _deepest(split),
         )
@@ -199,7 +204,7 @@ class Map:
         found = np.empty((len(rows) * self.deepest if watch.limit else 0, 2), np.int32)
         m, stopped = _walk(
             read_only(rows), at, onward, self.children, self.tiles, self.places, self.epsilon, self.table,
-            self.centroids, self.prototypes, counts.rows, counts.distance, counts.radius,
+            self.centroids, self.prototypes, self.closest, counts.rows, counts.distance, counts.radius,
             counts.uncovered, self.widest, watch.window, watch.limits, watch.counts, watch.faded, found,
         )  # fmt: skip
         broke = np.flatnonzero(self.split & ~onward).tolist() if stopped else []
