@@ -20,6 +20,7 @@ from pctstream.core.moves import Moves
 from pctstream.core.names import ROOT
 from pctstream.core.position import LogIdentity, Position
 from pctstream.core.proof import proof
+from pctstream.core.reopened import Opening
 from pctstream.core.routing import Routing
 from pctstream.errors import ConfigError, PctError, Unreadable, UsageError
 from pctstream.kv import KV
@@ -285,6 +286,11 @@ def test_of_the_ingest_log_only_what_was_routed_and_committed_is_cut(tmp_path: P
     assert trimming.ingest_cuts(routed, log, {ingest: 99}) == {ingest: 31}
     assert trimming.ingest_cuts(routed, log, {ingest: 20}) == {ingest: 21}
     assert trimming.ingest_cuts(routed, log, {}) == {}
+    for start, cuts in ((12, {ingest: 12}), (50, {ingest: 31}), (0, {})):
+        log.reopened.open[ROOT] = Opening(9, "hash", {0: start})
+        found = trimming.ingest_cuts(routed, log, {ingest: 99})
+        assert found == cuts, "an author that is done again reads from there"
+    log.reopened.open.clear()
     log.splits = {}
     assert trimming.ingest_cuts(routed, log, {ingest: 99}) == {}, (
         "a cover is found from the beginning"

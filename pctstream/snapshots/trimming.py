@@ -7,8 +7,9 @@ What is read by others too is left for the next snapshot.
 The ingest log is cut only if asked for: `verify` compares with it, and counts what it cannot as
 `unverifiable` from then on; and a lost directory of ids is made again from it, so from then on a lost store
 of N0 needs the snapshot too. It is cut up to what N0 had *routed* in the snapshot and has committed: rows
-stored at N0 (it covers, it is a sink, or hands down still) keep their log. With bridged topics it is not
-cut: which of their rows were replaced stands only there.
+stored at N0 (it covers, it is a sink, or hands down still) keep their log, and so does what is read again
+while N0 is re-opened. With bridged topics it is not cut: which of their rows were replaced stands only
+there.
 """
 
 from __future__ import annotations
@@ -65,11 +66,14 @@ def ingest_cuts(
     cuts: dict[Source, int] = {}
     if ROOT not in log.splits:
         return cuts
+    opening = log.reopened.open.get(ROOT)
     for one in manifest.shards:
         place = one.place(Source(f"{manifest.tree}.P0", one.shard))
         if place is None or place.routed < place.stored:
             continue
         cut = min(place.routed, committed.get(place.source, -1)) + 1
+        if opening is not None:
+            cut = min(cut, opening.starts.get(one.shard, 0))
         if cut > 0:
             cuts[place.source] = cut
     return cuts
