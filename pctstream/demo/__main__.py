@@ -22,7 +22,7 @@ from pctstream.running import Running
 SEED = 7
 EPSILON = 4.26
 STAY_S = 45.0
-CARRIED = 3.1
+CARRIED = 1.6
 """Rates of the stream that all shards together can take."""
 
 SETTINGS = {
