@@ -58,6 +58,20 @@ class Fragile(MemoryKV):
         super().write(changes)
 
 
+def fed(here: Here | AtRoot, unit: Unit, chance: np.random.Generator) -> int:
+    """1 if it died while it took the unit; then it was started again and took it once more."""
+    assert isinstance(here.kv, Fragile)
+    here.kv.left = int(chance.integers(2, 9)) if chance.random() < 0.5 else 10**9
+    try:
+        here.feed(unit)
+    except Died:
+        here.kv.left = 10**9
+        here.restart()
+        here.feed(unit)  # what is in the store is dropped: the purge goes on with the next
+        return 1
+    return 0
+
+
 class Pipe:
     """What comes, and what is right after it."""
 
@@ -252,19 +266,12 @@ def test_n0_as_a_sink_purges_and_its_directory_of_ids_goes_on(
     ingest, here, died = Ingest(seed), AtRoot(), 0
     chance = np.random.default_rng(seed)
     for _ in range(120):
-        unit, deaths = ingest.unit(), died
-        here.kv.left = int(chance.integers(2, 9)) if chance.random() < 0.5 else 10**9
-        try:
-            here.feed(unit)
-        except Died:
-            died += 1
-            here.kv.left = 10**9
-            here.restart()
-            here.feed(unit)  # what is in the store is dropped: the purge goes on with the next
+        fell = fed(here, ingest.unit(), chance)
+        died += fell
         if chance.random() < 0.1:
             here.restart()
         here.right(ingest.live)
-        if died == deaths:
+        if not fell:
             left_here = here.root.stored_rows - here.store.purged(ROOT)
             assert left_here <= 2 * len(ingest.live) + 40
     assert here.cut > 100 and died > 1
@@ -317,18 +324,9 @@ def test_a_purge_that_is_cut_short_is_done_again(
 ) -> None:
     monkeypatch.setattr("pctstream.purging.BATCH_BYTES", 1)
     pipe, here, died = Pipe(seed), Here(), 0
-    assert isinstance(here.kv, Fragile)
     chance = np.random.default_rng(seed)
     for _ in range(100):
-        unit = pipe.unit()
-        here.kv.left = int(chance.integers(2, 9)) if chance.random() < 0.5 else 10**9
-        try:
-            here.feed(unit)
-        except Died:
-            died += 1
-            here.kv.left = 10**9
-            here.restart()
-            here.feed(unit)
+        died += fed(here, pipe.unit(), chance)
         here.right(pipe.live)
     assert died > 3
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import StreamingResponse
 
 from pctstream.agents.copying import sent
 from pctstream.agents.move import order
-from pctstream.agents.throttle import Throttle
-from pctstream.core.block import ARROW
 from pctstream.core.moves import COPYING, Move
 from pctstream.core.names import node_name, node_path
 from pctstream.core.orders import Answer, check
 from pctstream.errors import NotReady, PctError, QueryRefused
 from pctstream.http import problem
 from pctstream.http.body import TEXT_MAX, body, json_object, page, short, taken
+from pctstream.http.frozen import stream
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
@@ -38,8 +35,6 @@ ANSWER_S = 10.0
 POLL_S = 0.05
 TRIGGERED = "TRIGGERED"
 """Before PLANNED in the history of a move that the policy made: what it saw."""
-GIVES_WAY_S = 2.0
-"""Between two pieces of a copy at most: the target takes a longer silence for the end."""
 
 
 async def ordered(worker: Worker, what: dict[str, Any]) -> Answer:
@@ -177,18 +172,4 @@ def _copy(app: FastAPI, worker: Worker) -> None:
         if shard is None or path not in shard.nodes:
             return problem.problem(NotReady(f"shard {number} has not opened {name} here"))
         source = shard.source(path)
-        # the target holds the rate; here a copy gives way to what this worker has to do
-        throttle = Throttle(worker.cfg.moves.bytes_per_s, lambda: bool(worker.room.full()))
-
-        def pieces() -> Iterator[bytes]:
-            moment = shard.store.frozen()
-            try:
-                for piece in sent(moment, path, source):
-                    yield piece
-                    wait = throttle.spend(len(piece))
-                    if throttle.share < 1.0:
-                        time.sleep(min(wait, GIVES_WAY_S))
-            finally:
-                moment.close()
-
-        return StreamingResponse(pieces(), media_type=ARROW)
+        return stream(worker, shard, lambda moment: sent(moment, path, source))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
 
-from pctstream.agents.throttle import Throttle
-from pctstream.core.block import ARROW
 from pctstream.errors import NotReady
 from pctstream.http import problem
-from pctstream.http.moves import GIVES_WAY_S
+from pctstream.http.frozen import stream
 from pctstream.snapshots.moment import taken
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
+    from pctstream.store import Store
 
 
 def add(app: FastAPI, worker: Worker) -> None:
@@ -30,20 +27,12 @@ def add(app: FastAPI, worker: Worker) -> None:
         shard = worker.shards.get(number)
         if shard is None or shard.root is None:
             return problem.problem(NotReady(f"{worker.name} has not opened shard {number}"))
-        # whoever takes it holds the rate; here it gives way to what this worker has to do
-        throttle = Throttle(worker.cfg.moves.bytes_per_s, lambda: bool(worker.room.full()))
+        tree, routing = worker.cfg.tree.name, worker.routing
 
-        def pieces() -> Iterator[bytes]:
-            moment = shard.store.frozen()
-            try:
-                for piece in taken(moment, worker.cfg.tree.name, number, worker.routing):
-                    if worker.shards.get(number) is not shard:
-                        return  # without its end it is none, and the new host waits for the store
-                    yield piece
-                    wait = throttle.spend(len(piece))
-                    if throttle.share < 1.0:
-                        time.sleep(min(wait, GIVES_WAY_S))
-            finally:
-                moment.close()
+        def pieces(moment: Store) -> Iterator[bytes]:
+            for piece in taken(moment, tree, number, routing):
+                if worker.shards.get(number) is not shard:
+                    return  # without its end it is none, and the new host waits for the store
+                yield piece
 
-        return StreamingResponse(pieces(), media_type=ARROW)
+        return stream(worker, shard, pieces)

@@ -48,17 +48,8 @@ def test_a_living_tree_is_a_function_of_the_rows_alone(seed: int, stop: str, bud
     chance = random.Random(seed)
     rows = drifting(seed, chance.randint(50, 3000))
     shape = LIVING._replace(stop=stop, sink_rows=chance.choice([90, 400]))
-    host, at = Host(shape, budget), 0
-    while at < len(rows):
-        size = chance.choice([1, 7, 60, 400])
-        host.feed(rows[at : at + size])
-        at += size
-        if chance.random() < 0.1:
-            host.open(min(4, host.gates.open_level + 1))
-        if chance.random() < 0.05:
-            host.restart()
-    for level in range(host.gates.open_level, 5):
-        host.open(level)
+    host = Host(shape, budget)
+    host.through(rows, chance)
     assert host.told() == recursion(ROOT, rows, CENTRE, shape, budget, EPSILONS)
     host.restart()
     assert not host.node.subtree.work

@@ -79,6 +79,20 @@ class Host:
                     self.node.revisit(offset, rows, leaves)
                 self.perform(self.node.end_pass())
 
+    def through(self, rows: np.ndarray, chance: random.Random) -> None:
+        """All the rows, in units of any size, while levels open and the process dies."""
+        at = 0
+        while at < len(rows):
+            size = chance.choice([1, 7, 60, 400])
+            self.feed(rows[at : at + size])
+            at += size
+            if chance.random() < 0.1:
+                self.open(min(4, self.gates.open_level + 1))
+            if chance.random() < 0.05:
+                self.restart()
+        for level in range(self.gates.open_level, 5):
+            self.open(level)
+
     def told(self) -> Tree:
         """Everything of every node, as the store has it."""
         return as_stored(self.store, ROOT)
@@ -92,17 +106,7 @@ def test_the_tree_is_a_function_of_the_rows_alone(seed: int, stop: str) -> None:
     rows = rows_of(seed, chance.randint(50, 2500))
     shape = SHAPE._replace(stop=stop)
     host = Host(shape)
-    at = 0
-    while at < len(rows):
-        size = chance.choice([1, 7, 60, 400])
-        host.feed(rows[at : at + size])
-        at += size
-        if chance.random() < 0.1:
-            host.open(min(4, host.gates.open_level + 1))
-        if chance.random() < 0.05:
-            host.restart()
-    for level in range(host.gates.open_level, 5):
-        host.open(level)
+    host.through(rows, chance)
     assert host.told() == recursion(ROOT, rows, CENTRE, shape, 4000, EPSILONS)
     host.restart()
     assert not host.node.subtree.work
