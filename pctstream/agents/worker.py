@@ -46,6 +46,7 @@ from pctstream.core.routing import Routing
 from pctstream.errors import DeliveryFailed, PctError, StoreFailed
 from pctstream.metrics import Metrics
 from pctstream.pipes import client
+from pctstream.pipes.priority import lower
 from pctstream.pipes.room import Room
 from pctstream.pipes.writer import Writer
 from pctstream.tables import ReadModel
@@ -102,7 +103,7 @@ class Worker:
         self.bridge = Bridge(cfg, self.writer, self.metrics, wait, self.fatal, name, room)
         self.reporter = Reporter(self)
         expose(self)
-        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="turn")
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="turn", initializer=lower)
         self.agents.bind(self.take, self._pool)
         self.followed = Followed(self)
         self._survey()

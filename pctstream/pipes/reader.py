@@ -30,6 +30,7 @@ from pctstream.errors import InputBroken, Refused
 from pctstream.pipes.bounds import LOST
 from pctstream.pipes.input import Collect, Decode, Input, Sink
 from pctstream.pipes.message import as_message
+from pctstream.pipes.priority import lower
 from pctstream.pipes.room import Room
 
 POLL_MESSAGES, POLL_BYTES = range(64, 1025), 4 << 20
@@ -194,6 +195,7 @@ class Reader:
         self._orders.put(order)
 
     def _run(self) -> None:
+        lower()
         try:
             while not self._closing:
                 self.rounds += 1
