@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def truth_of(rows: Any, queries: Any) -> Any:
     return np.concatenate(found)
 
 
-def serve(kind: str, who: str) -> None:
+def serve(kind: str, who: str, kept: str) -> None:
     """One process: ours, or one of the others. Each line that comes is a round."""
     rows = search.rows_of(kind)
     if rows is None:
@@ -79,18 +80,18 @@ def serve(kind: str, who: str) -> None:
         told = {"built_s": round(told["build_s"] + told["learn_s"], 2), "setting": told["probes"]}
         told["recall"] = round(search.recall(ways["ours"](queries), truth), 4)
     else:
-        ways, told = indexes.made(who, rows, queries, truth, K, RECALL)
+        ways, told = indexes.made(who, Path(kept) / kind / who, rows, queries, truth, K, RECALL)
     print(json.dumps(told), flush=True)
     for _ in sys.stdin:
         found = {name: rate(ask, queries, name == "single") for name in ("single", "batch")
                  for ask in ways.values()}  # fmt: skip
         print(json.dumps(found), flush=True)
-    indexes.swept()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--once", nargs=2, metavar=("KIND", "WHO"), help="one process, as JSON")
+    parser.add_argument("--kept", default=str(Path(tempfile.gettempdir()) / "pctstream-beside"))
     parser.add_argument("--kinds", nargs="*", default=KINDS)
     parser.add_argument("--only", nargs="*", default=list(indexes.KINDS))
     parser.add_argument(
@@ -98,12 +99,12 @@ def main() -> int:
     )
     asked = parser.parse_args()
     if asked.once:
-        serve(*asked.once)
+        serve(*asked.once, asked.kept)
         return 0
     for kind in asked.kinds:
         print(f"{kind}: load {'/'.join(f'{x:.1f}' for x in os.getloadavg())}", flush=True)
         pythons = {"ours": sys.executable, **dict.fromkeys(asked.only, asked.peers)}
-        for who, told in search.measured(kind, pythons, __file__).items():
+        for who, told in search.measured(kind, pythons, __file__, "--kept", asked.kept).items():
             rates = told.pop("rates")
             said = "  ".join(f"{name} {value:,.0f}/s" for name, value in rates.items())
             print(f"  {who:8} {said or told.pop('absent', '')}  {told}", flush=True)

@@ -220,19 +220,28 @@ def serve(kind: str, who: str) -> None:
         print(json.dumps(found), flush=True)
 
 
+def heard(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """The next line of JSON; whatever a library prints before it is passed over."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("{"):
+            return dict(json.loads(line))
+    return {"absent": f"ended with {process.wait()}"}
+
+
 def measured(
-    kind: str, pythons: dict[str, str], script: str = __file__
+    kind: str, pythons: dict[str, str], script: str = __file__, *more: str
 ) -> dict[str, dict[str, Any]]:
     """What each process tells, and its rates: the median of rounds that were taken in turn."""
     env = {**os.environ, **ONE_THREAD}
     both = {
-        who: subprocess.Popen([python, script, "--once", kind, who], env=env, text=True,
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        who: subprocess.Popen([python, script, "--once", kind, who, *more], env=env,
+                              text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for who, python in pythons.items()
     }  # fmt: skip
     told: dict[str, dict[str, Any]] = {}
     for who, process in both.items():
-        told[who] = json.loads(process.stdout.readline())  # type: ignore[union-attr]
+        told[who] = heard(process)
     rates: dict[str, list[dict[str, float]]] = {who: [] for who in both}
     for _ in range(ROUNDS):
         for who, process in both.items():
@@ -240,9 +249,12 @@ def measured(
                 continue
             process.stdin.write("round\n")  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]
-            rates[who].append(json.loads(process.stdout.readline()))  # type: ignore[union-attr]
+            said = heard(process)
+            told[who] |= said if "absent" in said else {}
+            rates[who] += [] if "absent" in said else [said]
     for who, process in both.items():
-        process.communicate()
+        if process.poll() is None:
+            process.communicate()
         told[who]["rates"] = {name: statistics.median(one[name] for one in rates[who])
                               for name in (rates[who] or [{}])[0]}  # fmt: skip
     return told

@@ -1,4 +1,4 @@
-"""Hostile questions to the views that need no broker; `tests/broker/test_search.py` asks all of them."""
+"""Hostile questions to views without a broker; schemathesis asks all views in `tests/broker`."""
 
 from __future__ import annotations
 

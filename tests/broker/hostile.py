@@ -1,4 +1,7 @@
-"""Questions that nobody should ask, made from the server's own OpenAPI document."""
+"""Questions that nobody should ask and no schema tells of: wrong dimensions, methods, no JSON at all.
+
+What the OpenAPI document allows and forbids is asked by schemathesis, `test_search.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 JSON = "application/json"
-ORDERS = {"drain": "undrain", "apply": "apply"}
 texts = st.one_of(
     st.text(max_size=30),
     st.sampled_from(["N0", "N0,1", "N0.2", "N0,999999999", "0", "-1", "²", "9" * 5000, "..", "%2e",
