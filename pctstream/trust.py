@@ -15,7 +15,7 @@ import httpx
 
 from pctstream import token
 from pctstream.config import Config
-from pctstream.core.promoted import HEADER
+from pctstream.core.successor import HEADER
 from pctstream.errors import ConfigError
 
 
@@ -31,7 +31,7 @@ def url(cfg: Config, address: str = "") -> str:
 
 def calling(cfg: Config, own: bool = True) -> dict[str, Any]:
     """What httpx is to send with every request, and whose certificates it takes; ``own``: this tree is
-    asked, whatever was promoted in its place."""
+    asked, whatever answers in its place."""
     named = {HEADER: cfg.tree.name} if own else {}
     return {"headers": token.headers(cfg) | named, "verify": trusted(cfg.http.ca_file)}
 

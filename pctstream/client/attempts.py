@@ -17,7 +17,7 @@ import orjson
 
 from pctstream import errors
 from pctstream.client.calls import JSON, Call
-from pctstream.core.promoted import HEADER
+from pctstream.core.successor import HEADER
 from pctstream.errors import NotReady, PctError
 
 T = TypeVar("T")

@@ -50,7 +50,7 @@ class Call(Generic[T]):
     method: str = "GET"
     again: bool = True
     tree: str = ""
-    """Asked by name, whatever was promoted in its place; empty: whichever answers there."""
+    """Asked by name, whatever answers in its place; empty: whichever answers there."""
 
     @property
     def content(self) -> bytes | None:

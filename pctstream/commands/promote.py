@@ -33,13 +33,13 @@ def promote_command(
     """From now on the tree whose worker is at OTHER answers at the addresses of this one; with --back this
     one does again. Both go on taking rows."""
     if (other is None) != back:
-        raise UsageError("name a worker of the tree to be promoted, or --back")
+        raise UsageError("name a worker of the tree that is to answer, or --back")
     cfg = configured(config_file, data_dir, need_broker=False)
     urls = worker_urls(cfg, http)
-    wanted: dict[str, Any] = {"tree": ask(cfg, urls, "/v1/promoted")["here"], "reason": reason}
+    wanted: dict[str, Any] = {"tree": ask(cfg, urls, "/v1/successor")["here"], "reason": reason}
     if other is not None:
         wanted |= _other(cfg, urls, other.rstrip("/"), anyway)
-    said = ask(cfg, urls, "/v1/promoted", wanted)
+    said = ask(cfg, urls, "/v1/successor", wanted)
     here = [str(shard["url"]) for shard in ask(cfg, urls, "/v1/shards")["shards"]]
     _agreed(cfg, sorted({*here, *urls}), wanted["tree"])
     if as_json:
@@ -74,7 +74,7 @@ def _agreed(cfg: Config, workers: list[str], tree: str) -> None:
     for worker in workers:
         while True:
             try:
-                if ask(cfg, [worker], "/v1/promoted")["tree"] == tree:
+                if ask(cfg, [worker], "/v1/successor")["tree"] == tree:
                     break
             except NotReady:
                 break  # whoever is away reads of it when it comes back

@@ -20,11 +20,11 @@ from pctstream.http import (
     plans,
     problem,
     projection,
-    promoted,
     search,
     shape,
     snapshots,
     solver,
+    successor,
 )
 from pctstream.http.body import PAGE_MAX, page
 from pctstream.http.digest import digest
@@ -42,7 +42,7 @@ def create(worker: Worker) -> FastAPI:
     app = FastAPI(title="pctstream", version="1", docs_url=None, redoc_url=None)
 
     problem.add(app)
-    passing = promoted.add(app, worker)
+    passing = successor.add(app, worker)
     wanted = token.wanted(worker.cfg)
 
     @app.middleware("http")

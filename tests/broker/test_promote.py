@@ -1,4 +1,4 @@
-"""A second tree grows on the rows of the first, is compared, promoted and called back, while workers die."""
+"""A second tree grows on the rows of the first, takes its place and gives it back, while workers die."""
 
 from __future__ import annotations
 

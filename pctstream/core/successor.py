@@ -1,4 +1,4 @@
-"""Which tree answers where this one is asked: itself, or one that was promoted in its place.
+"""Which tree answers where this one is asked: itself, or its successor.
 
 An order like any other (`orders`): it lies in this tree's own history, so all of its workers agree from
 that record on, also after a restart. Nothing of this tree ends because of it.
@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 from pctstream.errors import QueryRefused
 
 HEADER = "pct-tree"
-"""Of a request: the tree that is asked, whatever was promoted. Of an answer: the tree that gave it."""
+"""Of a request: the tree that is asked, whoever succeeded it. Of an answer: the tree that gave it."""
 URLS_MOST = 64
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
 _URL = re.compile(r"https?://[^\s/?#@]{1,255}", re.ASCII)
 
 
-class Promoted(NamedTuple):
-    """The tree, where its workers were when it was promoted, since when in seconds, why."""
+class Successor(NamedTuple):
+    """The tree, where its workers were when it was put in its place, since when in seconds, why."""
 
     tree: str
     urls: tuple[str, ...]
@@ -28,13 +28,13 @@ class Promoted(NamedTuple):
     reason: str = ""
 
 
-def promoted(own: str, order: Mapping[str, Any], time_s: float) -> Promoted | None:
+def successor(own: str, order: Mapping[str, Any], time_s: float) -> Successor | None:
     """What an order says; None: the tree ``own`` answers for itself. QueryRefused where it says nothing
     that can be done.
 
-    >>> promoted("a", {"tree": "b", "urls": ["http://h:8810"]}, 5.0)
-    Promoted(tree='b', urls=('http://h:8810',), time=5.0, reason='')
-    >>> promoted("a", {"tree": "a"}, 5.0)
+    >>> successor("a", {"tree": "b", "urls": ["http://h:8810"]}, 5.0)
+    Successor(tree='b', urls=('http://h:8810',), time=5.0, reason='')
+    >>> successor("a", {"tree": "a"}, 5.0)
     """
     name = order.get("tree")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -47,4 +47,4 @@ def promoted(own: str, order: Mapping[str, Any], time_s: float) -> Promoted | No
     for url in urls:
         if not isinstance(url, str) or not _URL.fullmatch(url):
             raise QueryRefused(f"urls: {url!r} is not like http://host:port")
-    return Promoted(name, tuple(urls), time_s, str(order.get("reason", "")))
+    return Successor(name, tuple(urls), time_s, str(order.get("reason", "")))

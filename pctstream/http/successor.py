@@ -1,6 +1,6 @@
-"""Questions that come here for a tree that was promoted are passed on to its workers (`core.promoted`).
+"""Questions that come here for a successor of this tree are passed on to its workers (`core.successor`).
 
-    GET /v1/... without `pct-tree`, or with the promoted tree's name -> one of its workers -> its answer
+    GET /v1/... without `pct-tree`, or with the name of its successor -> one of its workers -> its answer
     with any other name -> answered here
 
 Workers and commands of this tree say its name with all they ask, so among themselves nothing changes.
@@ -18,7 +18,7 @@ import httpx
 from fastapi import FastAPI, Request, Response
 
 from pctstream import trust
-from pctstream.core.promoted import HEADER, Promoted
+from pctstream.core.successor import HEADER, Successor
 from pctstream.errors import NotFound, NotReady
 from pctstream.http import problem
 from pctstream.http.body import TEXT_MAX, body, json_object, short, taken
@@ -27,7 +27,7 @@ from pctstream.http.moves import ordered
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
 
-HERE = "/v1/promoted"
+HERE = "/v1/successor"
 """Always asked of this tree."""
 PASSED = "pct-passed-on"
 """By which tree: whoever is asked so is that tree, or nobody."""
@@ -60,11 +60,11 @@ class Passing:
         self._looking: asyncio.Task[None] | None = None
 
     @property
-    def now(self) -> Promoted | None:
-        return self._worker.routing.orders.promoted
+    def now(self) -> Successor | None:
+        return self._worker.routing.orders.successor
 
     async def answer(self, request: Request) -> Response | None:
-        """The promoted tree's; None: this one is asked."""
+        """The successor's; None: this one is asked."""
         path, wanted = request.url.path, request.headers.get(HEADER)
         if not path.startswith("/v1/") or path == HERE or wanted == self._own:
             return None
@@ -73,7 +73,7 @@ class Passing:
         to = self.now
         return await self._pass_on(to, request) if to and wanted in (None, to.tree) else None
 
-    async def _pass_on(self, to: Promoted, request: Request) -> Response:
+    async def _pass_on(self, to: Successor, request: Request) -> Response:
         content = await body(request)
         url = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
         headers = {k: v for k, v in request.headers.items() if k in KEPT}
@@ -99,7 +99,9 @@ class Passing:
         if last is not None:
             last.headers[HEADER] = to.tree
             return last
-        return problem.problem(NotReady(f"no worker of the promoted tree {to.tree} answers: {why}"))
+        return problem.problem(
+            NotReady(f"no worker of {to.tree}, which answers in its place, answers: {why}")
+        )
 
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -109,19 +111,19 @@ class Passing:
             self._client = httpx.AsyncClient(limits=limits, verify=verify, timeout=ANSWER_S)
         return self._client
 
-    def _workers(self, to: Promoted) -> Iterable[str]:
+    def _workers(self, to: Successor) -> Iterable[str]:
         """Where to ask: who answered last first, then who was seen, then as it was recorded."""
         return list(dict.fromkeys([*self._found.get(to.tree, ()), *to.urls]))
 
-    def _seen(self, to: Promoted, worker: str) -> None:
+    def _seen(self, to: Successor, worker: str) -> None:
         others = [url for url in self._found.get(to.tree, ()) if url != worker]
         self._found[to.tree] = [worker, *others]
         if time.monotonic() - self._looked > LOOK_S:
             self._looked = time.monotonic()
             self._looking = asyncio.create_task(self._look(to, worker))
 
-    async def _look(self, to: Promoted, worker: str) -> None:
-        """Where its workers are now: they may be others than when it was promoted."""
+    async def _look(self, to: Successor, worker: str) -> None:
+        """Where its workers are now: they may be others than were recorded."""
         headers = trust.calling(self._worker.cfg)["headers"] | {HEADER: to.tree, PASSED: self._own}
         try:
             said = await self._http().get(f"{worker}/v1/shards", headers=headers)
@@ -144,15 +146,15 @@ def add(app: FastAPI, worker: Worker) -> Passing:
         }  # fmt: skip
 
     @app.get(HERE)
-    async def promoted() -> dict[str, Any]:
-        """Which tree answers where this one is asked: itself (`here`), or the one promoted in its place."""
+    async def successor() -> dict[str, Any]:
+        """Which tree answers where this one is asked: itself (`here`), or its successor."""
         return view()
 
     @app.post(HERE, status_code=202, openapi_extra=ORDER_BODY)
-    async def promote(request: Request) -> dict[str, Any]:
+    async def succeed(request: Request) -> dict[str, Any]:
         """From now on another tree answers here; with this tree's own name, this one again."""
         asked = json_object(await body(request), ("tree", "urls", "reason"))
-        await ordered(worker, {"do": "promote", **asked, "reason": short(asked, "reason")})
+        await ordered(worker, {"do": "succeed", **asked, "reason": short(asked, "reason")})
         return view()
 
     return passing

@@ -1,4 +1,4 @@
-"""A tree that was promoted answers in place of another; what is asked by name is not passed on."""
+"""A successor answers in place of a tree; what is asked by name is not passed on."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fastapi import FastAPI, Request, Response
 
 from pctstream.config import Config
 from pctstream.core.orders import check
-from pctstream.core.promoted import HEADER, Promoted
 from pctstream.core.records import order_record, tree_record
 from pctstream.core.routing import Routing
+from pctstream.core.successor import HEADER, Successor
 from pctstream.errors import QueryRefused
-from pctstream.http import problem, promoted
-from pctstream.http.promoted import PASSED
+from pctstream.http import problem, successor
+from pctstream.http.successor import PASSED
 
 
 class Standing:
@@ -34,14 +34,14 @@ class Standing:
     def order(self, **said: Any) -> str:
         """The order's record, and why it was refused."""
         seq, name = self.routing.seq + 1, f"o{self.routing.seq}"
-        what = {"do": "promote", "id": name, **said}
+        what = {"do": "succeed", "id": name, **said}
         self.routing.fold(order_record(what, seq, seq, "a"), seq, 7.0)
         return self.routing.orders.answers[name].refused
 
     def app(self) -> FastAPI:
         app = FastAPI()
         problem.add(app)
-        passing = promoted.add(app, self)  # type: ignore[arg-type]
+        passing = successor.add(app, self)  # type: ignore[arg-type]
 
         @app.middleware("http")
         async def first(request: Request, go_on: Any) -> Response:
@@ -116,7 +116,7 @@ def other() -> Iterator[Other]:
         server.end()
 
 
-def test_the_promoted_tree_answers_until_the_way_back(other: Other) -> None:
+def test_the_successor_answers_until_the_way_back(other: Other) -> None:
     tree, url = Standing(), other.start()
     with asked(tree) as client:
         assert client.get("/v1/tree").json() == {"name": "pct"}
@@ -131,7 +131,7 @@ def test_the_promoted_tree_answers_until_the_way_back(other: Other) -> None:
         assert client.post("/v1/search", json={"k": 1}).status_code == 200
         assert [b for p, _, b in other.asked if p == "search"] == [b'{"k":1}']
         assert client.get("/v1/nothing").status_code == 404
-        assert client.get("/v1/promoted").json()["tree"] == "finer"
+        assert client.get("/v1/successor").json()["tree"] == "finer"
         # by name, and what says that it was passed on, is answered here
         assert client.get("/v1/tree", headers={HEADER: "pct"}).json() == {"name": "pct"}
         assert client.get("/v1/tree", headers={HEADER: "any"}).json() == {"name": "pct"}
@@ -140,7 +140,7 @@ def test_the_promoted_tree_answers_until_the_way_back(other: Other) -> None:
         assert lost.status_code == 404 and "not finer" in lost.json()["detail"]
         assert not tree.order(tree="pct")
         assert client.get("/v1/tree").json() == {"name": "pct"}
-        assert client.get("/v1/promoted").json()["since"] is None
+        assert client.get("/v1/successor").json()["since"] is None
 
 
 def test_another_of_its_workers_answers_where_one_is_gone(other: Other) -> None:
@@ -151,7 +151,7 @@ def test_another_of_its_workers_answers_where_one_is_gone(other: Other) -> None:
         assert client.get("/v1/tree").json() == {"name": "finer"}
         until = time.monotonic() + 20.0
         while "shards" not in [p for p, *_ in other.asked] and time.monotonic() < until:
-            client.get("/v1/promoted")
+            client.get("/v1/successor")
         other.servers[0].end()
         assert client.get("/v1/tree").json() == {"name": "finer"}, f"nobody knows {second}"
         other.servers[1].end()
@@ -164,10 +164,10 @@ def test_another_of_its_workers_answers_where_one_is_gone(other: Other) -> None:
 def test_every_reader_of_the_history_says_the_same() -> None:
     tree = Standing()
     tree.order(tree="finer", urls=["http://h:1", "http://h:2"])
-    wanted = Promoted("finer", ("http://h:1", "http://h:2"), 7.0)
-    assert tree.routing.orders.promoted == wanted
+    wanted = Successor("finer", ("http://h:1", "http://h:2"), 7.0)
+    assert tree.routing.orders.successor == wanted
     assert tree.order(tree="finer", urls=["h"]).startswith("urls")
-    assert tree.routing.orders.promoted == wanted, "what is refused changes nothing"
+    assert tree.routing.orders.successor == wanted, "what is refused changes nothing"
 
 
 @pytest.mark.parametrize(
@@ -179,4 +179,4 @@ def test_every_reader_of_the_history_says_the_same() -> None:
 )  # fmt: skip
 def test_what_names_no_tree_is_refused(said: dict[str, Any]) -> None:
     with pytest.raises(QueryRefused):
-        check(Standing().routing, {"do": "promote", **said})
+        check(Standing().routing, {"do": "succeed", **said})
