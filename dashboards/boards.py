@@ -115,6 +115,10 @@ MISSED = Panel("What covers may miss", "Bound of the mass of rows that a node's 
 LARGEST = Panel("Largest nodes", "Rows that came to the ten nodes to which most came.", "short", (
     Query(f"topk(10, {total('pct_node_rows', 'node')})", "{{node}}"),
 ), "bargauge")
+FADED = Panel("Heaviest nodes", "Faded rows of the ten nodes below N0 that weigh most: a row counts half after "
+    "tree.half_life_s. Empty where weights do not fade.", "short", (
+    Query(f"topk(10, {total('pct_node_faded_rows', 'node')})", "{{node}}"),
+), "bargauge")
 RESTARTS = Panel("Restarts of nodes", "Agents of nodes that were started again in an hour, since they raised "
     "or stood still.", "none", (
     Query(f"sum(increase(pct_node_restarts_total{{{JOB}}}[1h]))", "restarts"),
@@ -260,7 +264,7 @@ BOARDS = (
         READY, ROWS, STALLED, BROKEN, LIMITS, EPOCH, STAGES, LAG, APPLY, NODES, LOAD, ANSWERS,
         DEAD, DUPLICATES, LEFT)),
     Board("pctstream-tree", "pctstream: tree", "The probabilistic cover tree, level by level.", (
-        ROWS, STALLED, LIMITS, RESTARTS, EPOCH, NODES, COVER, UNCOVERED, SHARE, MISSED, LARGEST)),
+        ROWS, STALLED, LIMITS, RESTARTS, EPOCH, NODES, COVER, UNCOVERED, SHARE, MISSED, LARGEST, FADED)),
     Board("pctstream-drift", "pctstream: drift and forecast", "Where the stream is going, and how well that "
         "was foreseen.", (SCORES, FORECAST, AHEAD, CAME, MASE), (PORTION, HORIZON)),
     Board("pctstream-shards", "pctstream: shards and moves", "What each shard carries, and portions on their "

@@ -87,6 +87,7 @@ CATALOGUE = (
     _counter("pct_move_ignored_total", "", "-", "copies and fences of moves that had ended"),
     _gauge("pct_nodes", "level state", "nodes", "of the tree"),
     _gauge("pct_node_rows", "node", "rows", "that came to a node"),
+    _gauge("pct_node_faded_rows", "node", "rows", "of a node below N0, each by its age (`tree.half_life_s`); absent where weights do not fade"),
     _counter("pct_node_restarts_total", "", "restarts", "of node agents"),
     _gauge("pct_node_stalled", "node", "nodes", "that stand still, as this worker sees it; absent while none does"),
     _counter("pct_uncovered_rows_total", "level", "rows", "beyond epsilon of every centre when routed"),

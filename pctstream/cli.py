@@ -19,7 +19,7 @@ from pctstream.errors import PctError
 
 COMMANDS = (
     "up", "worker", "broker", "topics", "feed", "status", "query", "moves",
-    "compare", "verify", "snapshot", "restore", "config", "doctor", "simulate", "completion",
+    "compare", "promote", "verify", "snapshot", "restore", "config", "doctor", "simulate", "completion",
 )  # fmt: skip
 INTERRUPTED = 130
 """As a shell says of a program that Ctrl-C ended."""

@@ -15,6 +15,7 @@ import httpx
 
 from pctstream import token
 from pctstream.config import Config
+from pctstream.core.successor import HEADER
 from pctstream.errors import ConfigError
 
 
@@ -28,9 +29,11 @@ def url(cfg: Config, address: str = "") -> str:
     return f"{scheme}://{address or cfg.http.bind}"
 
 
-def calling(cfg: Config) -> dict[str, Any]:
-    """What httpx is to send with every request, and whose certificates it takes."""
-    return {"headers": token.headers(cfg), "verify": trusted(cfg.http.ca_file)}
+def calling(cfg: Config, own: bool = True) -> dict[str, Any]:
+    """What httpx is to send with every request, and whose certificates it takes; ``own``: this tree is
+    asked, whatever answers in its place."""
+    named = {HEADER: cfg.tree.name} if own else {}
+    return {"headers": token.headers(cfg) | named, "verify": trusted(cfg.http.ca_file)}
 
 
 @cache

@@ -26,7 +26,7 @@ from pctstream.core.reopener import missed
 from pctstream.errors import StoreFailed
 from pctstream.metrics import LABELLED_NODES_MAX
 from pctstream.rocks import RocksKV
-from pctstream.tables import Record, nodes_of
+from pctstream.tables import Record, faded_nodes, nodes_of
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
@@ -129,6 +129,10 @@ class Gauges(Collector):
         shown = named({node_name(p): float(n["rows"]) for p, n in nodes.items()})
         yield told("pct_node_rows", [((n,), r) for n, r in shown.items()])
         yield from self._missed(nodes, shown)
+        faded = {
+            node_name(p): w for p, w in faded_nodes(self._worker.model.portions().values()).items()
+        }
+        yield told("pct_node_faded_rows", [((n,), faded[n]) for n in shown if n in faded])
         limits = Counter(n["limit"] for n in nodes.values() if n["limit"])
         yield told("pct_limit_reached", [((limit,), n) for limit, n in limits.items()])
         yield told("pct_cover_size", [((at,), n) for at, n in enumerate(self._sizes(nodes))])

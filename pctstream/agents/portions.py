@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pctstream.agents.shard import Shard
+from pctstream.core import fading
 from pctstream.core.coverage import SCANNED, Coverage, published
 from pctstream.core.names import Path, node_name
 from pctstream.core.node import Shape
@@ -37,7 +38,11 @@ def portion_record(
         nodes = shard.store.tree_nodes(portion.path)
         grown_to, proposals = portion.grown_to, portion.subtree.proposals
     position = found[0] if found else Position(epoch=portion.position.epoch)
-    columns = node_columns(portion.path, nodes, portion.subtree.shape)
+    shape = portion.subtree.shape
+    columns = node_columns(portion.path, nodes, shape)
+    clock, faded = fading.told([node.record for node in nodes])
+    if shape.half_life_s:
+        columns["faded"] = faded
     return {
         "kind": "portion",
         "portion": node_name(portion.path),
@@ -58,6 +63,7 @@ def portion_record(
         "marks": state.get("marks", []),
         "grown_to": grown_to,
         "proposals": proposals,
+        "clock": clock if shape.half_life_s else None,
         "nodes": columns,
     }
 

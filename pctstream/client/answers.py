@@ -78,6 +78,8 @@ class Cover:
     w: Numbers
     """float64 [n], sum 1"""
     rows: npt.NDArray[np.int64]
+    faded: Numbers
+    """float64 [n]: the rows, each by its age; just the rows where weights do not fade."""
     radius: Numbers
     """float64 [n]; NaN where it is not known."""
     miss_bound: Numbers
@@ -243,8 +245,8 @@ def cover_of(raw: bytes) -> Cover:
         epsilon = float(found["epsilon"])
         return Cover(
             int(found["level"]), None if np.isnan(epsilon) else epsilon, int(found["total"]),
-            found["node"].tolist(), found["x"], found["w"], found["rows"], found["radius"],
-            found["miss_bound"], int(found["epoch"]), float(found["time"]),
+            found["node"].tolist(), found["x"], found["w"], found["rows"], found["faded"],
+            found["radius"], found["miss_bound"], int(found["epoch"]), float(found["time"]),
         )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
+from pctstream.client import calls
 from pctstream.client.asking import Client
 from pctstream.core.block import Source
 from pctstream.errors import InputBroken, NotReady
@@ -31,7 +32,8 @@ def wait_applied(
     """
     until = time.monotonic() + timeout_s
     require(admin, pipes(ingest), "whoever waits")
-    _reach(tree, {Source(ingest, p): last for p, last in sent.items()}, until)
+    name = ingest.removesuffix(".P0")
+    _reach(tree, name, {Source(ingest, p): last for p, last in sent.items()}, until)
     depth = 1
     while True:
         topics: Any = admin.list_topics(timeout=TIMEOUT_S).topics
@@ -44,14 +46,14 @@ def wait_applied(
         ]
         if not there:
             return
-        _reach(tree, {pipe: end - 1 for pipe, end in ends(admin, there).items()}, until)
+        _reach(tree, name, {pipe: end - 1 for pipe, end in ends(admin, there).items()}, until)
         depth += 1
 
 
-def _reach(tree: Client, wanted: Mapping[Source, int], until: float) -> None:
+def _reach(tree: Client, name: str, wanted: Mapping[Source, int], until: float) -> None:
     while True:
         done: dict[Source, int] = {}
-        for shard in tree.shards():
+        for shard in tree.send_all(calls.shards(name)):
             for entry in shard.inputs:
                 source = Source(entry["topic"], entry["partition"])
                 if entry.get("error") and source in wanted:

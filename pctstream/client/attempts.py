@@ -17,6 +17,7 @@ import orjson
 
 from pctstream import errors
 from pctstream.client.calls import JSON, Call
+from pctstream.core.successor import HEADER
 from pctstream.errors import NotReady, PctError
 
 T = TypeVar("T")
@@ -89,7 +90,8 @@ class Attempts:
         return {
             "method": call.method, "url": self.url + call.path, "content": call.content,
             "params": dict(call.params), "timeout": self.left,
-            "headers": {"Accept": call.accept, "Content-Type": JSON},
+            "headers": {"Accept": call.accept, "Content-Type": JSON}
+            | ({HEADER: call.tree} if call.tree else {}),
         }  # fmt: skip
 
     def pause(self, call: Call[Any], error: PctError, wanted: str | None) -> float:

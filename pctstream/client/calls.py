@@ -49,6 +49,8 @@ class Call(Generic[T]):
     accept: str = JSON
     method: str = "GET"
     again: bool = True
+    tree: str = ""
+    """Asked by name, whatever answers in its place; empty: whichever answers there."""
 
     @property
     def content(self) -> bytes | None:
@@ -156,9 +158,10 @@ def portions() -> Pages[Portion]:
     return _pages("/v1/portions", "portions", lambda one: made(Portion, one))
 
 
-def shards() -> Pages[Shard]:
-    """All shards that have reported."""
-    return _pages("/v1/shards", "shards", lambda one: made(Shard, one))
+def shards(tree: str = "") -> Pages[Shard]:
+    """All shards that have reported, of the tree of this name if one is given."""
+    pages = _pages("/v1/shards", "shards", lambda one: made(Shard, one))
+    return replace(pages, call=replace(pages.call, tree=tree))
 
 
 def drifts() -> Pages[Drift]:

@@ -37,7 +37,7 @@ def box_command(
         body |= {"point": list(numbers(point, "--near")), "k": k}
     else:
         body["box"] = list(numbers(str(box), "the box"))
-    found = ask(cfg, worker_urls(cfg, http), "/v1/spatial/search", body)
+    found = ask(cfg, worker_urls(cfg, http), "/v1/spatial/search", body, own=False)
     if as_json:
         click.echo(json.dumps(found))
         return

@@ -31,9 +31,11 @@ def compare_command(
     """This tree beside the one whose worker is at OTHER: nodes, radius, evenness, what is missed, by level;
     what the same questions cost each."""
     cfg = configured(config_file, data_dir, need_broker=False)
-    sides = [_asking(cfg, worker_urls(cfg, http)), _asking(cfg, [other.rstrip("/")])]
+    sides = [
+        _asking(cfg, worker_urls(cfg, http), True), _asking(cfg, [other.rstrip("/")], False),
+    ]  # fmt: skip
     trees = [one("/v1/tree") for one in sides]
-    _comparable(trees)
+    comparable(trees)
     levels = [_levels(one, tree) for one, tree in zip(sides, trees, strict=True)]
     asked = questions([covers[-1] for _, covers in levels], sample)
     costs = [asked_figures([_explained(one, q) for q in asked]) for one in sides]
@@ -48,15 +50,15 @@ def compare_command(
     click.echo("\n".join(_shown(found)))
 
 
-def _asking(cfg: Config, urls: list[str]) -> Ask:
-    return lambda path, body=None: ask(cfg, urls, path, body, DEADLINE_S)
+def _asking(cfg: Config, urls: list[str], own: bool) -> Ask:
+    return lambda path, body=None: ask(cfg, urls, path, body, DEADLINE_S, own)
 
 
 def _explained(one: Ask, question: list[float]) -> Any:
     return one("/v1/search", {"vector": question, "k": NEAREST, "explain": True})["explain"]
 
 
-def _comparable(trees: list[dict[str, Any]]) -> None:
+def comparable(trees: list[dict[str, Any]]) -> None:
     for what in ("dimension", "metric"):
         if trees[0][what] != trees[1][what]:
             raise UsageError(

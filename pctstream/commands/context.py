@@ -92,9 +92,11 @@ def worker_urls(cfg: Config, http: str | None = None) -> list[str]:
 
 
 def ask(
-    cfg: Config, urls: list[str], path: str, body: object = None, timeout_s: float = HTTP_TIMEOUT_S
-) -> Any:
-    """GET from the first worker that answers; POST where there is a body.
+    cfg: Config, urls: list[str], path: str, body: object = None, timeout_s: float = HTTP_TIMEOUT_S,
+    own: bool = True,
+) -> Any:  # fmt: skip
+    """GET from the first worker that answers; POST where there is a body. ``own``: the tree of the
+    configuration is asked; else whichever answers there.
 
     Raises NotReady where none does, or BrokerUnreachable if that is because their broker is away.
     """
@@ -103,7 +105,7 @@ def ask(
         try:
             answer = httpx.request(
                 "GET" if body is None else "POST", f"{worker}{path}", json=body,
-                timeout=timeout_s, **calling(cfg),
+                timeout=timeout_s, **calling(cfg, own),
             )  # fmt: skip
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             last = last or NotReady(f"no worker answers at {', '.join(urls)}: {error}")

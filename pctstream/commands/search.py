@@ -46,7 +46,7 @@ def search_command(
     body = _body(place, wanted, payload, explain) | {"k": k}
     if recall is not None:
         body["recall"] = recall
-    _show(ask(cfg, worker_urls(cfg, http), "/v1/search", body), as_json, payload)
+    _show(ask(cfg, worker_urls(cfg, http), "/v1/search", body, own=False), as_json, payload)
 
 
 @click.command("range")
@@ -64,7 +64,7 @@ def range_command(
     cfg = configured(config_file, data_dir, need_broker=False)
     place = _place(cfg, worker_urls(cfg, http), given, like)
     body = _body(place, wanted, payload, explain) | {"radius": radius, "limit": limit}
-    _show(ask(cfg, worker_urls(cfg, http), "/v1/range", body), as_json, payload)
+    _show(ask(cfg, worker_urls(cfg, http), "/v1/range", body, own=False), as_json, payload)
 
 
 @click.command("row")
@@ -75,7 +75,7 @@ def row_command(
 ) -> None:
     """The row with this ID (or, without an id, of this origin)."""
     cfg = configured(config_file, data_dir, need_broker=False)
-    found = ask(cfg, worker_urls(cfg, http), f"/v1/rows/{quote(name, safe='')}")
+    found = ask(cfg, worker_urls(cfg, http), f"/v1/rows/{quote(name, safe='')}", own=False)
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -92,7 +92,7 @@ def _place(cfg: Config, urls: list[str], given: str | None, like: str | None) ->
         raise click.UsageError("say --vector X,Y,.. or --like ID, one of them")
     if given is not None:
         return list(numbers(given, "--vector"))
-    return list(ask(cfg, urls, f"/v1/rows/{quote(str(like), safe='')}")["vector"])
+    return list(ask(cfg, urls, f"/v1/rows/{quote(str(like), safe='')}", own=False)["vector"])
 
 
 def _body(place: list[float], wanted: str | None, payload: bool, explain: bool) -> dict[str, Any]:

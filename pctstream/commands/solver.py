@@ -38,7 +38,7 @@ def cover_command(
     """The weighted epsilon-cover of a LEVEL: its nodes, and the leaves above it."""
     cfg = configured(config_file, data_dir, need_broker=False)
     then = "" if at is None else f"?at={moment(at)!r}"
-    found = ask(cfg, worker_urls(cfg, http), f"/v1/levels/{level}/cover{then}")
+    found = ask(cfg, worker_urls(cfg, http), f"/v1/levels/{level}/cover{then}", own=False)
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -74,7 +74,7 @@ def neighbors_command(
     else:
         body["center"] = numbers(center or "")
     cfg = configured(config_file, data_dir, need_broker=False)
-    found = ask(cfg, worker_urls(cfg, http), f"/v1/levels/{level}/neighbors", body)
+    found = ask(cfg, worker_urls(cfg, http), f"/v1/levels/{level}/neighbors", body, own=False)
     if as_json:
         click.echo(json.dumps(found))
         return

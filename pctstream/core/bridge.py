@@ -17,14 +17,17 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pctstream.core.between import MARKER
 from pctstream.core.block import Origin, Source
 from pctstream.core.effects import Parcel
+from pctstream.core.expiry import EXPIRE
 from pctstream.core.names import ROOT, pipe_topic
 from pctstream.core.unit import DeadLetter, Message, Unit
 
 ORIGIN = "pct-origin"
 LARGEST_BYTES = 1_000_000
 """Of a message's key and value: the broker's default limit leaves room for the headers."""
+BETWEEN = (MARKER, EXPIRE)
 _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/(\d{1,9})/(\d{1,18})", re.ASCII)
 
 
@@ -43,11 +46,14 @@ def copies(
 ) -> Copies:
     """The same messages for the ingest topic of ``tree``, which has ``shards`` partitions.
 
-    A message too large for it is a dead letter without its value: its origin finds it.
+    A message too large for it is a dead letter without its value: its origin finds it. What another tree
+    wrote between the rows of its ingest topic is no row and stays there.
     """
     topic, partition = pipe_topic(tree, ROOT), source.partition % shards
     parcels, dead = [], []
     for message in messages:
+        if message.pct_type in BETWEEN and source.topic.endswith(".P0"):
+            continue
         place = Origin(*source, message.offset, 0)
         size = len(message.key or b"") + len(message.value or b"")
         if size > LARGEST_BYTES:

@@ -29,10 +29,10 @@ KINDS = (JSON, ARROW, NPZ)
 
 
 def to_json(cover: LevelCover) -> dict[str, Any]:
-    """`{level, epsilon, rows, confidence, cover: [{node, x, w, rows, radius, miss_bound}]}` of it."""
+    """`{level, epsilon, rows, confidence, cover: [{node, x, w, rows, faded, radius, miss_bound}]}`."""
     known = cover.placed.tolist()
     columns = (cover.paths, cover.x.tolist(), known, cover.w.tolist(), cover.rows.tolist(),
-               _or_none(cover.radius), _or_none(cover.miss_bound))  # fmt: skip
+               cover.faded.tolist(), _or_none(cover.radius), _or_none(cover.miss_bound))  # fmt: skip
     return {
         "level": cover.level,
         "epsilon": cover.epsilon,
@@ -40,8 +40,8 @@ def to_json(cover: LevelCover) -> dict[str, Any]:
         "confidence": CONFIDENCE,
         "cover": [
             {"node": node_name(path), "x": x if placed else None, "w": w, "rows": rows,
-             "radius": radius, "miss_bound": missed}
-            for path, x, placed, w, rows, radius, missed in zip(*columns, strict=True)
+             "faded": faded, "radius": radius, "miss_bound": missed}
+            for path, x, placed, w, rows, faded, radius, missed in zip(*columns, strict=True)
         ],
     }  # fmt: skip
 
@@ -51,8 +51,8 @@ def _or_none(numbers: Float64) -> list[float | None]:
 
 
 def to_arrow(cover: LevelCover, as_of: Mapping[str, Any] | None = None) -> bytes:
-    """An Arrow stream of one batch: node utf8, x fixed_size_list<float32>[d], w f64, rows i64, radius and
-    miss_bound f64.
+    """An Arrow stream of one batch: node utf8, x fixed_size_list<float32>[d], w f64, rows i64, faded f64,
+    radius f64, miss_bound f64.
 
     The schema's metadata are JSON texts: level, epsilon, rows, confidence, and what `as_of` says.
     """
@@ -66,6 +66,7 @@ def to_arrow(cover: LevelCover, as_of: Mapping[str, Any] | None = None) -> bytes
         "x": x,
         "w": pa.array(cover.w),
         "rows": pa.array(cover.rows),
+        "faded": pa.array(cover.faded),
         "radius": pa.array(cover.radius, from_pandas=True),
         "miss_bound": pa.array(cover.miss_bound, from_pandas=True),
     }
@@ -78,8 +79,8 @@ def to_arrow(cover: LevelCover, as_of: Mapping[str, Any] | None = None) -> bytes
 
 
 def to_npz(cover: LevelCover, as_of: Mapping[str, Any] | None = None) -> bytes:
-    """Arrays node (text), x f32[n, d], w, rows, radius, miss_bound; and level, epsilon, confidence, total,
-    `as_of` as scalars.
+    """Arrays node (text), x f32[n, d], w, rows, faded, radius, miss_bound; and level, epsilon, confidence,
+    total, `as_of` as scalars.
 
     To be loaded with `allow_pickle=False`.
     """
@@ -90,7 +91,7 @@ def to_npz(cover: LevelCover, as_of: Mapping[str, Any] | None = None) -> bytes:
     np.savez(
         sink,
         node=np.array([node_name(path) for path in cover.paths], np.str_),
-        x=cover.x, w=cover.w, rows=cover.rows, radius=cover.radius,
+        x=cover.x, w=cover.w, rows=cover.rows, faded=cover.faded, radius=cover.radius,
         miss_bound=cover.miss_bound, **scalars,
     )  # fmt: skip
     return sink.getvalue()

@@ -63,9 +63,13 @@ class Growth:
         _, offset, time, epoch = self._now
         return (mode, offset, self._tree.gates.splits_at(node.level, time), epoch)
 
-    def take(self, offset: int, rows: Float32, leaf: Int32, gone: Int64 | None = None) -> None:
+    def take(
+        self, offset: int, rows: Float32, leaf: Int32, gone: Int64 | None = None,
+        steps: Int64 | None = None,
+    ) -> None:  # fmt: skip
         """The next segment: its rows f32[n, d], the number int32[n] of each one's leaf, and which rows
-        i64[m] have left: they are scanned and go down like the others (R0)."""
+        i64[m] have left: they are scanned and go down like the others (R0). ``steps`` i64[n]: how old
+        they are, where weights fade."""
         for number, kept in self._kept.items():
             if self._wanted[number] > 0:
                 mine = rows[leaf == number][: self._wanted[number]]
@@ -77,6 +81,10 @@ class Growth:
             now = self._tree.move(rows, leaf)
             if (now != leaf).any():
                 self.labels.append((offset, now))
+                if steps is not None:
+                    here = now != leaf
+                    here[[] if gone is None else gone] = False
+                    self._tree.fading.moved(leaf[here], now[here], steps[here])
                 if gone is not None:
                     moved = gone[now[gone] != leaf[gone]]
                     self._tree.leave(now[moved], leaf[moved])

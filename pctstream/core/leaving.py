@@ -18,6 +18,7 @@ import numpy as np
 
 from pctstream.core import expiry
 from pctstream.core.block import Block, Origin, Source
+from pctstream.core.fading import Float64, times_of
 from pctstream.core.kernels import Int64
 from pctstream.core.walk import Int32
 
@@ -161,6 +162,15 @@ class Leaving:
                 rows = at[there]
             parts.append(np.stack([np.full(len(rows), segment), rows], axis=1))
         return np.concatenate(parts)
+
+    def times(self, places: Int64) -> Float64:
+        """The times f64[m] in seconds of rows at (segment, row) i64[m, 2]; NaN where one has none."""
+        found = np.full(len(places), np.nan)
+        for segment in np.unique(places[:, 0]).tolist():
+            mine = places[:, 0] == segment
+            if (piece := self._piece(segment)) is not None:
+                found[mine] = times_of(piece[0])[places[mine, 1]]
+        return found
 
     def once(self, table: Int64) -> Int64:
         """Of places i64[m, 2 or more], (segment, row) first, each that has not left before: it has now."""

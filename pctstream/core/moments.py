@@ -82,6 +82,8 @@ class Moment:
     """The deepest level that is whole in it; None: all of them."""
     nodes: Mapping[Path, tuple[int, float | None]]
     """Rows in the node's subtree, and its radius."""
+    faded: Mapping[Path, float] | None = None
+    """Its faded rows as they were then; None: weights did not fade."""
 
     @classmethod
     def of(
@@ -98,19 +100,25 @@ class Moment:
                 break
             depth = at
         told = {p: (n.rows, n.radius) for p, n in nodes.items() if level(p) <= depth}
-        return cls(number, time, epoch, None if len(told) == len(nodes) else depth, told)
+        faded = {p: n.faded for p, n in nodes.items() if p in told and n.faded is not None}
+        whole = len(told) == len(nodes)
+        return cls(number, time, epoch, None if whole else depth, told, faded or None)
 
     def record(self) -> dict[str, Any]:
         """As it is told on `.state`: names in one text (a list would be ten times as large where it is
         kept), and columns i64 and f64 in base64."""
         rows = np.array([rows for rows, _ in self.nodes.values()], "<i8")
         radius = np.array([np.nan if far is None else far for _, far in self.nodes.values()], "<f8")
-        return {
+        said = {
             "kind": "moment", "slot": slot(self.number), "offset": self.number, "time": self.time,
             "epoch": self.epoch, "depth": self.depth, "names": ";".join(map(node_name, self.nodes)),
             "rows": base64.b64encode(rows.tobytes()).decode(),
             "radius": base64.b64encode(radius.tobytes()).decode(),
         }  # fmt: skip
+        if self.faded is not None:
+            faded = np.array([self.faded[path] for path in self.nodes], "<f8")
+            said["faded"] = base64.b64encode(faded.tobytes()).decode()
+        return said
 
     @classmethod
     def read(cls, record: Record) -> Moment:
@@ -123,10 +131,14 @@ class Moment:
                 path: (held, None if far != far else far)
                 for path, held, far in zip(paths, rows, radius, strict=True)
             }
+            faded = None
+            if "faded" in record:
+                weights = np.frombuffer(base64.b64decode(record["faded"]), "<f8").tolist()
+                faded = dict(zip(paths, weights, strict=True))
             depth = record["depth"]
             return cls(
                 int(record["offset"]), float(record["time"]), int(record["epoch"]),
-                None if depth is None else int(depth), nodes,
+                None if depth is None else int(depth), nodes, faded,
             )  # fmt: skip
         except (LookupError, TypeError, ValueError, AttributeError, binascii.Error, PctError):
             raise Unreadable("a moment on `.state` is not what was written") from None
@@ -134,7 +146,13 @@ class Moment:
     def summaries(self, known: Mapping[Path, NodeSummary]) -> dict[Path, NodeSummary]:
         """The nodes as they were, where ``known`` says where they lie."""
         return {
-            path: NodeSummary(path, rows, radius, known[path].centroid)
+            path: NodeSummary(
+                path,
+                rows,
+                radius,
+                known[path].centroid,
+                faded=None if self.faded is None else self.faded[path],
+            )
             for path, (rows, radius) in self.nodes.items()
             if path in known
         }

@@ -39,6 +39,8 @@ class Shape(NamedTuple):
     """A node whose cover misses more, at 95 % confidence, re-opens; 0: none does."""
     miss_cooldown: int = 4 * WINDOW
     miss_window: int = WINDOW
+    half_life_s: float = 0.0
+    """After which a row weighs half; 0: weights do not fade."""
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> Shape:

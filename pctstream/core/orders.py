@@ -13,6 +13,7 @@ because its record counted.
     pin, unpin              portion   a pinned one stays, whatever a plan would gain
     drain, undrain          shard     a drained one takes nothing more and is to be emptied
     spatial set, base, reason         other limits of the spatial index (`tuning`)
+    succeed tree, urls, reason        another tree answers in place of this one (`successor`)
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pctstream.core import ledger
 from pctstream.core.ledger import Ledger
 from pctstream.core.moves import PLANNED, STAGES, UNDER_WAY
 from pctstream.core.names import Path, level, node_name, node_path
+from pctstream.core.successor import Successor, successor
 from pctstream.core.tuning import Tuning
 from pctstream.errors import IllegalTransition, NotFound, PctError, QueryRefused
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from pctstream.core.routing import Routing
 
 KINDS = ("move", "plan", "apply", "pause", "resume", "cancel", "pin", "unpin", "drain", "undrain",
-         "spatial")  # fmt: skip
+         "spatial", "succeed")  # fmt: skip
 LEDGER = ("plan", "decision", "realised")
 ANSWERS = 10_000
 """Kept: whoever gave an order waits seconds for its answer."""
@@ -58,6 +60,8 @@ class Orders:
         self.drained: set[int] = set()
         self.ledger = Ledger()
         self.tuning = Tuning()
+        self.successor: Successor | None = None
+        """The tree that answers in place of this one."""
 
     def take(self, log: Routing, record: Mapping[str, Any], time_s: float) -> None:
         """The record of an order: judged, carried out, answered."""
@@ -99,7 +103,9 @@ class Orders:
             else:
                 self.ledger.decide(log.seq, order, time_s)
             return ()
-        if kind == "spatial":
+        if kind == "succeed":
+            self.successor = successor(str(log.tree.get("tree", "")), order, time_s)
+        elif kind == "spatial":
             self.tuning.take(log.seq, order, time_s)
         elif kind == "cancel":
             said = {"why": order.get("reason") or "it was called off"}
@@ -150,6 +156,8 @@ def check(log: Routing, order: Mapping[str, Any]) -> None:
         _portion(log, order["portion"])
     elif kind in ("drain", "undrain"):
         _shard(log, order["shard"])
+    elif kind == "succeed":
+        successor(str(log.tree.get("tree", "")), order, 0.0)
     elif kind == "spatial":
         log.orders.tuning.merged(order)
     else:

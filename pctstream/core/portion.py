@@ -145,7 +145,7 @@ class Portion:
         if not len(rows):
             return Came(None, None, *self._leave(entries))
         self.subtree.now = (2, last, self._time, self._epoch)
-        leaves = self.subtree.place(rows.vectors)
+        leaves = self.subtree.place(rows.vectors, self.subtree.fading.of(rows))
         self._leaving.came(last, rows, leaves)
         return Came(rows, leaves, *self._leave(entries))
 
@@ -157,6 +157,8 @@ class Portion:
         if not len(left.places):
             return None, 0
         self.subtree.leave(left.leaf)
+        if (fading := self.subtree.fading).on:
+            fading.left(left.leaf, fading.steps(self._leaving.times(left.places)))
         return left.places, left.expired
 
     def examine(self, rows: Block) -> None:
@@ -256,7 +258,8 @@ class Portion:
         assert self._growth is not None
         if rows.changes is not None:  # at a trunk node, where nothing but its first node is
             leaves, gone, rows = leaves[rows.changes.brings], None, rows.plain
-        self._growth.take(offset, rows.vectors, leaves, gone)
+        steps = self.subtree.fading.of(rows)
+        self._growth.take(offset, rows.vectors, leaves, gone, steps)
 
     def end_pass(self) -> list[Effect]:
         """All were seen: what it brought is written at once; it may make the next pass due."""

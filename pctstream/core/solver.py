@@ -10,7 +10,8 @@ belongs to none of its children yet. While that is so the node is an entry as we
 only. (Spread over the children they would be counted where they may never arrive.)
 
 A weight is the entry's share of all rows behind the entries, so the weights sum to 1 from whatever
-reports they were made. An entry without rows has weight 0 and stays: its ball is part of the cover.
+reports they were made. Where weights fade (`fading`) it is the share of the faded rows. An entry without
+rows has weight 0 and stays: its ball is part of the cover.
 
 The centre of a node is its centroid in its parent's cover. N0 has no parent: its centre is the mean
 of its children's, weighted by their rows. Until it has children nobody knows a centre: then N0 stands
@@ -45,6 +46,8 @@ class NodeSummary:
     """f32[d], from its parent's cover; None for N0."""
     miss_bound: float | None = None
     """Of the mass that its own cover misses, at 95 % confidence; None: it has none."""
+    faded: float | None = None
+    """Of ``rows``, each by its age; None: they do not fade."""
 
 
 Nodes = Mapping[Path, NodeSummary]
@@ -60,9 +63,11 @@ class LevelCover:
     x: Float32
     """f32[n, d]: the centres; a row of NaN where none is known."""
     w: Float64
-    """f64[n]: shares of all rows; their sum is 1 (0 where there are no rows)."""
+    """f64[n]: shares of all faded rows; their sum is 1 (0 where there are no rows)."""
     rows: Int64
     """i64[n]"""
+    faded: Float64
+    """f64[n]: the rows, each by its age; just the rows where weights do not fade."""
     radius: Float64
     """f64[n]: no row behind the entry is farther from its centre; NaN: not known."""
     miss_bound: Float64
@@ -100,37 +105,45 @@ def level_cover(nodes: Nodes, level: int, epsilon: float | None = None) -> Level
     dimension = next((len(n.centroid) for n in nodes.values() if n.centroid is not None), 0)
     x = np.full((len(entries), dimension), np.nan, np.float32)
     radius = np.full(len(entries), np.nan, np.float64)
-    rows = np.array([held for _, held in entries], np.int64)
-    for i, (path, _) in enumerate(entries):
+    rows = np.array([held for _, held, _ in entries], np.int64)
+    faded = np.array([weight for _, _, weight in entries], np.float64)
+    for i, (path, _, _) in enumerate(entries):
         centre, bound = place(nodes, path)
         if centre is not None:
             x[i] = centre
         if bound is not None:
             radius[i] = bound
-    misses = [nodes[path].miss_bound for path, _ in entries]
+    misses = [nodes[path].miss_bound for path, _, _ in entries]
     miss_bound = np.array([np.nan if p is None else p for p in misses], np.float64)
-    total = int(rows.sum())
-    w: Float64 = rows / total if total else np.zeros(len(rows), np.float64)
+    weights = faded if faded.any() else rows.astype(np.float64)  # all are too old to weigh anything
+    total = float(weights.sum())
+    w: Float64 = weights / total if total else np.zeros(len(rows), np.float64)
     return LevelCover(
-        level, epsilon, tuple(path for path, _ in entries), x, w, rows, radius, miss_bound
+        level, epsilon, tuple(path for path, _, _ in entries), x, w, rows, faded, radius, miss_bound
     )
 
 
-def _entries(nodes: Nodes, level: int) -> list[tuple[Path, int]]:
-    """Path and rows of every entry, in order."""
-    handed: dict[Path, int] = {}
+def _weight(node: NodeSummary) -> float:
+    return float(node.rows) if node.faded is None else node.faded
+
+
+def _entries(nodes: Nodes, level: int) -> list[tuple[Path, int, float]]:
+    """Path, rows and faded rows of every entry, in order."""
+    handed: dict[Path, tuple[int, float]] = {}
     for path, node in nodes.items():
         if len(path) > 1:
-            handed[path[:-1]] = handed.get(path[:-1], 0) + node.rows
+            rows, weight = handed.get(path[:-1], (0, 0.0))
+            handed[path[:-1]] = rows + node.rows, weight + _weight(node)
     entries = []
     for path in sorted(p for p in nodes if names.level(p) <= level):
-        rows = nodes[path].rows
+        rows, weight = nodes[path].rows, _weight(nodes[path])
         if names.level(path) < level and path in handed:
-            rows -= handed[path]
+            rows -= handed[path][0]
+            weight = max(0.0, weight - handed[path][1])
             if rows <= 0:
                 continue
         if rows or place(nodes, path)[0] is not None:
-            entries.append((path, rows))
+            entries.append((path, rows, weight))
     return entries
 
 

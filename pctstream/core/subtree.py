@@ -20,6 +20,7 @@ import numpy.typing as npt
 from pctstream.core import kernels, life
 from pctstream.core.cover import Cover
 from pctstream.core.descent import Descent
+from pctstream.core.fading import Fading, Int64
 from pctstream.core.find import FindCover
 from pctstream.core.lanes import Float32
 from pctstream.core.names import Path
@@ -60,12 +61,16 @@ class Subtree:
         self.covered: set[int] = set()
         """Numbers of the nodes whose cover the store does not have yet."""
         self.descent = Descent(self)
+        self.fading = Fading(shape.half_life_s)
+        saved = list(saved)
         for number, record, cover, aside in saved:
             self.nodes.append(Node.restored(number, record, cover))
             self.counts.extend(1)
+            self.fading.extend(1)
             for name, value in record["counts"].items():
                 getattr(self.counts, name)[number] = value
             self.descent.restore(self.nodes[number], record, aside)
+        self.fading.restore([one.record for one in saved])
         if not self.nodes:
             self.add([root], budget, born)
         self.draw()
@@ -78,6 +83,7 @@ class Subtree:
                 node.state = life.LEAF
             self.nodes.append(node)
             self.counts.extend(1)
+            self.fading.extend(1)
             self.descent.watch.extend(1)
             self.changed.add(node.number)
             self.listen(node)
@@ -113,11 +119,14 @@ class Subtree:
 
     # rows
 
-    def place(self, rows: Float32) -> Int32:
-        """The number int32[n] of the leaf of each row f32[n, d]; all that follows is counted."""
+    def place(self, rows: Float32, steps: Int64 | None = None) -> Int32:
+        """The number int32[n] of the leaf of each row f32[n, d]; all that follows is counted. ``steps``
+        i64[n]: how old they are, where weights fade."""
         leaf = np.zeros(len(rows), np.int32)
         arrive(rows, self._centroid, self.counts)
         self.descent.walk(rows, leaf)
+        if steps is not None:
+            self.fading.came(leaf, steps)
         self.scan(rows, leaf)
         self._touch(leaf)
         return leaf
@@ -242,7 +251,10 @@ class Subtree:
         records = [
             NodeRecord(
                 number,
-                self.nodes[number].record | {"counts": counts} | self.descent.record(number),
+                self.nodes[number].record
+                | {"counts": counts}
+                | self.descent.record(number)
+                | self.fading.record(number),
                 self.nodes[number].cover if number in self.covered else None,
                 self.descent.take_aside(number),
             )

@@ -183,7 +183,7 @@ class Trunk(HandsDown, Portion):
         if entries.changes is None:
             return super()._come(last, entries)
         if entries.brought:
-            self.subtree.place(entries.plain.vectors)
+            self.subtree.place(entries.plain.vectors, self.subtree.fading.of(entries.plain))
         leaves = np.zeros(len(entries), np.int32)
         self._leaving.came(last, entries, leaves)
         bare = np.flatnonzero(entries.changes.bare)

@@ -25,7 +25,8 @@ from pctstream.core.reopener import missed
 from pctstream.core.routing import Routing
 from pctstream.core.solver import NodeSummary
 from pctstream.http.inputs import Inputs
-from pctstream.tables import Record, nodes_of
+from pctstream.http.rooted import at_root
+from pctstream.tables import Record, faded_nodes, nodes_of
 
 
 class TreeView:
@@ -66,34 +67,8 @@ class TreeView:
 
     @cached_property
     def root_rows(self) -> int:
-        """Rows that are at N0 and in no portion yet, however old each record is (R2).
-
-        The rows a shard held when N0 split are the first that each child gets of its partition: of h
-        held for a child, those beyond the number that arrived there are still at N0.
-        """
-        return sum(self._held(s) for s in self._shards.values())
-
-    def _held(self, record: Record) -> int:
-        root = record["root"]
-        if self._log.states.get(ROOT) != life.SPLITTING:
-            return int(root["rows"])
-        arrived = [
-            self._arrived.get((child[-1], record["shard"]), 0) for child in self._log.children(ROOT)
-        ]
-        if root["state"] != life.SPLITTING:
-            return max(0, int(root["stored_rows"]) - sum(arrived))
-        return sum(max(0, h - n) for h, n in zip(root["held"], arrived, strict=False))
-
-    @cached_property
-    def _arrived(self) -> dict[tuple[int, int], int]:
-        """(child of N0, ingest partition) -> rows of it that the child has."""
-        found = {}
-        for child in self._log.children(ROOT):
-            record = self._portions.get(node_name(child))
-            for topic, partition, _, _, rows in record["marks"] if record else ():
-                if topic == f"{self._tree}.P0":
-                    found[child[-1], partition] = int(rows)
-        return found
+        """Rows that are at N0 and in no portion yet, however old each record is (R2)."""
+        return at_root(self._log, self._shards.values(), self._portions)
 
     @cached_property
     def _total(self) -> int:
@@ -111,6 +86,25 @@ class TreeView:
         if path in self._log.splits:
             return sum(self.gone(child) for child in self._log.children(path))
         return int(self._nodes.get(path, {}).get("gone", 0))
+
+    @cached_property
+    def _faded(self) -> dict[Path, float]:
+        return faded_nodes(self._portions.values())
+
+    def faded(self, path: Path) -> float:
+        """The rows in the subtree of a node, each by its age; those that N0 or a trunk node still holds
+        count whole."""
+        if not self._fades:
+            return float(self.rows(path))
+        if path == ROOT or path in self._log.splits:
+            below = self._log.children(path)
+            held = max(0, self.rows(path) - sum(map(self.rows, below)))
+            return held + sum(map(self.faded, below))
+        return self._faded.get(path, 0.0)
+
+    @property
+    def _fades(self) -> bool:
+        return self._log.shape.half_life_s > 0
 
     def held(self, path: Path) -> int:
         """Rows that lie at the node itself."""
@@ -145,7 +139,8 @@ class TreeView:
             centroid = self._centroid(path)
             if path == ROOT or centroid is not None:
                 rows, missed = self.rows(path), self.miss_bound(path)
-                found[path] = NodeSummary(path, rows, radius, centroid, missed)
+                faded = self.faded(path) if self._fades else None
+                found[path] = NodeSummary(path, rows, radius, centroid, missed, faded)
         return found
 
     def _centroid(self, path: Path) -> Float32 | None:
@@ -236,6 +231,7 @@ class TreeView:
             "mode": life.MODES[state],
             "epsilon": cover.epsilon if cover else self.epsilon(level(path)),
             "rows": self.rows(path),
+            "faded": self.faded(path),
             "held": self.held(path),
             "prototypes": cover.k if cover else 0,
             "gap": cover.gap if cover else None,

@@ -24,6 +24,7 @@ from pctstream.http import (
     shape,
     snapshots,
     solver,
+    successor,
 )
 from pctstream.http.body import PAGE_MAX, page
 from pctstream.http.digest import digest
@@ -41,6 +42,7 @@ def create(worker: Worker) -> FastAPI:
     app = FastAPI(title="pctstream", version="1", docs_url=None, redoc_url=None)
 
     problem.add(app)
+    passing = successor.add(app, worker)
     wanted = token.wanted(worker.cfg)
 
     @app.middleware("http")
@@ -48,7 +50,8 @@ def create(worker: Worker) -> FastAPI:
         given = request.headers.get("authorization")
         valid = None if wanted is None else wanted.valid()
         if token.allowed(valid, request.url.path, given):
-            return await go_on(request)
+            passed_on = await passing.answer(request)
+            return await go_on(request) if passed_on is None else passed_on
         return problem.problem(Refused("send `Authorization: Bearer TOKEN` (http.token_file)"))
 
     _health(app, worker)

@@ -35,6 +35,7 @@ def nulls(cover: LevelCover) -> list[dict[str, Any]]:
     return [
         {"node": node_name(path), "x": [float(v) for v in cover.x[i]] if cover.placed[i] else None,
          "w": float(cover.w[i]), "rows": int(cover.rows[i]),
+         "faded": float(cover.faded[i]),
          "radius": None if np.isnan(cover.radius[i]) else float(cover.radius[i]),
          "miss_bound": None if np.isnan(cover.miss_bound[i]) else float(cover.miss_bound[i])}
         for i, path in enumerate(cover.paths)
@@ -51,10 +52,10 @@ def test_round_trips(cover: LevelCover) -> None:
     table = pa.ipc.open_stream(to_arrow(cover, AS_OF)).read_all()
     assert table.to_pylist() == nulls(cover)
     dimension = cover.x.shape[1]
-    columns = ("node", "x", "w", "rows", "radius", "miss_bound")
+    columns = ("node", "x", "w", "rows", "faded", "radius", "miss_bound")
     assert [table.schema.field(name).type for name in columns] == [
         pa.string(), pa.list_(pa.float32(), dimension), pa.float64(), pa.int64(), pa.float64(),
-        pa.float64(),
+        pa.float64(), pa.float64(),
     ]  # fmt: skip
     said = {key.decode(): json.loads(value) for key, value in table.schema.metadata.items()}
     head = {"level": cover.level, "epsilon": cover.epsilon, "rows": cover.total}
@@ -65,7 +66,7 @@ def test_round_trips(cover: LevelCover) -> None:
     for name in columns[1:]:
         assert arrays[name].dtype == getattr(cover, name).dtype
         assert np.array_equal(
-            arrays[name], getattr(cover, name), equal_nan=name not in ("w", "rows")
+            arrays[name], getattr(cover, name), equal_nan=name not in ("w", "rows", "faded")
         )
     assert (arrays["level"], arrays["total"], arrays["epoch"]) == (cover.level, cover.total, 3)
     assert np.array_equal(arrays["epsilon"], np.array(cover.epsilon, float), equal_nan=True)

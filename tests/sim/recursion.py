@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 
-from pctstream.core import ingest, kernels, life
+from pctstream.core import fading, ingest, kernels, life
 from pctstream.core.block import Origin, Source
 from pctstream.core.cover import Cover, refine
 from pctstream.core.coverage import Coverage
@@ -232,3 +233,31 @@ def child_by_place(log: Routing, source: Source, messages: Sequence[Message]) ->
             away = ((cover.centroids[: epochs[epoch]].astype(float) - row) ** 2).sum(axis=1)
             found.setdefault(origin, (*ROOT, int(away.argmin())))
     return found
+
+
+def fading_of(store: Store, root: Path) -> dict[Path, dict[int, int]]:
+    """Of each node the rows that fade there, by step, as the store tells."""
+    nodes = [record for _, record, *_ in store.subtree(root)]
+    clock = nodes[0]["clock"] if nodes else fading.NEVER
+    return {
+        tuple(r["path"]): {
+            int(step): rows for step, rows in r["fading"].items()
+            if clock - fading.KEPT < int(step)
+        }
+        for r in nodes
+    }  # fmt: skip
+
+
+def faded_of(store: Store, root: Path, half_life_s: float, came: Any) -> dict[Path, dict[int, int]]:
+    """The same by the definition: of each row that lies there and has not left, its step, unless it is too
+    old for the newest of all that ever ``came``, f64[n] in seconds."""
+    newest = max((math.floor(t * fading.STEPS / half_life_s) for t in came.tolist()), default=0)
+    gone = store.gone(root)
+    paths = {number: tuple(record["path"]) for number, record, *_ in store.subtree(root)}
+    found: dict[Path, Counter[int]] = {path: Counter() for path in paths.values()}
+    for offset, rows, leaves in store.placed(root):
+        for at, leaf in enumerate(leaves.tolist()):
+            step = math.floor(fading.times_of(rows)[at] * fading.STEPS / half_life_s)
+            if step > newest - fading.KEPT and at not in gone.get(offset, ()):
+                found[paths[leaf]][step] += 1
+    return {path: dict(steps) for path, steps in found.items()}

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import orjson
-from sim.recursion import as_stored, child_by_place, gone_of, recursion
+from sim.recursion import as_stored, child_by_place, faded_of, fading_of, gone_of, recursion
 from sim.rest import drain, hasten
 from sim.rows import DIMENSION
 from sim.worker import ROUTING
 from sim.world import World
 
-from pctstream.core import ingest, life
+from pctstream.core import fading, ingest, life
 from pctstream.core.block import Origin, Source
 from pctstream.core.effects import Parcel, Send
 from pctstream.core.marks import Marks
@@ -221,6 +221,10 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
         elif entry["held"]:
             assert not purged, f"R0: {node} may still look at what was purged"
     assert stored == tree, f"R0: the tree of {path} is not that of its rows"
+    if shape.half_life_s:
+        came = fading.times_of(unit.rows.plain) if unit.rows is not None else np.zeros(0)
+        faded = faded_of(shard.store, path, shape.half_life_s, came)
+        assert fading_of(shard.store, path) == faded, f"R0: the weights of {path}"
 
 
 def _without(nodes: Nodes, rows: set[Origin]) -> Nodes:

@@ -79,6 +79,8 @@ class World:
             "miss_window": living.choice([6, 16]),
             "miss_cooldown": living.choice([1, 30]),
         }
+        self.settings["half_life_s"] = random.Random(f"fading {seed}").choice([0.0, 0.001, 0.02])
+        """A message's time is its offset in milliseconds."""
         if self.settings["max_level"] > 1 and chance.random() < 0.4:
             self.settings["cut"] = chance.randint(2, self.settings["max_level"])
         self.drifts = random.Random(f"drift77 {seed}")
