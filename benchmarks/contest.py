@@ -187,15 +187,15 @@ class Contest:
         """Another library in so many processes (`peers.py`)."""
         name = f"{kind}-{workers}"
         cfg = settings(self.bootstrap, name, self._folder, dimension)
-        topic, out = f"{name}.P0", f"{name}.out"
-        routed = [Source(f"{out}.{k}", 0) for k in range(traffic.PIPES)]
+        topic = f"{name}.P0"
+        routed = [Source(f"{topic}.{k}", 0) for k in range(traffic.PIPES)]
         specs = [topics.TopicSpec(topic, SHARDS)]
         topics.apply(self.admin, specs + [topics.pipe_spec(cfg, s.topic) for s in routed])
         files = [self._folder / f"{name}-{i}.rows" for i in range(workers)]
         counters = [Arrivals(file) for file in files]
         centres = self._folder / "centres.npy"
         np.save(centres, traffic.centres(dimension).astype(np.float32))
-        script = [str(PEERS), str(HERE / "peers.py"), kind, self.bootstrap, topic, out]
+        script = [str(PEERS), str(HERE / "peers.py"), kind, self.bootstrap, topic]
         ports = ",".join(str(self._port + i) for i in range(workers))
         self._port += workers
         processes = [self._start(f"{name}-{i}", [*script, str(f), str(centres), f"{i}:{ports}"], {})

@@ -10,8 +10,8 @@
     bytewax    the same: `kop.input`, `flat_map_batch` with the distances of a batch in one product,
                `kop.output` with the topic in each message
 
-Arguments: the kind, BROKER TOPIC OUT FILE CENTRES SHARING, where FILE is what `arrivals` counts in, CENTRES
-an .npy, topic OUT.k that of centre k; SHARING is bytewax's. No pctstream here.
+Arguments: the kind, BROKER TOPIC FILE CENTRES SHARING, where FILE is what `arrivals` counts in, CENTRES an
+.npy, TOPIC.k the topic of centre k; SHARING is bytewax's. No pctstream here.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Centres:
         return (self._half - rows @ self._x.T).argmin(axis=1)
 
 
-def quix_routes(broker: str, topic: str, out: str, state: Path, centres: Centres) -> None:
+def quix_routes(broker: str, topic: str, state: Path, centres: Centres) -> None:
     """A plain quix-streams application; for ever."""
     from quixstreams import Application
 
@@ -78,12 +78,12 @@ def quix_routes(broker: str, topic: str, out: str, state: Path, centres: Centres
                                "max.poll.interval.ms": 1000 * SESSION_S},
     )  # fmt: skip
     source = app.topic(topic, value_deserializer="bytes")
-    pipes = [app.topic(f"{out}.{k}", value_serializer="bytes") for k in range(centres.count)]
+    pipes = [app.topic(f"{topic}.{k}", value_serializer="bytes") for k in range(centres.count)]
     app.dataframe(source).to_topic(lambda value, *_: pipes[int(centres.nearest([value])[0])])
     app.run()
 
 
-def bytewax_routes(broker: str, topic: str, out: str, centres: Centres, sharing: str) -> None:
+def bytewax_routes(broker: str, topic: str, centres: Centres, sharing: str) -> None:
     """A plain bytewax dataflow; for ever. ``sharing``: number:port,port,..; one port a process."""
     import bytewax.operators as op
     from bytewax._bytewax import cli_main
@@ -93,13 +93,13 @@ def bytewax_routes(broker: str, topic: str, out: str, centres: Centres, sharing:
 
     def deal(messages: list[Any]) -> list[Any]:
         nearest = centres.nearest([m.value for m in messages]).tolist()
-        return [KafkaSinkMessage(None, m.value, topic=f"{out}.{k}")
+        return [KafkaSinkMessage(None, m.value, topic=f"{topic}.{k}")
                 for m, k in zip(messages, nearest, strict=True)]  # fmt: skip
 
     flow = Dataflow("routing")
     came = kop.input("in", flow, brokers=[broker], topics=[topic])
     routed = op.flat_map_batch("nearest", came.oks, deal)
-    kop.output("out", routed, brokers=[broker], topic=out)
+    kop.output("out", routed, brokers=[broker], topic=topic)
     mine, _, ports = sharing.partition(":")
     addresses = [f"127.0.0.1:{port}" for port in ports.split(",")]
     if len(addresses) == 1:
@@ -109,13 +109,13 @@ def bytewax_routes(broker: str, topic: str, out: str, centres: Centres, sharing:
 
 
 def main() -> None:
-    kind, broker, topic, out, file, centres = sys.argv[1:7]
+    kind, broker, topic, file, centres, sharing = sys.argv[1:7]
     if kind in ("faust", "uvloop", "fausted"):
         faust_counts(kind, broker, topic, Path(file))
     elif kind == "quix":
-        quix_routes(broker, topic, out, Path(file).with_suffix(".state"), Centres(centres))
+        quix_routes(broker, topic, Path(file).with_suffix(".state"), Centres(centres))
     else:
-        bytewax_routes(broker, topic, out, Centres(centres), sys.argv[7])
+        bytewax_routes(broker, topic, Centres(centres), sharing)
 
 
 if __name__ == "__main__":
