@@ -1,12 +1,12 @@
-"""A shard that lost its store, made again from its pipes, against a plain consumer of the same pipes.
+"""Shards that lost their stores, made again from their pipes, against a plain consumer of the same pipes.
 
 One worker, eight shards, 48 portions; rows of the mixture of `memory.py` in their pipes. By turns:
 
-    plain     one consumer with the product's settings reads the pipes of shard 0 from their beginning
-              to their end and counts the bytes of the messages
-    rebuilt   the worker ends, the store of shard 0 is taken away, the worker starts: rows/s from the first
-              look that shows a message applied until all are, looked at ten times a second (a message
-              stands for its part of the rows); the start itself, until then, is told apart
+    plain     one consumer with the product's settings reads all pipes from their beginning to their end
+              and counts the bytes of the messages
+    rebuilt   the worker ends, its stores are taken away, it starts again: rows/s from the first look that
+              shows a message applied until all are, looked at four times a second (a message stands for
+              its part of the rows); the start itself, until then, is told apart
 
 With --levels above 1 the portions also find their covers and grow again while they are rebuilt.
 """
@@ -24,20 +24,19 @@ from typing import Any
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 from figures import Figures
-from memory import FIRST_ROWS, Run
+from memory import FIRST_ROWS, PIPES, SHARDS, Run
 from turns import machine
 
 from pctstream.core.block import Source
 from pctstream.pipes import client
 from pctstream.pipes.bounds import bounds
 
-SHARD, LEAST, LOOK_S = 0, 0.7, 0.1
+LEAST, LOOK_S = 0.7, 0.25
 
 
 def pipes_of(run: Run) -> list[Source]:
-    """The pipes that the shard reads."""
-    told = httpx.get(f"{run.urls[0]}/v1/shards/{SHARD}", timeout=30).json()["inputs"]
-    return [Source(e["topic"], e["partition"]) for e in told if e["node"] != "N0"]
+    """The pipes of all portions."""
+    return [Source(f"{run.cfg.tree.name}.P0.{k}", 0) for k in range(PIPES)]
 
 
 def plain(run: Run, ends: dict[Source, int]) -> tuple[float, int]:
@@ -61,18 +60,21 @@ def plain(run: Run, ends: dict[Source, int]) -> tuple[float, int]:
 
 
 def stored(http: httpx.Client, run: Run, ends: dict[Source, int]) -> int:
-    """Messages of the pipes that the shard has stored by now; 0 while nobody answers."""
-    try:
-        told = http.get(f"{run.urls[0]}/v1/shards/{SHARD}").json().get("inputs", ())
-    except httpx.HTTPError:
-        return 0
-    return sum(e["stored"] + 1 for e in told if Source(e["topic"], e["partition"]) in ends)
+    """Messages of the pipes that the worker has stored by now; 0 while nobody answers."""
+    total = 0
+    for shard in range(SHARDS):
+        try:
+            told = http.get(f"{run.urls[0]}/v1/shards/{shard}").json().get("inputs", ())
+        except httpx.HTTPError:
+            return 0
+        total += sum(e["stored"] + 1 for e in told if Source(e["topic"], e["partition"]) in ends)
+    return total
 
 
 def rebuilt(run: Run, ends: dict[Source, int]) -> tuple[float, float]:
     """Messages/s of the rebuild, and seconds from the start of the worker to the first one."""
     run.stop(0)
-    for path in (run.cfg.store.dir / "shards").glob(f"{SHARD}*"):
+    for path in (run.cfg.store.dir / "shards").iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     start, wanted = time.perf_counter(), sum(ends.values())
     run.again(0)
@@ -93,8 +95,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         run.through()
         run.ask(asked.rows)
         run.through()
-        told = httpx.get(f"{run.urls[0]}/v1/shards/{SHARD}", timeout=30).json()
-        rows, pipes = int(told["rows"]), pipes_of(run)
+        rows, pipes = run.wanted, pipes_of(run)
         ends = {s: end for s, (_, end) in bounds(run.admin, pipes).items()}
         rates: dict[str, list[float]] = {"plain": [], "rebuilt": []}
         starts, size = [], 0
@@ -114,7 +115,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     """Exit code 1 if a rebuild has less than LEAST of the plain consumer's rate."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=2_000_000, help="of all shards")
+    parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--levels", type=int, default=1, help="max_level of the tree")
     parser.add_argument("--runs", type=int, default=5)
