@@ -24,7 +24,7 @@ from figures import FILE, read, told
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
-MISSED = 1
+MISSED, SMALL_ROWS = 1, "8000"
 MILLION = "--stopped 0 --threefold 0"
 
 
@@ -44,10 +44,10 @@ PIECES = (
     Piece(
         "summaries",
         "",
-        "--kinds mixture --centres 40 --rows 8000 --birch 500 --dbstream 50 --runs 1",
+        "--kinds mixture --centres 40 --birch 500 --dbstream 50 --runs 1",
     ),
     Piece("neighbors", "", "--centroids 2000"),
-    Piece("search", "", "--kinds none"),
+    Piece("search", "", "--kinds mixture"),
     Piece("spatial", "", "--sizes 5000 --rates"),
     Piece("end_to_end", "--full", "--quick --no-peers --share 0.1", broker=True),
     Piece("latency", "", "--warm 2 --seconds 2 --runs 1", broker=True),
@@ -65,6 +65,7 @@ def run(piece: Piece, small: bool, file: Path) -> int:
     print(f"== {piece.name} {' '.join(words)}", flush=True)
     began = time.monotonic()
     env = os.environ | {"PCT_FIGURES": str(file), "PYTHONPATH": path_of(TESTS)}
+    env |= {"PCT_BENCH_ROWS": SMALL_ROWS} if small else {}
     code = subprocess.call([sys.executable, str(HERE / f"{piece.name}.py"), *words], env=env)
     print(f"   {time.monotonic() - began:.0f} s, exit code {code}", flush=True)
     return code

@@ -48,7 +48,13 @@ BARS = {
 
 
 def rows_of(kind: str) -> Any:
-    """float32 [n, d], or None where the data is not there."""
+    """float32 [n, d], of PCT_BENCH_ROWS the first so many; None where the data is not there."""
+    rows = _rows_of(kind)
+    most = int(os.environ.get("PCT_BENCH_ROWS", 0))
+    return rows if rows is None or not most else rows[:most].copy()
+
+
+def _rows_of(kind: str) -> Any:
     if kind == "mixture":
         rng = np.random.default_rng(0)
         centres = rng.normal(size=(100, 128))
