@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup jars demo test lint types bench beside found memory overload moves pipes plans prediction policy spatial audit dashboards docs chaos soak mutants wheel up down clean
+.PHONY: help setup jars demo test lint types bench beside found memory overload scaling moves pipes plans prediction policy spatial audit dashboards docs chaos soak mutants wheel up down clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -62,13 +62,11 @@ types: $(VENV)/.locked ## mypy --strict
 $(VENV)-bench/.locked: requirements-bench.lock | $(VENV)/.locked
 	@echo "installing the peers of the benchmark into $(VENV)-bench ..."
 	$(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/python -m pip install -q --disable-pip-version-check -r requirements-bench.lock
+	$(VENV)-bench/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@touch $@
 
-bench: setup $(VENV)-bench/.locked ## the ratios that must hold, against floors and peers (ten minutes)
-	@failed=0; for one in "kernels.py" "codecs.py --dimensions 128" "neighbors.py" \
-	  "search.py" "end_to_end.py $(ARGS)" "latency.py" "spatial.py"; do echo "== $$one"; \
-	  PYTHONPATH=tests $(PYTHON) benchmarks/$$one || failed=1; done; exit $$failed
+bench: setup $(VENV)-bench/.locked ## every figure beside its floor or peer in the same run, the bars, the pictures of the README (90 minutes)
+	$(PYTHON) benchmarks/bench.py $(ARGS)
 
 beside: setup $(VENV)-bench/.locked ## searches beside hnswlib, usearch, lancedb, milvus-lite, mlpack; what HTTP adds (an hour)
 	PYTHONPATH=tests $(PYTHON) benchmarks/beside.py $(ARGS)
@@ -85,6 +83,9 @@ overload: setup ## 3 x what can be taken for five minutes, searched all along, n
 
 found: setup ## 1,000 questions of a whole system against brute force, also while rows come, portions move, a worker dies
 	PYTHONPATH=tests $(PYTHON) benchmarks/found.py $(ARGS)
+
+scaling: setup ## rows/s and memory at 100,000 to 5,000,000 rows, at 10 to 1,000 portions (half an hour)
+	$(PYTHON) benchmarks/scaling.py $(ARGS)
 
 pipes: setup ## what 64 and 500 child pipes cost, and the cap (two minutes)
 	$(PYTHON) benchmarks/pipes.py $(ARGS)

@@ -29,6 +29,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import traffic
+from figures import Figures
 from turns import machine, one_blas_thread, seconds
 
 from pctstream.core import ingest
@@ -41,6 +42,7 @@ from pctstream.rocks import RocksKV
 from pctstream.store import Store
 
 DIMENSIONS = (2, 32, 128, 784)
+APPLY_DIMENSION, APPLY_LEAST = 128, 500_000.0
 SOURCE, PIPE = Source("bench.P0", 0), Source("bench.P0.0", 0)
 
 
@@ -139,13 +141,14 @@ def applying(dimension: int, runs: int, folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Shows; there is no bar here yet."""
+    """Exit code 1 if fewer than APPLY_LEAST rows/s of APPLY_DIMENSION numbers are applied."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--dimensions", type=int, nargs="*", default=list(DIMENSIONS))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print the result as JSON too")
     asked = parser.parse_args()
     one_blas_thread()
+    figures = Figures("codecs", "numpy", "pyarrow", "orjson", "rocksdict")
     print(machine("numpy", "pyarrow", "orjson", "rocksdict"))
     found = []
     folder = Path(tempfile.mkdtemp(prefix="pct-codecs-"))
@@ -163,7 +166,12 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     if asked.json:
         print(json.dumps(found))
-    return 0
+    for one in found:
+        if (one["what"], one["dimension"]) == ("apply", APPLY_DIMENSION):
+            rate = one["rows_per_second"]
+            figures.least(f"rows/s applied, d={APPLY_DIMENSION}", rate, APPLY_LEAST)
+            print(f"apply at d={APPLY_DIMENSION}: {rate:,.0f} rows/s (at least {APPLY_LEAST:,.0f})")
+    return figures.keep(found)
 
 
 if __name__ == "__main__":

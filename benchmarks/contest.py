@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import traffic
 from arrivals import Arrivals
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -36,6 +37,8 @@ SHARDS, WORKERS, WAIT_S = 4, 2, 120.0
 QUIET = {"log_level": 0}
 QUEUE_ROWS = 50_000
 WARM_ROWS = 24_576
+COUNTING = ("faust", "uvloop", "fausted")
+"""Peers that say themselves how many rows they have seen; the others send theirs on."""
 
 
 def settings(
@@ -62,6 +65,7 @@ class Contender:
     done: Callable[[], int]
     poll_s: float
     urls: list[str] = field(default_factory=list)
+    portions: int = traffic.PIPES
 
     def signal(self, number: signal.Signals) -> None:
         for process in self.processes:
@@ -73,7 +77,7 @@ class Contender:
 
     @property
     def pipes(self) -> list[Source]:
-        return [Source(f"{self.cfg.tree.name}.P0.{t}", 0) for t in range(traffic.PIPES)]
+        return [Source(f"{self.cfg.tree.name}.P0.{t}", 0) for t in range(self.portions)]
 
 
 class Contest:
@@ -89,6 +93,11 @@ class Contest:
         self.admin = AdminClient({"bootstrap.servers": self.bootstrap} | QUIET)
         self._port = self._broker.port + 2
         return self
+
+    @property
+    def broker_pid(self) -> int:
+        """Whose CPU and memory count too."""
+        return self._broker.pid
 
     def __exit__(self, *_: object) -> None:
         self.end(list(self._all))
@@ -117,31 +126,39 @@ class Contest:
                 command, env=os.environ | env, stdout=log, stderr=log, cwd=self._folder
             )
 
-    def floor(self, dimension: int, loops: int) -> Contender:
+    def floor(self, dimension: int, loops: int, portions: int = traffic.PIPES) -> Contender:
         """A plain loop in so many processes."""
-        name = f"floor-{loops}-d{dimension}"
+        name = f"floor-{loops}-d{dimension}-{portions}"
         cfg = settings(self.bootstrap, name, self._folder, dimension)
         specs = [topics.TopicSpec(f"{name}.P0", SHARDS)]
-        specs += [topics.pipe_spec(cfg, f"{name}.P0.{t}") for t in range(traffic.PIPES)]
+        specs += [topics.pipe_spec(cfg, f"{name}.P0.{t}") for t in range(portions)]
         topics.apply(self.admin, specs)
         files = [self._folder / f"{name}-{i}.rows" for i in range(loops)]
         counters = [Arrivals(file) for file in files]
         processes = [
             self._start(
                 name,
-                [sys.executable, str(HERE / "plain.py"), str(i), str(loops), str(file)],
+                [
+                    sys.executable,
+                    str(HERE / "plain.py"),
+                    str(i),
+                    str(loops),
+                    str(file),
+                    str(portions),
+                ],
                 to_env(cfg),
             )
             for i, file in enumerate(files)
         ]
         one = Contender(f"floor-{loops}", cfg, processes, lambda: sum(c.rows for c in counters),
-                        0.005)  # fmt: skip
+                        0.005, portions=portions)  # fmt: skip
         return self._warm(one)
 
     def system(
-        self, dimension: int, levels: int = 1, *, called: str = "system", **chosen: object
-    ) -> Contender:
-        """Workers whose tree has grown its 48 portions; ``chosen`` are further settings."""
+        self, dimension: int, levels: int = 1, *, called: str = "system",
+        portions: int = traffic.PIPES, **chosen: object,
+    ) -> Contender:  # fmt: skip
+        """Workers whose tree has grown its portions; ``chosen`` are further settings."""
         name = f"{called}-d{dimension}"
         folder = self._folder / name
         cfg = settings(self.bootstrap, name, folder, dimension, levels, **chosen)
@@ -156,35 +173,41 @@ class Contest:
             urls.append(f"http://{bind}")
         http = httpx.Client(timeout=10.0)
         one = Contender(called, cfg, processes, lambda: sum(applied(http, u) for u in urls),
-                        0.05, urls)  # fmt: skip
+                        0.05, urls, portions)  # fmt: skip
         self._all.append(one)
         self._until(
             "the workers are ready", lambda: all(answers(http, f"{u}/readyz") for u in urls)
         )
         self._warm(one)
         grown = http.get(f"{urls[0]}/v1/tree").json()["levels"]
-        assert grown[1]["nodes"] == traffic.PIPES, f"not {traffic.PIPES} prototypes: {grown}"
+        assert grown[1]["nodes"] == portions, f"not {portions} prototypes: {grown}"
         return one
 
     def peer(self, kind: str, dimension: int, workers: int) -> Contender:
-        """Another library in so many processes of one group."""
+        """Another library in so many processes (`peers.py`)."""
         name = f"{kind}-{workers}"
         cfg = settings(self.bootstrap, name, self._folder, dimension)
-        topic, out = f"{name}.P0", f"{name}.out"
-        topics.apply(self.admin, [topics.TopicSpec(topic, SHARDS), topics.TopicSpec(out, SHARDS)])
+        topic = f"{name}.P0"
+        routed = [Source(f"{topic}.{k}", 0) for k in range(traffic.PIPES)]
+        specs = [topics.TopicSpec(topic, SHARDS)]
+        topics.apply(self.admin, specs + [topics.pipe_spec(cfg, s.topic) for s in routed])
         files = [self._folder / f"{name}-{i}.rows" for i in range(workers)]
         counters = [Arrivals(file) for file in files]
-        script = [str(PEERS), str(HERE / "peers.py"), kind, self.bootstrap, topic, out]
-        processes = [self._start(f"{name}-{i}", [*script, str(f)], {}) for i, f in enumerate(files)]
-        copied = [Source(out, p) for p in range(SHARDS)]
+        centres = self._folder / "centres.npy"
+        np.save(centres, traffic.centres(dimension).astype(np.float32))
+        script = [str(PEERS), str(HERE / "peers.py"), kind, self.bootstrap, topic]
+        ports = ",".join(str(self._port + i) for i in range(workers))
+        self._port += workers
+        processes = [self._start(f"{name}-{i}", [*script, str(f), str(centres), f"{i}:{ports}"], {})
+                     for i, f in enumerate(files)]  # fmt: skip
 
         def done() -> int:
-            if kind == "faust":
+            if kind in COUNTING:
                 return sum(c.rows for c in counters)
-            return sum(end for _, end in bounds(self.admin, copied).values())
+            return sum(end for _, end in bounds(self.admin, routed).values())
 
         one = Contender(name, cfg, processes, done, 0.02)
-        return self._warm(one, "float32", 4096)
+        return self._warm(one, "json" if kind == "fausted" else "float32", 4096)
 
     def _warm(self, one: Contender, kind: str = "blocks", rows: int = WARM_ROWS) -> Contender:
         if one not in self._all:
@@ -209,7 +232,7 @@ class Contest:
         topic, sent = f"{one.cfg.tree.name}.P0", 0
         header = [("content-type", traffic.CONTENT[kind].encode())]
         queue = QUEUE_ROWS if kind != "blocks" else 128
-        for value, _ in traffic.messages(kind, one.cfg.tree.dimension, rows):
+        for value, _ in traffic.messages(kind, one.cfg.tree.dimension, rows, one.portions):
             while sent - answered >= queue:
                 producer.poll(0.01)
             producer.produce(topic, value=value, partition=sent % SHARDS, headers=header,

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from figures import Figures
 from turns import machine, one_blas_thread, seconds
 
 from pctstream.core.cover import Cover
@@ -108,6 +109,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the result as JSON too")
     asked = parser.parse_args()
     one_blas_thread()
+    figures = Figures("kernels", "numpy", "numba")
     print(machine("numpy", "numba"))
     found = []
     for case in QUICK if asked.quick else CASES:
@@ -129,7 +131,8 @@ def main() -> int:
     )
     print(f"from d={MUST_DIMENSION} and {MUST_BLOCK:,} rows on, up to {MUST_LEVELS} levels: "
           f"{worst:.2f} (at least {LEAST})")  # fmt: skip
-    return int(worst < LEAST)
+    figures.least("walk / BLAS, d >= 128, blocks >= 1,024, up to two levels", worst, LEAST)
+    return figures.keep(found)
 
 
 if __name__ == "__main__":

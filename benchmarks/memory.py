@@ -35,6 +35,7 @@ import numpy as np
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from contest import answers, applied
+from figures import Figures
 from plain import ARROW_HEADER
 
 from pctstream import config, topics
@@ -147,22 +148,35 @@ class Run:
             "tree.gap": 3000, "shards.count": SHARDS, "kafka.broker": bootstrap,
             "store.dir": str(data), **self._extra,
         })  # fmt: skip
-        topics.apply(AdminClient({"bootstrap.servers": bootstrap}), topics.static_specs(cfg))
+        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        topics.apply(self.admin, topics.static_specs(cfg))
         first = self._broker.port + 2
         self.urls = [f"http://127.0.0.1:{first + i}" for i in range(self._workers)]
-        for i in range(self._workers):
-            env = os.environ | to_env(cfg) | {"PCT_HTTP__BIND": self.urls[i][7:]}
-            log = (self._folder / f"worker-{i}.log").open("ab")
-            command = [sys.executable, "-m", "pctstream", "worker", "--name", f"worker-{i}"]
-            self._processes.append(
-                subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
-            )
+        self._processes = [self._start_worker(i) for i in range(self._workers)]
         self._start_producer()
-        self.until("ready", lambda: all(answers(self._http, f"{u}/readyz") for u in self.urls))
+        self._ready()
         self.sampler = Sampler([p.pid for p in self._processes])
         self.sampler.start()
         self.until("looked at", lambda: self.sampler.seen)
         return self
+
+    def _start_worker(self, i: int) -> subprocess.Popen[bytes]:
+        env = os.environ | to_env(self.cfg) | {"PCT_HTTP__BIND": self.urls[i][7:]}
+        log = (self._folder / f"worker-{i}.log").open("ab")
+        command = [sys.executable, "-m", "pctstream", "worker", "--name", f"worker-{i}"]
+        return subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+
+    def _ready(self) -> None:
+        self.until("ready", lambda: all(answers(self._http, f"{u}/readyz") for u in self.urls))
+
+    def stop(self, i: int) -> None:
+        """Worker i ends; whoever asks for this has it started again."""
+        self._processes[i].terminate()
+        self._processes[i].wait(30)
+
+    def again(self, i: int) -> None:
+        """Worker i starts again; it may not be ready yet."""
+        self._processes[i] = self._start_worker(i)
 
     def _start_producer(self) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -298,7 +312,7 @@ def main() -> int:
     extra = {
         k: float(v) if "." in v else int(v) for k, _, v in (s.partition("=") for s in asked.set)
     }
-    most = 0
+    most, found, figures = 0, [], Figures("memory", "confluent-kafka", "rocksdict")
     for workers in asked.workers:
         with Run(workers, asked.dimension, extra) as run:
             result: dict[str, Any] = {"workers": workers, "million": run.million(asked.rows)}
@@ -309,10 +323,12 @@ def main() -> int:
             if asked.threefold:
                 result["threefold"] = run.threefold(asked.threefold)
                 print(json.dumps(result["threefold"]), flush=True)
+            found.append(result)
             most = max(most, run.sampler.most(0.0))
             caches = run.cfg.store.cache_bytes / MB
     print(f"at most {most} MB resident (bar: {asked.most:.0f} MB and caches of {caches:.0f} MB)")
-    return 0 if most <= asked.most + caches else 1
+    figures.most("MB resident of a worker at most", most, asked.most + caches)
+    return figures.keep(found)
 
 
 if __name__ == "__main__":

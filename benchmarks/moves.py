@@ -19,16 +19,19 @@ import argparse
 import json
 import re
 import statistics
+import sys
 import threading
 import time
 from typing import Any
 
 import httpx
 import numpy as np
+from figures import Figures
 from memory import FIRST_ROWS, Run
 
 LOOK_S = 0.02
 THROTTLE_S = 30.0
+RATIO, PAUSE_MS, THROTTLE_OFF = 0.8, 250.0, 0.1
 AHEAD_ROWS = 300_000
 """More than can be applied is fed so far ahead, and no farther: all of it is waited for."""
 
@@ -165,16 +168,30 @@ def arrival(run: Run, known: float) -> tuple[float, float]:
     return time.monotonic(), now
 
 
-def main() -> None:
+def main() -> int:
+    """Exit code 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=15.0, help="of each part")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--most", type=float, default=0.0, help="rows/s instead of the part `full`")
     parser.add_argument("--only", choices=("writes", "throttle"), help="one of the two parts")
     options = parser.parse_args()
+    found = {}
     for name, part in (("writes", lambda: writes(options)), ("throttle", throttled)):
         if options.only in (None, name):
-            print(json.dumps(part()), flush=True)
+            found[name] = part()
+            print(json.dumps(found[name]), flush=True)
+    figures = Figures("moves", "confluent-kafka", "rocksdict")
+    if writing := found.get("writes"):
+        figures.least(
+            "rows/s while portions move / while none does", writing["half"]["ratio"], RATIO
+        )
+        figures.most("p99 of what an owner waits while it moves, ms",
+                     writing["pause moving"]["p99_ms"], PAUSE_MS)  # fmt: skip
+    if throttle := found.get("throttle"):
+        off = abs(throttle["bytes_per_s"] / 1e6 - 1.0)
+        figures.most("throttle of a copy: off by", off, THROTTLE_OFF)
+    return figures.keep(found)
 
 
 def writes(options: argparse.Namespace) -> dict[str, Any]:
@@ -225,4 +242,4 @@ def throttled() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,8 +1,8 @@
 """A plain Kafka loop: read, deal out, read again. What the broker lets be done, and no more.
 
-The ingest topic is read, row i goes to topic i mod 48, the rows that come out of those topics are
-counted. The client settings are those of the product. Rows are dealt out in messages as large as
-those of the product: as many together as `limits.unit_rows` and `limits.unit_bytes` allow.
+The ingest topic is read, row i goes to topic i mod 48 (or as many as there are), the rows that come out
+of those topics are counted. The client settings are those of the product. Rows are dealt out in messages as
+large as those of the product: as many together as `limits.unit_rows` and `limits.unit_bytes` allow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from arrivals import Arrivals
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
-from traffic import PIPES, bare, pipe_head, pipe_row_bytes
+from traffic import bare, pipe_head, pipe_row_bytes
 
 from pctstream import config
 from pctstream.config import Config
@@ -29,8 +29,8 @@ ARROW_HEADER = [("content-type", ARROW.encode())]
 class Dealer:
     """The rows that wait, and how they go out."""
 
-    def __init__(self, cfg: Config, share: int) -> None:
-        self._cfg = cfg
+    def __init__(self, cfg: Config, share: int, pipes: int) -> None:
+        self._cfg, self._pipes = cfg, pipes
         self._producer = Producer(client.producer(cfg, f"loop-{share}"))
         self._head = pipe_head(cfg.tree.dimension)
         self._single: list[bytes] = []
@@ -70,8 +70,8 @@ class Dealer:
         for waiting in (self._single, self._offsets, self._times, self._columns):
             waiting.clear()
         self._rows = 0
-        for t in range(PIPES):
-            value = b"".join((self._head, *(c[t::PIPES].tobytes() for c in columns)))
+        for t in range(self._pipes):
+            value = b"".join((self._head, *(c[t :: self._pipes].tobytes() for c in columns)))
             self._produce(f"{self._cfg.tree.name}.P0.{t}", value)
 
     def _produce(self, topic: str, value: bytes) -> None:
@@ -93,15 +93,15 @@ def acked(error: Any, message: Any) -> None:
         os._exit(1)
 
 
-def loop(cfg: Config, share: int, shares: int, arrived: Arrivals) -> None:
+def loop(cfg: Config, share: int, shares: int, arrived: Arrivals, pipes: int) -> None:
     """For ever; share i of n has every nth partition and topic."""
     ingest, head = f"{cfg.tree.name}.P0", len(pipe_head(cfg.tree.dimension))
     row_bytes = pipe_row_bytes(cfg.tree.dimension)
     consumer = Consumer(client.consumer(cfg, f"loop-{share}"))
     mine = [TopicPartition(ingest, p, 0) for p in range(cfg.shards.count) if p % shares == share]
-    mine += [TopicPartition(f"{ingest}.{t}", 0, 0) for t in range(PIPES) if t % shares == share]
+    mine += [TopicPartition(f"{ingest}.{t}", 0, 0) for t in range(pipes) if t % shares == share]
     consumer.incremental_assign(mine)
-    dealer = Dealer(cfg, share)
+    dealer = Dealer(cfg, share, pipes)
     while True:
         messages = consumer.consume(256, 0.01)
         came = 0
@@ -122,9 +122,9 @@ def loop(cfg: Config, share: int, shares: int, arrived: Arrivals) -> None:
 
 
 def main() -> None:
-    """Arguments: which share of how many, and the file to count in; the rest by the environment."""
-    share, shares, file = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    loop(config.load(None, os.environ, {}), share, shares, Arrivals(file))
+    """Arguments: which share of how many, the file to count in, pipes; the rest by the environment."""
+    share, shares, file, pipes = *map(int, sys.argv[1:3]), Path(sys.argv[3]), int(sys.argv[4])
+    loop(config.load(None, os.environ, {}), share, shares, Arrivals(file), pipes)
 
 
 if __name__ == "__main__":

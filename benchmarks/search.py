@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import Figures
 
 HERE = Path(__file__).parent
 SHARED = Path(os.environ.get("PCT_SHARED", HERE.parents[1] / "shared"))
@@ -47,7 +48,13 @@ BARS = {
 
 
 def rows_of(kind: str) -> Any:
-    """float32 [n, d], or None where the data is not there."""
+    """float32 [n, d], of PCT_BENCH_ROWS the first so many; None where the data is not there."""
+    rows = _rows_of(kind)
+    most = int(os.environ.get("PCT_BENCH_ROWS", 0))
+    return rows if rows is None or not most else rows[:most].copy()
+
+
+def _rows_of(kind: str) -> Any:
     if kind == "mixture":
         rng = np.random.default_rng(0)
         centres = rng.normal(size=(100, 128))
@@ -260,14 +267,14 @@ def measured(
     return told
 
 
-def compare(kind: str, python: str) -> bool:
-    """Print one kind of rows; whether every bar holds."""
+def compare(kind: str, python: str, figures: Figures) -> dict[str, Any]:
+    """Print one kind of rows and judge it; the rates."""
     told = measured(kind, {"ours": sys.executable, "peers": python})
     mine, theirs = told["ours"], told["peers"]
     for one in (mine, theirs):
         if "absent" in one:
             print(f"{kind}: without {one['absent']} there is nothing to compare")
-            return True
+            return {}
     r, p = mine["rates"], theirs["rates"]
     own = {"single": r["exact_single"], "batch": r["exact_batch"],
            "approximate": r["approximate_batch"]}  # fmt: skip
@@ -289,13 +296,16 @@ def compare(kind: str, python: str) -> bool:
     print(f"  not as float64 brute force: {len(mine['wrong'])} of 100")
     print(f"  as faiss Flat (float32) has it: exact {exact:.4f}; recall {reached:.3f}, worst "
           f"hundred {worst:.2f}; IVF recall {theirs['ivf_recall']:.3f} with {theirs['ivf_nprobe']} lists")  # fmt: skip # noqa: E501
-    holds = not mine["wrong"] and exact > 0.999 and reached >= RECALL and worst >= 0.7
+    figures.most(f"{kind}: questions not as brute force, of 100", len(mine["wrong"]), 0)
+    figures.least(f"{kind}: exact, as faiss Flat", exact, 0.999)
+    figures.least(f"{kind}: recall", reached, RECALL)
+    figures.least(f"{kind}: recall of the worst hundred", worst, 0.7)
     for (rows, left, right), bar in BARS.items():
         if rows == kind:
             ratio = own[left] / (other[right] or np.inf)
-            holds &= ratio >= bar
+            figures.least(f"{kind}: {left} / {right}, questions/s", ratio, bar)
             print(f"  {left} / {right}: {ratio:.2f} (at least {bar})")
-    return holds
+    return {"ours": r, "peers": p, "recall": reached, "worst": worst, "bytes": mine["bytes"]}
 
 
 def main() -> int:
@@ -310,8 +320,8 @@ def main() -> int:
         return 0
     python = asked.peers if Path(asked.peers).exists() else sys.executable
     print(f"load {'/'.join(f'{x:.1f}' for x in os.getloadavg())}")
-    held = [compare(kind, python) for kind in asked.kinds]
-    return int(not all(held))
+    figures = Figures("search", "numpy", "numba")
+    return figures.keep({kind: compare(kind, python, figures) for kind in asked.kinds})
 
 
 if __name__ == "__main__":

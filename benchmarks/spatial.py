@@ -6,7 +6,7 @@ the ids, and all must find as many. Times are seconds of CPU of one thread, medi
 
     inserts   blocks of 16,384 rows into the index; with the adjusting that is due every 50,000 rows, and
               without; every fifth row is then deleted, and as many come in its place
-    windows   ours against scipy's cKDTree (here) and shapely's STRtree (`windows.py`, in `.venv-bench`)
+    windows   ours against scipy's cKDTree (here), shapely's STRtree and rtree (`windows.py`)
     compared  rows compared per window by ours and by the best fixed grid of as many cells, of a
               hundred shapes; windows around all points, then around a hot spot, then around another
     hot spot  1,000,000 rows of which 20,000 an interval are replaced by new ones around a place that
@@ -27,12 +27,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from core.points import H, best_grid, in_box, skewed, whole
+from figures import Figures
 from scipy.spatial import cKDTree
 
 from pctstream.core.granularity import Granularity
@@ -41,6 +42,7 @@ from pctstream.core.spatial import SpatialIndex
 HERE = Path(__file__).parent
 PEERS = HERE.parent / ".venv-bench" / "bin" / "python"
 BLOCK, DUE, WINDOWS, TURNS, BAR_POINTS = 16_384, 50_000, 500, 5, 250_000
+PEER_KINDS = ("strtree", "rtree")
 KINDS = tuple(itertools.product(("quadtree", "kdtree"), ("proximity", "count")))
 INSERTS, STRTREE, CKDTREE, GRID, SHARE, WITHIN = 1e6, 0.8, 1.0, 0.5, 0.05, 3
 
@@ -77,12 +79,12 @@ def replaced(index: SpatialIndex, points: Any) -> tuple[float, float]:
 
 
 @contextmanager
-def strtree(python: Path, points: Any, windows: Any) -> Iterator[Any]:
-    """A function that asks the STRtree all windows: seconds and hits."""
+def peer(kind: str, python: Path, points: Any, windows: Any) -> Iterator[Any]:
+    """A function that asks that library all windows: seconds and hits."""
     with tempfile.TemporaryDirectory(prefix="pct-spatial-") as folder:
         file = Path(folder) / "points.npz"
         np.savez(file, points=points, windows=windows)
-        with subprocess.Popen([python, HERE / "windows.py", file], text=True,
+        with subprocess.Popen([python, HERE / "windows.py", kind, file], text=True,
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE) as peer:  # fmt: skip
             assert peer.stdin is not None and peer.stdout is not None
 
@@ -112,7 +114,8 @@ def rates(n: int, python: Path | None) -> dict[str, float]:
         index.adjust_now(10.0 * round_)
     asked = list(map(tuple, windows.tolist()))
     tree = cKDTree(points)
-    times: dict[str, list[float]] = {"ours": [], "ckdtree": [], "strtree": []}
+    times: dict[str, list[float]] = {"ours": [], "ckdtree": []}
+    times |= {kind: [] for kind in PEER_KINDS if python}
 
     def ours() -> int:
         return sum(len(index.box(window).keys) for window in asked)
@@ -121,26 +124,23 @@ def rates(n: int, python: Path | None) -> dict[str, float]:
         near = (tree.query_ball_point(c, H, p=np.inf, return_sorted=False) for c in centres)
         return sum(map(len, near))
 
-    with strtree(python, points, windows) if python else _nobody() as ask:
+    with ExitStack() as stack:
+        asks = {kind: stack.enter_context(peer(kind, python, points, windows))
+                for kind in PEER_KINDS if python}  # fmt: skip
         for _ in range(TURNS):
             hits = []
             for name, work in (("ours", ours), ("ckdtree", theirs)):
                 seconds, found = spent(work)
                 times[name].append(seconds)
                 hits.append(found)
-            if python:
+            for kind, ask in asks.items():
                 seconds, found = ask()
-                times["strtree"].append(seconds)
+                times[kind].append(seconds)
                 hits.append(found)
             # a ball of the maximum norm and a box differ by roundings of the edge
             assert max(hits) - min(hits) <= 3, hits
     out |= {name: WINDOWS / statistics.median(t) for name, t in times.items() if t}
     return out | {"regions": float(len(index.regions.leaves())), "hits": hits[0] / WINDOWS}
-
-
-@contextmanager
-def _nobody() -> Iterator[None]:
-    yield None
 
 
 def compared(n: int, pattern: Any, neighbors: str) -> list[str]:
@@ -213,15 +213,18 @@ def main() -> int:
     parser.add_argument("--rates", action="store_true", help="only these")
     asked = parser.parse_args()
     python = asked.peers if asked.peers.exists() else None
-    lines = []
+    lines, figures, of_sizes = [], Figures("spatial", "numpy", "numba", "scipy"), {}
     for n in asked.sizes:
-        found = rates(n, python)
+        found = of_sizes[n] = rates(n, python)
+        figures.least(f"rows/s into the index, {n:,} points", found["insert"], INSERTS)
         missed = [
             f"{name} below {bar:g}" for name, bar in (("insert", INSERTS),) if found[name] < bar
         ]
         if n == BAR_POINTS:
             for name, least in (("strtree", STRTREE), ("ckdtree", CKDTREE)):
-                if name in found and found["ours"] < least * found[name]:
+                if name in found and not figures.least(
+                    f"windows / {name}, {n:,} points", found["ours"] / found[name], least
+                ):
                     missed.append(f"below {least} x {name}")
         told = ", ".join(f"{name} {value:,.0f}" for name, value in found.items())
         lines.append(f"{n:,} points: {told}" + "".join(f"  MISSED: {one}" for one in missed))
@@ -234,8 +237,11 @@ def main() -> int:
             lines.append(line)
             print(line, flush=True)
     if python is None:
-        print("STRtree was left out: no Python with shapely (--peers)")
-    return int(any("MISSED" in line for line in lines))
+        print("STRtree and rtree were left out: no Python with shapely (--peers)")
+    if not asked.rates:
+        missed = sum("MISSED" in line for line in lines[len(asked.sizes) :])
+        figures.most("rows compared and re-indexed: lines that miss their bar", missed, 0)
+    return figures.keep(of_sizes)
 
 
 if __name__ == "__main__":

@@ -35,27 +35,29 @@ def epsilon(dimension: int) -> float:
     return 2.0 * NOISE * float(np.sqrt(2 * dimension)) + 4.0
 
 
-def centres(dimension: int) -> Any:
-    """f64[48, d]; in few dimensions on a grid, because chance would put some side by side."""
+def centres(dimension: int, pipes: int = PIPES) -> Any:
+    """f64[pipes, d]; in few dimensions on a grid, because chance would put some side by side."""
     rng = np.random.default_rng(7)
     if dimension >= 16:
-        return rng.normal(0, 6, (PIPES, dimension))
-    out = np.zeros((PIPES, dimension))
-    out[:, 0], out[:, 1] = 24.0 * (np.arange(PIPES) % 7), 24.0 * (np.arange(PIPES) // 7)
+        return rng.normal(0, 6, (pipes, dimension))
+    out = np.zeros((pipes, dimension))
+    out[:, 0], out[:, 1] = 24.0 * (np.arange(pipes) % 7), 24.0 * (np.arange(pipes) // 7)
     return out
 
 
 @functools.cache
-def rows(dimension: int, count: int) -> Any:
+def rows(dimension: int, count: int, pipes: int = PIPES) -> Any:
     """f32[count, d]; the same for the same count."""
     rng = np.random.default_rng(8)
     noise = rng.normal(0, NOISE, (count, dimension)).astype(np.float32)
-    return centres(dimension).astype(np.float32)[rng.integers(0, PIPES, count)] + noise
+    return centres(dimension, pipes).astype(np.float32)[rng.integers(0, pipes, count)] + noise
 
 
-def messages(kind: str, dimension: int, count: int) -> Iterator[tuple[bytes, int]]:
+def messages(
+    kind: str, dimension: int, count: int, pipes: int = PIPES
+) -> Iterator[tuple[bytes, int]]:
     """The value of each message, and how many rows it has."""
-    vectors = rows(dimension, count)
+    vectors = rows(dimension, count, pipes)
     if kind in ("blocks", "places"):
         step = block_rows(dimension)
         for i in range(0, count, step):

@@ -23,6 +23,7 @@ from pctstream.core.unit import DeadLetter, Fence, Marker, Message, Unit, joined
 from pctstream.errors import RowRefused
 
 ROW_BYTES = 900_000
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def decode(
@@ -195,18 +196,22 @@ class _Found:
 def validate(block: Block, metric: str, row_bytes: int = ROW_BYTES) -> tuple[Block, list[Refusal]]:
     """The rows that may enter the tree (normalised under cosine), and the others, each with the
     first reason against it; a Refusal counts the rows of ``block``."""
-    norms = kernels.norms(block.vectors)
-    finite = kernels.finite(block.vectors)
-    limit = float(np.finfo(np.float32).max)
-    fits = np.where(finite, norms, 0.0) ** 2 < limit
     checks: list[tuple[str, str, Any]] = [
         ("too-large", f"the row has more than {row_bytes} bytes (blocks.row_bytes)",
          block.row_sizes() > row_bytes),
         ("id", f"the id is empty or longer than {fields.ID_BYTES} bytes", fields.bad_ids(block)),
-        ("not-finite", "the vector has a NaN or an infinity", ~finite),
-        ("norm", "the squared norm overflows float32: scale the vectors down", ~fits),
     ]  # fmt: skip
-    if metric == "cosine":
+    cosine, norms = metric == "cosine", np.zeros(0)
+    # one number tells of nearly all blocks that neither of these checks can refuse a row
+    if cosine or not block.dimension * kernels.magnitude(block.vectors) ** 2 < LARGEST / 2:
+        norms = kernels.norms(block.vectors)
+        finite = kernels.finite(block.vectors)
+        fits = np.where(finite, norms, 0.0) ** 2 < LARGEST
+        checks += [
+            ("not-finite", "the vector has a NaN or an infinity", ~finite),
+            ("norm", "the squared norm overflows float32: scale the vectors down", ~fits),
+        ]
+    if cosine:
         none = norms == 0.0 if block.changes is None else (norms == 0.0) & block.changes.brings
         checks.append(("zero-vector", "a zero vector has no direction", none))
     bad = np.zeros(len(block), np.bool_)
@@ -215,7 +220,7 @@ def validate(block: Block, metric: str, row_bytes: int = ROW_BYTES) -> tuple[Blo
         refused += [Refusal(int(row), code, why) for row in np.flatnonzero(mask & ~bad)]
         bad |= mask
     good = block.keep(~bad)
-    if metric == "cosine" and len(good):
+    if cosine and len(good):
         unit = kernels.normalise(good.vectors)
         unit[norms[~bad] == 0.0] = 0.0  # deletes
         good = replace(good, vectors=unit)

@@ -25,6 +25,7 @@ __all__ = [
     "grouped",
     "lies_beyond",
     "lloyd_sums",
+    "magnitude",
     "nearest",
     "normalise",
     "norms",
@@ -165,6 +166,29 @@ def normalise(rows: Float32) -> Float32:
     """
     scaled: Float32 = _divided(read_only(rows), norms(rows))
     return scaled
+
+
+@compiled
+def _largest(words: Any) -> Any:
+    most = np.uint32(0)
+    for i in range(words.shape[0]):
+        most = max(most, words[i] & np.uint32(0x7FFFFFFF))
+    return most
+
+
+def magnitude(rows: Float32) -> float:
+    """The largest absolute value of all; an infinity or NaN where one is among them.
+
+    The bits of floats without their sign are in the order of their values, infinities and then NaNs at the
+    end: so this is one pass over integers.
+
+    >>> magnitude(np.array([[1, -3], [2, 0]], np.float32))
+    3.0
+    >>> magnitude(np.array([[1, -np.inf], [2, 0]], np.float32))
+    inf
+    """
+    words = np.ascontiguousarray(rows).reshape(-1).view(np.uint32)
+    return float(np.uint32(_largest(read_only(words))).view(np.float32))
 
 
 def finite(rows: Float32) -> npt.NDArray[np.bool_]:
