@@ -221,7 +221,9 @@ class Portion:
     # growing
 
     def adopt(self, gates: Gates) -> list[Effect]:
-        """What the routing says of levels now."""
+        """What the routing says of levels now; every step of a move makes it be said again."""
+        if gates == self.subtree.gates:
+            return self._grow()
         self.subtree.open(gates)
         self.version += 1
         return self._grow(now=True)
