@@ -167,12 +167,13 @@ class Shard:
         return sorted(p for p in here if p != ROOT and p not in roles and p in log.owners)
 
     def drop(self, path: Path) -> None:
-        """Nothing of this portion stays here; a turn under way ends first."""
+        """Nothing of this portion stays here; a turn under way ends first, later ones need not wait
+        until all its keys are gone."""
         with self.lock:
             self.nodes.pop(path, None)
             self.lost.discard(path)
             self.blooms.drop(path)
-            self.store.forget(path, self.source(path))
+        self.store.forget(path, self.source(path))
 
     def restore(self, path: Path, log: Routing) -> Node:
         """The node as the store has it, in place of whatever was in memory."""

@@ -112,10 +112,10 @@ def _as_of(worker: Worker) -> dict[str, Any]:
     return {"time": time.time(), "epoch": worker.routing.epoch}
 
 
-def tree_view(worker: Worker) -> TreeView:
-    """The tree as this worker knows it now."""
+def tree_view(worker: Worker, most: int | None = None) -> TreeView:
+    """The tree as this worker knows it now; ``most``: of so many nodes of each portion that is here."""
     return TreeView(
-        worker.routing, worker.reporter.all_shards(), worker.reporter.all_portions(),
+        worker.routing, worker.reporter.all_shards(), worker.reporter.all_portions(most),
         worker.model.covers(), worker.monitor.stalled(), drift.told(worker.model),
     )  # fmt: skip
 
@@ -175,14 +175,16 @@ def _tables(app: FastAPI, worker: Worker) -> None:
 
 
 def _tree(app: FastAPI, worker: Worker) -> None:
+    # in threads: who looks at a portion waits for the turn that is under way
+
     @app.get("/v1/tree")
-    async def tree() -> dict[str, Any]:
+    def tree() -> dict[str, Any]:
         """The whole tree by level: nodes by state, rows, epsilon, what closed it; who stands still."""
         answer = tree_view(worker).overview() | {"stalled": _stalled(worker)}
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/v1/nodes")
-    async def nodes(
+    def nodes(
         level: int | None = None, state: str | None = None, limit: int = PAGE_MAX, cursor: str = ""
     ) -> dict[str, Any]:
         """The nodes, of one level or state if asked: cover, rows, lag, history."""
@@ -195,7 +197,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/v1/nodes/{name}")
-    async def node(name: str) -> dict[str, Any]:
+    def node(name: str) -> dict[str, Any]:
         """One node (N0,3), with its prototypes' number, miss bound, radius and history."""
         path = node_path(name)
         view = tree_view(worker)
@@ -204,20 +206,20 @@ def _tree(app: FastAPI, worker: Worker) -> None:
         return view.node(path) | {"as_of": _as_of(worker)}
 
     @app.get("/v1/portions")
-    async def portions(limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
+    def portions(limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
         """The portions: owner, shadow, rows, bytes, rate, share, drift score."""
-        view = tree_view(worker)
+        view = tree_view(worker, 1)
         some, cursor_next = page(worker.routing.portions, limit, cursor)
         answer = {"portions": [view.portion(p) for p in some], "next": cursor_next}
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/v1/portions/{name}")
-    async def portion(name: str) -> dict[str, Any]:
+    def portion(name: str) -> dict[str, Any]:
         """One portion."""
         path = node_path(name)
         if path not in worker.routing.portions:
             raise NotFound(f"no portion {name}")
-        return tree_view(worker).portion(path) | {"as_of": _as_of(worker)}
+        return tree_view(worker, 1).portion(path) | {"as_of": _as_of(worker)}
 
 
 def _shards(app: FastAPI, worker: Worker) -> None:
