@@ -223,20 +223,22 @@ def _tree(app: FastAPI, worker: Worker) -> None:
 
 
 def _shards(app: FastAPI, worker: Worker) -> None:
-    def shard_view(record: tables.Record, loads: dict[int, float]) -> dict[str, Any]:
+    loads = plans.Loads(worker)
+
+    def shard_view(record: tables.Record, known: dict[int, float]) -> dict[str, Any]:
         capacity = float(worker.cfg.shards.capacity.get(record["shard"], 1.0))
         hidden = ("kind", "root", "metrics", "offset", "generation", "began")
         shown = {k: v for k, v in record.items() if k not in hidden}
         drained = record["shard"] in worker.routing.orders.drained
         held = record["root"]["rows"]
-        load = loads.get(record["shard"], 0.0)
+        load = known.get(record["shard"], 0.0)
         return shown | {"capacity": capacity, "load": load, "held": held, "drained": drained}
 
     @app.get("/v1/shards")
     async def shards() -> dict[str, Any]:
         """The shards: rows, bytes, load, worker, Bloom filter, and how far each input is."""
-        records, loads = worker.reporter.all_shards(), plans.load(worker)
-        shown = [shard_view(records[s], loads) for s in sorted(records)]
+        records, known = worker.reporter.all_shards(), loads.now()
+        shown = [shard_view(records[s], known) for s in sorted(records)]
         return {"shards": shown, "count": worker.cfg.shards.count, "as_of": _as_of(worker)}
 
     @app.get("/v1/shards/{number}")
@@ -245,7 +247,7 @@ def _shards(app: FastAPI, worker: Worker) -> None:
         record = worker.reporter.one_shard(number)
         if record is None:
             raise NotFound(f"no shard {number} has reported yet")
-        return shard_view(record, plans.load(worker)) | {"as_of": _as_of(worker)}
+        return shard_view(record, loads.now()) | {"as_of": _as_of(worker)}
 
     @app.get("/v1/shards/{number}/digest")
     def shard_digest(number: int) -> Response:
