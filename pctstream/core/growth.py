@@ -88,6 +88,7 @@ class Growth:
         for node in self._measured:
             rows = np.concatenate(self._kept[node.number])
             node.proposal = (len(rows), auto_epsilon(rows, self._tree.shape.fanout))
+        self._tree.passed()
 
     def _end(self, node: Node) -> None:
         find, node.find = node.find, None

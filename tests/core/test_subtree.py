@@ -103,6 +103,7 @@ def test_the_tree_is_a_function_of_the_rows_alone(seed: int, stop: str) -> None:
             host.restart()
     for level in range(host.gates.open_level, 5):
         host.open(level)
+    host.perform(host.node.hurry())
     assert host.told() == recursion(ROOT, rows, CENTRE, shape, 4000, EPSILONS)
     host.restart()
     assert not host.node.subtree.work
