@@ -13,6 +13,8 @@ One pass serves all nodes of a level; the next level needs the next pass.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pctstream.core import life
@@ -23,6 +25,20 @@ from pctstream.core.lanes import Float32
 from pctstream.core.node import Entry, Node
 from pctstream.core.subtree import FIRST_ROWS, Subtree
 from pctstream.core.walk import Int32
+
+
+PIECE_ROWS = 4096
+"""Rows looked at in one go: what a node costs is paid for each piece, not for each small segment."""
+
+
+class Segment(NamedTuple):
+    """One stored segment: its offset, rows f32[n, d], the number int32[n] of each one's leaf, and which
+    of them i64[m] have left."""
+
+    offset: int
+    rows: Float32
+    leaf: Int32
+    gone: Int64 | None
 
 
 class Growth:
@@ -38,6 +54,8 @@ class Growth:
         self._kept: dict[int, list[Float32]] = {n.number: [] for n in self._ended + self._measured}
         self._wanted = {n.number: FIRST_ROWS * subtree.shape.fanout for n in self._measured}
         self._wanted |= {n.number: n.find.rows for n in self._ended if n.find is not None}
+        self._piece: list[Segment] = []
+        self._rows = 0
         self.labels: list[tuple[int, Int32]] = []
         """(offset of the segment, the leaf of each of its rows), where a row has moved."""
         for number in self._unscanned:
@@ -64,8 +82,19 @@ class Growth:
         return (mode, offset, self._tree.gates.splits_at(node.level, time), epoch)
 
     def take(self, offset: int, rows: Float32, leaf: Int32, gone: Int64 | None = None) -> None:
-        """The next segment: its rows f32[n, d], the number int32[n] of each one's leaf, and which rows
-        i64[m] have left: they are scanned and go down like the others (R0)."""
+        """The next segment; rows that have left are scanned and go down like the others (R0)."""
+        self._piece.append(Segment(offset, rows, leaf, gone))
+        self._rows += len(rows)
+        if self._rows >= PIECE_ROWS:
+            self._look()
+
+    def _look(self) -> None:
+        """At all segments of the piece, in order."""
+        piece, self._piece, self._rows = self._piece, [], 0
+        if not piece:
+            return
+        rows = np.concatenate([s.rows for s in piece])
+        leaf = np.concatenate([s.leaf for s in piece])
         for number, kept in self._kept.items():
             if self._wanted[number] > 0:
                 mine = rows[leaf == number][: self._wanted[number]]
@@ -74,15 +103,21 @@ class Growth:
         if self._unscanned:
             self._tree.scan(rows, leaf, self._unscanned)
         if self._split:
-            now = self._tree.move(rows, leaf)
+            self._label(piece, self._tree.move(rows, leaf))
+
+    def _label(self, piece: list[Segment], leaves: Int32) -> None:
+        ends = np.cumsum([len(s.rows) for s in piece])[:-1]
+        for segment, now in zip(piece, np.split(leaves, ends), strict=True):
+            _, _, leaf, gone = segment
             if (now != leaf).any():
-                self.labels.append((offset, now))
+                self.labels.append((segment.offset, now))
                 if gone is not None:
                     moved = gone[now[gone] != leaf[gone]]
                     self._tree.leave(now[moved], leaf[moved])
 
     def finish(self) -> None:
         """All segments were taken."""
+        self._look()
         for node in self._ended:
             self._end(node)
         for node in self._measured:
