@@ -70,7 +70,8 @@ class Shard:
     store: Store
     sink_rows: int
     nodes: dict[Path, Node] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Held by the turn under way; in the middle of a long one its thread takes others (`Lanes.between`)."""
     lost: set[Path] = field(default_factory=set)
     """Nodes that raised: what they believe and what the store holds may differ."""
     pulses: int = 0
@@ -111,11 +112,11 @@ class Shard:
     @contextmanager
     def looking_again(self) -> Iterator[None]:
         """A turn that sees all rows of a portion: the monitor gives it time."""
-        self.growing = True
+        before, self.growing = self.growing, True
         try:
             yield
         finally:
-            self.growing = False
+            self.growing = before
 
     @property
     def root(self) -> Root | None:

@@ -26,7 +26,6 @@ from pctstream.core.node import Entry, Node
 from pctstream.core.subtree import FIRST_ROWS, Subtree
 from pctstream.core.walk import Int32
 
-
 PIECE_ROWS = 4096
 """Rows looked at in one go: what a node costs is paid for each piece, not for each small segment."""
 

@@ -217,7 +217,9 @@ def test_what_the_routing_says_again_brings_no_pass_and_no_news() -> None:
     parts = iter(np.array_split(rows, 200))
     while not host.node.waits:
         host.feed(next(parts))
-    assert host.node.subtree.ended, "leaves have ended, and too few rows came since for another pass"
+    assert host.node.subtree.ended, (
+        "leaves have ended, and too few rows came since for another pass"
+    )
     passes, version = host.passes, host.node.version
     host.open(2, {1: 3.0, 2: 0.2})
     assert (host.passes, host.node.version) == (passes, version)
