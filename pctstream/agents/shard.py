@@ -100,7 +100,7 @@ class Shard:
         """No turn is under way; or one that takes long is, and the answer is False: a view must not
         wait for it, and what it reads meanwhile may be of two moments."""
         got = self.lock.acquire(blocking=False)
-        if not got and self._waited != self.pulses:
+        if not got and not self.growing and self._waited != self.pulses:
             got = self.lock.acquire(timeout=LOCK_S)
             self._waited = -1 if got else self.pulses
         try:
