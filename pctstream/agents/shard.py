@@ -174,6 +174,7 @@ class Shard:
             self.nodes.pop(path, None)
             self.lost.discard(path)
             self.blooms.drop(path)
+            self.store.renumbered(path)  # nobody writes beside its rows from now on
         self.store.forget(path, self.source(path))
 
     def restore(self, path: Path, log: Routing) -> Node:
