@@ -204,9 +204,11 @@ class Run:
                     print(line, file=sys.stderr)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def ask(self, rows: int) -> None:
-        """So many rows more, in whole blocks."""
-        self._wanted.value += -(-rows // self._block) * self._block
+    def ask(self, rows: int) -> int:
+        """So many rows more, in whole blocks; how many that makes."""
+        whole = -(-rows // self._block) * self._block
+        self._wanted.value += whole
+        return whole
 
     @property
     def wanted(self) -> int:

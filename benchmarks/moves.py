@@ -51,8 +51,7 @@ class Feeding(threading.Thread):
             ahead = before + asked - self._run.rows
             due = min(int(self._rate * (time.monotonic() - begun)) - asked, AHEAD_ROWS - ahead)
             if due > 0:
-                self._run.ask(due)
-                asked += due
+                asked += self._run.ask(due)
 
     def end(self) -> None:
         self._over.set()

@@ -205,9 +205,9 @@ class Store(Leavings):
             return None
         return np.frombuffer(raw or b"", "<i4").astype(np.int32)
 
-    def tree_nodes(self, path: Path) -> list[NodeRecord]:
-        """The nodes of a portion, by number, without their covers."""
-        found = self._kv.scan(of_node(NODES, path))
+    def tree_nodes(self, path: Path, most: int | None = None) -> list[NodeRecord]:
+        """The nodes of a portion, by number (``most``: the first), without their covers."""
+        found = itertools.islice(self._kv.scan(of_node(NODES, path)), most)
         return [NodeRecord(number_of(key), orjson.loads(value)) for key, value in found]
 
     def subtree(self, path: Path) -> list[NodeRecord]:

@@ -121,3 +121,39 @@ def test_a_turn_whose_agent_is_gone_is_not_taken() -> None:
 
     asyncio.run(run())
     assert taken == [(0, 0), (0, 2)]
+
+
+def test_in_the_middle_of_a_long_turn_those_that_wait_for_its_shard_are_taken() -> None:
+    """N0's among them; whoever comes after that waits for its end, or for the next such place."""
+    taken: list[str] = []
+    go_on, inside = threading.Event(), threading.Event()
+
+    def take(one: Turn) -> None:
+        path = one.node.path
+        taken.append(f"begin {path[-1]}")
+        if path[-1] == 0 and path != ROOT:
+            inside.set()
+            assert go_on.wait(BOUND_S)
+            lanes.between(0)
+        taken.append(f"end {path[-1]}")
+        if path[-1] == 2:
+            raise ValueError
+
+    async def run() -> list[Any]:
+        nonlocal lanes
+        with ThreadPoolExecutor(1) as pool:
+            lanes = Lanes(take, pool)
+            long = lanes.run(turn(0, 0))
+            await asyncio.to_thread(inside.wait, BOUND_S)
+            others = [lanes.run(turn(0, i)) for i in (1, 2)]
+            elsewhere = lanes.run(turn(1, 7))
+            go_on.set()
+            both = asyncio.gather(long, *others, elsewhere, return_exceptions=True)
+            found = await asyncio.wait_for(both, BOUND_S)
+            assert not lanes.in_hand()
+            return found
+
+    lanes: Any = None
+    found = asyncio.run(run())
+    assert taken[:6] == ["begin 0", "begin 1", "end 1", "begin 2", "end 2", "end 0"]
+    assert [type(f) for f in found] == [type(None), type(None), ValueError, type(None)]

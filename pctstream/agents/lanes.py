@@ -6,8 +6,12 @@ of thread to begin, one to say that they are done, instead of three for each of 
 rows have the whole way before them, and a node has at most one turn here, so nothing is overtaken that
 must not be.
 
+A turn that takes long (a portion sees all its rows again) lets the others of its shard go before, at places
+where it holds nothing half done: they are taken in the middle of it, in its thread.
+
     run(turn) -> the future that its agent awaits        on the event loop
     _drain    -> take(turn)*, then all their futures      in a thread
+    between   -> the same for what waits now              in a thread, in the middle of a turn
 """
 
 from __future__ import annotations
@@ -61,15 +65,7 @@ class Lanes:
         done: Done = []
         until = time.monotonic() + AT_ONCE_S
         while next_one := self._next(number):
-            turn, future = next_one
-            error = None
-            try:
-                if not future.cancelled():
-                    self._take(turn)
-            except BaseException as raised:
-                error = raised
-            self._in_hand.pop(turn.node.path, None)
-            done.append((future, error))
+            done.append(self._taken(*next_one))
             if len(done) >= AT_ONCE or time.monotonic() > until:
                 break
         # neither a loop that is closed nor a pool that is shut takes anything: the worker ends
@@ -77,6 +73,29 @@ class Lanes:
             loop.call_soon_threadsafe(_tell, done)
             if next_one:
                 self._pool.submit(self._drain, loop, number)
+
+    def between(self, number: int) -> None:
+        """In the middle of a turn of this shard: take the turns of other nodes that wait for it now."""
+        with self._changed:
+            lane = self._waiting.get(number, deque())
+            some = list(lane)
+            lane.clear()
+        if some:
+            done = [self._taken(turn, future) for turn, future in some]
+            with contextlib.suppress(RuntimeError):
+                some[0][1].get_loop().call_soon_threadsafe(_tell, done)
+
+    def _taken(
+        self, turn: Turn, future: asyncio.Future[None]
+    ) -> tuple[asyncio.Future[None], BaseException | None]:
+        error = None
+        try:
+            if not future.cancelled():
+                self._take(turn)
+        except BaseException as raised:
+            error = raised
+        self._in_hand.pop(turn.node.path, None)
+        return future, error
 
     def _next(self, number: int) -> tuple[Turn, asyncio.Future[None]] | None:
         """The first that waits; without one the lane is idle."""

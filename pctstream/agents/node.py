@@ -21,7 +21,7 @@ from faust.channels import Channel
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from pctstream.agents.lanes import Lanes
-from pctstream.agents.shard import Turn
+from pctstream.agents.shard import Node, Shard, Turn
 from pctstream.core.names import Path, agent_name, pipe_topic
 
 Take = Callable[[Turn], None]
@@ -73,6 +73,11 @@ class NodeAgents:
     def bind(self, take: Take, pool: Executor) -> None:
         """Who takes the turns, and the threads they run in."""
         self._lanes = Lanes(take, pool)
+
+    def between(self, shard: Shard, _: Node) -> None:
+        """In the middle of a turn of this node, others of its shard have theirs (`Lanes.between`)."""
+        if self._lanes is not None:
+            self._lanes.between(shard.number)
 
     def unbind(self) -> None:
         """Nobody takes turns any more."""

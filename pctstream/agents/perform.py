@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from pctstream.agents.crash import CrashPoints
+from pctstream.agents.passing import Passes
 from pctstream.agents.shard import Node, Shard, Turn
 from pctstream.core.block import ARROW, Block, concat, encode
 from pctstream.core.effects import (
@@ -99,6 +100,7 @@ class Performer:
         identity: Callable[[Place], LogIdentity] | None = None,
         room: Room | None = None,
         prove: Callable[[Shard, Prove], None] | None = None,
+        passes: Passes | None = None,
     ) -> None:
         self._outlet = outlet
         self._inlet = inlet
@@ -110,6 +112,7 @@ class Performer:
         self._identity = identity or (lambda _: UNKNOWN)
         self._room = room or Room(sys.maxsize, sys.maxsize)
         self._prove = prove or (lambda _, __: None)
+        self._passes = passes or Passes()
 
     def take(self, turn: Turn) -> None:
         """One turn of a node: decide, then act."""
@@ -183,13 +186,7 @@ class Performer:
 
     def _regrow(self, shard: Shard, node: Node) -> None:
         assert isinstance(node, Portion)
-        with shard.looking_again():
-            node.begin_pass()
-            gone = shard.store.gone(node.path)
-            for last, rows, leaves in shard.store.placed(node.path):
-                node.revisit(last, rows, leaves, gone.get(last))
-            self._crash.passing("before-grown")
-            effects = node.end_pass()
+        effects = self._passes.run(shard, node, lambda: self._crash.passing("before-grown"))
         self._carry(shard, node, effects)
         self._crash.passing("after-grown")
 

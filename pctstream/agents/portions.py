@@ -22,10 +22,17 @@ PIECE_BYTES = 256 * 1024
 
 
 def portion_record(
-    shard: Shard, portion: Portion, host: Record, epoch: int, now: float, rate: float
+    shard: Shard,
+    portion: Portion,
+    host: Record,
+    epoch: int,
+    now: float,
+    rate: float,
+    most: int | None = None,
 ) -> dict[str, Any] | None:
     """The absolute state of a portion, true at its pipe's offset; None while a turn takes long.
-    ``host``: who tells it (`Worker.host`); ``epoch``: from which on this shard answers for it.
+    ``host``: who tells it (`Worker.host`); ``epoch``: from which on this shard answers for it;
+    ``most``: nodes that are told of.
 
     As the store has it: the node in memory may be a write ahead, and a mark once told lets N0 drop
     rows.
@@ -35,7 +42,7 @@ def portion_record(
             return None
         found = shard.store.position(portion.source)
         state = shard.store.state(portion.path) or {}
-        nodes = shard.store.tree_nodes(portion.path)
+        nodes = shard.store.tree_nodes(portion.path, most)
         grown_to, proposals = portion.grown_to, portion.subtree.proposals
     position = found[0] if found else Position(epoch=portion.position.epoch)
     shape = portion.subtree.shape

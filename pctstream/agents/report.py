@@ -129,18 +129,20 @@ class Reporter:
         hosted = list(self._worker.shards.items())
         return {n: self.shard(s, ends, now) for n, s in hosted if s.root is not None}
 
-    def portions(self) -> dict[str, Record]:
-        """The records of the portions hosted here, as of now."""
+    def portions(self, most: int | None = None) -> dict[str, Record]:
+        """The records of the portions hosted here, as of now; ``most``: of so many nodes of each."""
         now = time.time()
         hosted = list(self._worker.shards.values())
-        records = [self._portion(s, p, now) for s in hosted for p in s.portions]
+        records = [self._portion(s, p, now, most) for s in hosted for p in s.portions]
         return {record["portion"]: record for record in records if record is not None}
 
-    def _portion(self, shard: Shard, portion: Portion, now: float) -> Record | None:
+    def _portion(
+        self, shard: Shard, portion: Portion, now: float, most: int | None = None
+    ) -> Record | None:
         name = node_name(portion.path)
         rate = self._rates.of(name, portion.rows, now)
         epoch = self._worker.routing.since[portion.path]
-        return portion_record(shard, portion, self._worker.host(), epoch, now, rate)
+        return portion_record(shard, portion, self._worker.host(), epoch, now, rate, most)
 
     def all_shards(self) -> dict[int, Record]:
         """Every shard's record: as it was told, and as of now for those hosted here."""
@@ -153,9 +155,9 @@ class Reporter:
             return self._worker.model.shards().get(number)
         return self.shard(shard, self._worker.inputs.reader.ends(), time.time())
 
-    def all_portions(self) -> dict[str, Record]:
-        """Every portion's record, likewise."""
-        return self._worker.model.portions() | self.portions()
+    def all_portions(self, most: int | None = None) -> dict[str, Record]:
+        """Every portion's record, likewise; ``most``: of so many nodes of each that is here."""
+        return self._worker.model.portions() | self.portions(most)
 
     def again(self, record: Record) -> None:
         """A lower record than one held was read: if it is of an entity here, tell it once more."""

@@ -70,7 +70,8 @@ class Shard:
     store: Store
     sink_rows: int
     nodes: dict[Path, Node] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Held by the turn under way; in the middle of a long one its thread takes others (`Lanes.between`)."""
     lost: set[Path] = field(default_factory=set)
     """Nodes that raised: what they believe and what the store holds may differ."""
     pulses: int = 0
@@ -99,7 +100,7 @@ class Shard:
         """No turn is under way; or one that takes long is, and the answer is False: a view must not
         wait for it, and what it reads meanwhile may be of two moments."""
         got = self.lock.acquire(blocking=False)
-        if not got and self._waited != self.pulses:
+        if not got and not self.growing and self._waited != self.pulses:
             got = self.lock.acquire(timeout=LOCK_S)
             self._waited = -1 if got else self.pulses
         try:
@@ -111,11 +112,11 @@ class Shard:
     @contextmanager
     def looking_again(self) -> Iterator[None]:
         """A turn that sees all rows of a portion: the monitor gives it time."""
-        self.growing = True
+        before, self.growing = self.growing, True
         try:
             yield
         finally:
-            self.growing = False
+            self.growing = before
 
     @property
     def root(self) -> Root | None:
@@ -167,12 +168,14 @@ class Shard:
         return sorted(p for p in here if p != ROOT and p not in roles and p in log.owners)
 
     def drop(self, path: Path) -> None:
-        """Nothing of this portion stays here; a turn under way ends first."""
+        """Nothing of this portion stays here; a turn under way ends first, later ones need not wait
+        until all its keys are gone."""
         with self.lock:
             self.nodes.pop(path, None)
             self.lost.discard(path)
             self.blooms.drop(path)
-            self.store.forget(path, self.source(path))
+            self.store.renumbered(path)  # nobody writes beside its rows from now on
+        self.store.forget(path, self.source(path))
 
     def restore(self, path: Path, log: Routing) -> Node:
         """The node as the store has it, in place of whatever was in memory."""

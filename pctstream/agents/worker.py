@@ -35,6 +35,7 @@ from pctstream.agents.keeper import Keeper
 from pctstream.agents.monitor import Watch
 from pctstream.agents.move import Carrier
 from pctstream.agents.node import NodeAgents
+from pctstream.agents.passing import Passes
 from pctstream.agents.perform import Limits, Performer
 from pctstream.agents.readiness import obstacle
 from pctstream.agents.report import Reporter
@@ -67,8 +68,7 @@ class Worker:
     def __init__(self, cfg: Config, name: str, url: str, agents: NodeAgents) -> None:
         self.cfg, self.name, self.url = cfg, name, url
         self.metrics = Metrics()
-        self.routing = Routing()
-        self.model = ReadModel()
+        self.routing, self.model = Routing(), ReadModel()
         self.generation: Callable[[], int] = lambda: -1
         self._began = time.time()
         self.shards: dict[int, Shard] = {}
@@ -97,7 +97,7 @@ class Worker:
         self._performer = Performer(
             self.writer, self.inputs.reader, self.metrics, self.enqueue, self.fatal,
             Limits(cfg.blocks.rows, cfg.blocks.bytes), crash_points(), self.inputs.identity, room,
-            self.carrier.prove,
+            self.carrier.prove, Passes(self.agents.between),
         )  # fmt: skip
         wait = partial(self.fence.wait, self._closing)
         self.bridge = Bridge(cfg, self.writer, self.metrics, wait, self.fatal, name, room)

@@ -1,17 +1,19 @@
 """Growth: one pass over the rows of a portion, in order, brings its nodes on.
 
 1. A node whose scan is over gets its cover: k-means over exactly the rows it scanned, or is a sink.
-2. A node whose cover was found before and whose level has closed splits: its rows go to its
-   children, which begin to scan from their first row.
+2. A node with a cover whose level has closed splits: its rows go to its children, which begin to scan
+   from their first row. One whose cover is found in this very pass splits at its end.
 3. A node that knows its epsilon and has unscanned rows (a level's epsilon came late, or the shard
    was restored) scans them.
 4. A node of a level without epsilon proposes one from its first rows.
 
 Everything a pass changes is written at its end, in one batch: a crash in between changes nothing.
-One pass serves all nodes of a level; the next level needs the next pass.
+One pass serves all nodes of a level; what ends in it, or below what split, needs the next pass.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +26,20 @@ from pctstream.core.node import Entry, Node
 from pctstream.core.subtree import FIRST_ROWS, Subtree
 from pctstream.core.walk import Int32
 
+PIECE_ROWS = 4096
+"""Rows looked at in one go: what a node costs is paid for each piece, not for each small segment."""
+
+
+class Segment(NamedTuple):
+    """One stored segment: its offset, rows f32[n, d], the number int32[n] of each one's leaf, which of
+    them i64[m] have left, and how old they are i64[n], where weights fade."""
+
+    offset: int
+    rows: Float32
+    leaf: Int32
+    gone: Int64 | None
+    steps: Int64 | None
+
 
 class Growth:
     """A pass that is under way."""
@@ -35,21 +51,31 @@ class Growth:
         self._unscanned = {n.number for n in subtree.unscanned}
         self._split = subtree.splitting
         self._measured = subtree.unmeasured
+        self._goes = {n.number for n in self._ended if n.level < subtree.gates.open_level}
+        """Of those that have ended: they split as soon as they have a cover, so all their rows are kept."""
         self._kept: dict[int, list[Float32]] = {n.number: [] for n in self._ended + self._measured}
         self._wanted = {n.number: FIRST_ROWS * subtree.shape.fanout for n in self._measured}
         self._wanted |= {n.number: n.find.rows for n in self._ended if n.find is not None}
+        self._piece: list[Segment] = []
+        self._rows = 0
+        self._seen: list[Segment] = []
+        """Those whose rows may move, without their rows, and in `_places` where they lie now."""
+        self._places: list[Int32] = []
         self.labels: list[tuple[int, Int32]] = []
         """(offset of the segment, the leaf of each of its rows), where a row has moved."""
         for number in self._unscanned:
             node = subtree.nodes[number]
             node.find = subtree.scanner(subtree.gates.epsilons[node.level])
         subtree.now = now
-        for node in self._split:
+        self._open(self._split)
+
+    def _open(self, nodes: list[Node]) -> None:
+        for node in nodes:
             self._make_children(node)
             node.step(life.LEVEL_OPENED, self._split_entry(node, 2))
-            subtree.changed.add(node.number)
-        if self._split:
-            subtree.draw()
+            self._tree.changed.add(node.number)
+        if nodes:
+            self._tree.draw()
 
     def _make_children(self, node: Node) -> None:
         assert node.cover is not None
@@ -67,35 +93,70 @@ class Growth:
         self, offset: int, rows: Float32, leaf: Int32, gone: Int64 | None = None,
         steps: Int64 | None = None,
     ) -> None:  # fmt: skip
-        """The next segment: its rows f32[n, d], the number int32[n] of each one's leaf, and which rows
-        i64[m] have left: they are scanned and go down like the others (R0). ``steps`` i64[n]: how old
-        they are, where weights fade."""
+        """The next segment; rows that have left are scanned and go down like the others (R0)."""
+        self._piece.append(Segment(offset, rows, leaf, gone, steps))
+        self._rows += len(rows)
+        if self._rows >= PIECE_ROWS:
+            self._look()
+
+    def _look(self) -> None:
+        """At all segments of the piece, in order."""
+        piece, self._piece, self._rows = self._piece, [], 0
+        if not piece:
+            return
+        rows = np.concatenate([s.rows for s in piece])
+        leaf = np.concatenate([s.leaf for s in piece])
         for number, kept in self._kept.items():
-            if self._wanted[number] > 0:
+            if number in self._goes:
+                kept.append(rows[leaf == number])
+            elif self._wanted[number] > 0:
                 mine = rows[leaf == number][: self._wanted[number]]
                 self._wanted[number] -= len(mine)
                 kept.append(mine)
         if self._unscanned:
             self._tree.scan(rows, leaf, self._unscanned)
-        if self._split:
-            now = self._tree.move(rows, leaf)
-            if (now != leaf).any():
-                self.labels.append((offset, now))
-                if steps is not None:
-                    here = now != leaf
-                    here[[] if gone is None else gone] = False
-                    self._tree.fading.moved(leaf[here], now[here], steps[here])
-                if gone is not None:
-                    moved = gone[now[gone] != leaf[gone]]
-                    self._tree.leave(now[moved], leaf[moved])
+        if self._split or self._goes:
+            self._seen += [s._replace(rows=rows[:0]) for s in piece]
+            self._places.append(self._tree.move(rows, leaf) if self._split else leaf)
 
     def finish(self) -> None:
         """All segments were taken."""
+        self._look()
         for node in self._ended:
             self._end(node)
+        opened = self._tree.gates.open_level
+        self._go_on([n for n in self._ended if n.state == life.WAITING and n.level < opened])
         for node in self._measured:
             rows = np.concatenate(self._kept[node.number])
             node.proposal = (len(rows), auto_epsilon(rows, self._tree.shape.fanout))
+        self._tree.passed()
+
+    def _go_on(self, nodes: list[Node]) -> None:
+        """These split now; and where all rows lie then is told."""
+        self._open(nodes)
+        if not self._seen:
+            return
+        places = np.concatenate(self._places)
+        for node in nodes:
+            rows = np.concatenate(self._kept.pop(node.number))
+            at = np.full(len(rows), node.number, np.int32)
+            places[places == node.number] = self._tree.move(rows, at)
+        ends = np.cumsum([len(s.leaf) for s in self._seen])[:-1]
+        for segment, now in zip(self._seen, np.split(places, ends), strict=True):
+            self._label(segment, now)
+
+    def _label(self, segment: Segment, now: Int32) -> None:
+        offset, _, leaf, gone, steps = segment
+        here = now != leaf
+        if not here.any():
+            return
+        self.labels.append((offset, now))
+        if steps is not None:
+            here[[] if gone is None else gone] = False
+            self._tree.fading.moved(leaf[here], now[here], steps[here])
+        if gone is not None:
+            moved = gone[now[gone] != leaf[gone]]
+            self._tree.leave(now[moved], leaf[moved])
 
     def _end(self, node: Node) -> None:
         find, node.find = node.find, None
@@ -103,7 +164,7 @@ class Growth:
         _, offset, time, epoch = self._now
         self._tree.changed.add(node.number)
         if find.state == "cover" and len(find.prototypes) <= node.budget:
-            rows = np.concatenate(self._kept[node.number])
+            rows = np.concatenate(self._kept[node.number])[: find.rows]
             shape = self._tree.shape
             node.cover = refine(
                 rows, find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap,

@@ -71,8 +71,8 @@ class Portion:
         """Of ``gone``, those that are not in the store any more: at this shard, whatever others did."""
         self._growth: Growth | None = None
         self._since_pass = 0
-        self.waits = False
-        """A pass was put off: `hurry`, once nothing comes."""
+        self.waits = self._due = False
+        """A pass was put off: `hurry`, once nothing comes; or it is due with the next turn."""
         self.version = 0
         """How often something changed: who tells of this portion need not look otherwise."""
 
@@ -173,8 +173,7 @@ class Portion:
     def _finished(self) -> list[Effect]:
         effects: list[Effect] = []
         for item in self._pending.drain():
-            effects.append(self._applied(item))
-            effects += [Prove(self.path, fence) for fence in item.fences]
+            effects += [self._applied(item), *(Prove(self.path, f) for f in item.fences)]
         return effects + self._grow() + self._dead()
 
     def _applied(self, arrived: Arrived) -> Effect:
@@ -223,10 +222,11 @@ class Portion:
     # growing
 
     def adopt(self, gates: Gates) -> list[Effect]:
-        """What the routing says of levels now."""
-        self.subtree.open(gates)
-        self.version += 1
-        return self._grow(now=True)
+        """What the routing says of levels now; every step of a move makes it be said again."""
+        if fresh := gates != self.subtree.gates:
+            self.subtree.open(gates)
+            self.version += 1
+        return self._grow(now=fresh)
 
     def hurry(self) -> list[Effect]:
         """Nothing comes at the moment: a pass that was put off costs nobody's time."""
@@ -242,15 +242,19 @@ class Portion:
             self.waits = False
             return []
         if self._pending or not (
-            now or self._since_pass * PASS_SHARE >= self.rows - self.purged_rows
+            now or self._due or self._since_pass * PASS_SHARE >= self.rows - self.purged_rows
         ):
             self.waits = True
             return []
         return [Regrow()]
 
+    def put_off(self) -> None:
+        """Another portion sees its rows again."""
+        self.waits = self._due = True
+
     def begin_pass(self) -> None:
         """The rows stored come next, in order."""
-        self._since_pass, self.waits = 0, False
+        self._since_pass, self.waits, self._due = 0, False, False
         self._growth = Growth(self.subtree, self._entry(2))
 
     def revisit(self, offset: int, rows: Block, leaves: Int32, gone: Int64 | None = None) -> None:
@@ -265,8 +269,7 @@ class Portion:
         """All were seen: what it brought is written at once; it may make the next pass due."""
         assert self._growth is not None
         self._growth.finish()
-        labels = tuple(self._growth.labels)
-        self._growth = None
+        labels, self._growth = tuple(self._growth.labels), None
         nodes = self.subtree.take_records()
         self.version += 1
         effects: list[Effect] = [self._apply(nodes, labels=labels)] if nodes else []

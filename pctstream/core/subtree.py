@@ -54,6 +54,9 @@ class Subtree:
         self.gates = Gates()
         self.now: Entry = born
         """What a history says of what happens now."""
+        self._calm = False
+        """No node waits for a pass, and none will before something happens to it: with every turn it is
+        asked, and nodes are many."""
         self._centroid = np.ascontiguousarray(centroid, np.float32).reshape(-1)
         self.nodes: list[Node] = []
         self.counts = Counts()
@@ -77,6 +80,7 @@ class Subtree:
 
     def add(self, paths: Iterable[Path], budget: int, born: Entry) -> None:
         """New nodes; those at `max_level` are leaves and scan nothing."""
+        self._calm = False
         for path in paths:
             node = Node(path, len(self.nodes), budget, history=[born])
             if node.level >= self.shape.max_level:
@@ -112,7 +116,7 @@ class Subtree:
 
     def open(self, gates: Gates) -> None:
         """What the routing says of levels now."""
-        self.gates = gates
+        self.gates, self._calm = gates, False
         for node in self.nodes:
             if node.find is None:
                 self.listen(node)
@@ -175,6 +179,7 @@ class Subtree:
                 mine = order[starts[number] : starts[number + 1]]
                 if len(mine):
                     node.find.feed(np.ascontiguousarray(rows[mine]))
+                    self._calm &= node.find.state == "covering"
 
     def examine(self, rows: Float32) -> None:
         """Compute for each row what `place` will, and change nothing."""
@@ -243,7 +248,16 @@ class Subtree:
     @property
     def work(self) -> bool:
         """Whether a pass over the stored rows would bring a node on."""
-        return bool(self.splitting or self.ended or self.unscanned or self.unmeasured)
+        if self._calm:
+            return False
+        waits = bool(self.splitting or self.ended or self.unscanned or self.unmeasured)
+        known = all(n.level in self.gates.epsilons for n in self._covering)
+        self._calm = known and not waits
+        return waits
+
+    def passed(self) -> None:
+        """A pass is over: what it brought may want another."""
+        self._calm = False
 
     def take_records(self) -> tuple[NodeRecord, ...]:
         """The nodes that changed since the last call, for the store."""

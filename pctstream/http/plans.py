@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 FIELDS = ("dry_run", "reason")
 PLAN_BODY = taken({"dry_run": {"type": "boolean", "default": True},
                    "reason": {"type": "string", "maxLength": TEXT_MAX}})  # fmt: skip
+LOADS_S = 0.25
+"""Rates are told twice a window: what is so old is as good, and may be asked for with every row."""
 LONG = ("decision", "not_moved", "realised")
 """Left out where all plans are listed."""
 
@@ -49,11 +52,22 @@ def view(worker: Worker, entry: Planned) -> dict[str, Any]:
     return entry.to_json() | {"stages": stages}
 
 
-def load(worker: Worker) -> dict[int, float]:
-    """The relative load of each shard now (`core.layout`); empty before there are portions."""
-    now = seen(worker)
-    loads = now.relative() if now.portions else {}
-    return loads | {s: 0.0 for s in range(capacities(worker.cfg).count) if s not in loads}
+class Loads:
+    """The relative load of each shard (`core.layout`), worked out once for all who ask at a time."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._known: tuple[float, dict[int, float]] = (-math.inf, {})
+
+    def now(self) -> dict[int, float]:
+        """At most `LOADS_S` old; all 0 before there are portions."""
+        now, (at, loads) = time.monotonic(), self._known
+        if now - at >= LOADS_S:
+            there = seen(self._worker)
+            every = dict.fromkeys(range(capacities(self._worker.cfg).count), 0.0)
+            loads = every | (there.relative() if there.portions else {})
+            self._known = now, loads
+        return loads
 
 
 def add(app: FastAPI, worker: Worker) -> None:

@@ -76,16 +76,20 @@ class TreeView:
 
     def rows(self, path: Path) -> int:
         """Rows in the subtree of a node."""
-        if path == ROOT:
-            return self._total
-        node = self._nodes.get(path)
-        return max(0, int(node["rows"]) - self.gone(path)) if node else 0
+        return self._total if path == ROOT else max(0, self._count(path, "rows") - self.gone(path))
+
+    def _count(self, path: Path, name: str) -> int:
+        """As it was reported of a node; of a portion's own, those below it are not looked at."""
+        if level(path) > self._log.cut:
+            return int(self._nodes.get(path, {}).get(name, 0))
+        told = self._portions.get(node_name(path), {}).get("nodes", {}).get(name)
+        return int(told[0]) if told else 0
 
     def gone(self, path: Path) -> int:
         """Rows that came to a node and have left since; below a trunk node its children tell."""
         if path in self._log.splits:
             return sum(self.gone(child) for child in self._log.children(path))
-        return int(self._nodes.get(path, {}).get("gone", 0))
+        return self._count(path, "gone")
 
     @cached_property
     def _faded(self) -> dict[Path, float]:
@@ -168,7 +172,6 @@ class TreeView:
     def overview(self) -> dict[str, Any]:
         """GET /v1/tree."""
         log = self._log
-        levels = sorted({level(p) for p in self.paths})
         return {
             "name": self._tree,
             "dimension": log.dimension,
@@ -176,7 +179,7 @@ class TreeView:
             "epoch": log.epoch,
             "rows": self.rows(ROOT) if log.tree else 0,
             "state": "growing" if self._growing or not log.tree else "grown",
-            "levels": [self._level(n) for n in levels],
+            "levels": [self._level(n) for n in sorted({level(p) for p in self.paths})],
         }
 
     @property
@@ -262,9 +265,8 @@ class TreeView:
 
     def uncovered(self, path: Path) -> int:
         """Rows that passed a split node and lay beyond its epsilon."""
-        if path == ROOT:
-            return sum(int(s["root"]["uncovered"]) for s in self._shards.values())
-        return int(self._nodes.get(path, {}).get("uncovered", 0))
+        at_root = (int(s["root"]["uncovered"]) for s in self._shards.values())
+        return sum(at_root) if path == ROOT else self._count(path, "uncovered")
 
     def _history(self, path: Path) -> list[dict[str, Any]]:
         if path not in self._nodes:
@@ -279,8 +281,7 @@ class TreeView:
     def portion(self, path: Path) -> dict[str, Any]:
         """GET /v1/portions/NAME."""
         record = self._portions.get(node_name(path))
-        total = self.rows(ROOT)
-        rows = self.rows(path)
+        rows, total = self.rows(path), self.rows(ROOT)
         move = self._log.moves.current(path)
         return {
             "portion": node_name(path),

@@ -115,10 +115,10 @@ def _as_of(worker: Worker) -> dict[str, Any]:
     return {"time": time.time(), "epoch": worker.routing.epoch}
 
 
-def tree_view(worker: Worker) -> TreeView:
-    """The tree as this worker knows it now."""
+def tree_view(worker: Worker, most: int | None = None) -> TreeView:
+    """The tree as this worker knows it now; ``most``: of so many nodes of each portion that is here."""
     return TreeView(
-        worker.routing, worker.reporter.all_shards(), worker.reporter.all_portions(),
+        worker.routing, worker.reporter.all_shards(), worker.reporter.all_portions(most),
         worker.model.covers(), worker.monitor.stalled(), drift.told(worker.model),
     )  # fmt: skip
 
@@ -178,14 +178,16 @@ def _tables(app: FastAPI, worker: Worker) -> None:
 
 
 def _tree(app: FastAPI, worker: Worker) -> None:
+    # in threads: who looks at a portion waits for the turn that is under way
+
     @app.get("/v1/tree")
-    async def tree() -> dict[str, Any]:
+    def tree() -> dict[str, Any]:
         """The whole tree by level: nodes by state, rows, epsilon, what closed it; who stands still."""
         answer = tree_view(worker).overview() | {"stalled": _stalled(worker)}
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/v1/nodes")
-    async def nodes(
+    def nodes(
         level: int | None = None, state: str | None = None, limit: int = PAGE_MAX, cursor: str = ""
     ) -> dict[str, Any]:
         """The nodes, of one level or state if asked: cover, rows, lag, history."""
@@ -198,7 +200,7 @@ def _tree(app: FastAPI, worker: Worker) -> None:
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/v1/nodes/{name}")
-    async def node(name: str) -> dict[str, Any]:
+    def node(name: str) -> dict[str, Any]:
         """One node (N0,3), with its prototypes' number, miss bound, radius and history."""
         path = node_path(name)
         view = tree_view(worker)
@@ -207,37 +209,39 @@ def _tree(app: FastAPI, worker: Worker) -> None:
         return view.node(path) | {"as_of": _as_of(worker)}
 
     @app.get("/v1/portions")
-    async def portions(limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
+    def portions(limit: int = PAGE_MAX, cursor: str = "") -> dict[str, Any]:
         """The portions: owner, shadow, rows, bytes, rate, share, drift score."""
-        view = tree_view(worker)
+        view = tree_view(worker, 1)
         some, cursor_next = page(worker.routing.portions, limit, cursor)
         answer = {"portions": [view.portion(p) for p in some], "next": cursor_next}
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/v1/portions/{name}")
-    async def portion(name: str) -> dict[str, Any]:
+    def portion(name: str) -> dict[str, Any]:
         """One portion."""
         path = node_path(name)
         if path not in worker.routing.portions:
             raise NotFound(f"no portion {name}")
-        return tree_view(worker).portion(path) | {"as_of": _as_of(worker)}
+        return tree_view(worker, 1).portion(path) | {"as_of": _as_of(worker)}
 
 
 def _shards(app: FastAPI, worker: Worker) -> None:
-    def shard_view(record: tables.Record, loads: dict[int, float]) -> dict[str, Any]:
+    loads = plans.Loads(worker)
+
+    def shard_view(record: tables.Record, known: dict[int, float]) -> dict[str, Any]:
         capacity = float(worker.cfg.shards.capacity.get(record["shard"], 1.0))
         hidden = ("kind", "root", "metrics", "offset", "generation", "began")
         shown = {k: v for k, v in record.items() if k not in hidden}
         drained = record["shard"] in worker.routing.orders.drained
         held = record["root"]["rows"]
-        load = loads.get(record["shard"], 0.0)
+        load = known.get(record["shard"], 0.0)
         return shown | {"capacity": capacity, "load": load, "held": held, "drained": drained}
 
     @app.get("/v1/shards")
     async def shards() -> dict[str, Any]:
         """The shards: rows, bytes, load, worker, Bloom filter, and how far each input is."""
-        records, loads = worker.reporter.all_shards(), plans.load(worker)
-        shown = [shard_view(records[s], loads) for s in sorted(records)]
+        records, known = worker.reporter.all_shards(), loads.now()
+        shown = [shard_view(records[s], known) for s in sorted(records)]
         return {"shards": shown, "count": worker.cfg.shards.count, "as_of": _as_of(worker)}
 
     @app.get("/v1/shards/{number}")
@@ -246,7 +250,7 @@ def _shards(app: FastAPI, worker: Worker) -> None:
         record = worker.reporter.one_shard(number)
         if record is None:
             raise NotFound(f"no shard {number} has reported yet")
-        return shard_view(record, plans.load(worker)) | {"as_of": _as_of(worker)}
+        return shard_view(record, loads.now()) | {"as_of": _as_of(worker)}
 
     @app.get("/v1/shards/{number}/digest")
     def shard_digest(number: int) -> Response:

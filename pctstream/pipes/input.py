@@ -38,7 +38,7 @@ from pctstream.pipes.room import Load
 
 Decode = Callable[[Sequence[Message], int, int], Unit]
 Sink = Callable[[Unit, Load], None]
-BEHIND = 25
+BEHIND = 10
 """Lingers that messages wait for a fuller unit where they would queue anyway; longer waits would be seen
 where whoever is waited for stands still."""
 

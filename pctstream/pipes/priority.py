@@ -11,8 +11,8 @@ import os
 import sys
 import threading
 
-NICE = 5
-"""Steps of niceness below the rest of the process: a third of the share, where all are wanted."""
+NICE = 10
+"""Steps of niceness below the rest of the process: a tenth of the share, where all are wanted."""
 
 
 def lower() -> None:

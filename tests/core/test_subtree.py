@@ -92,6 +92,7 @@ class Host:
                 self.restart()
         for level in range(self.gates.open_level, 5):
             self.open(level)
+        self.perform(self.node.hurry())
 
     def told(self) -> Tree:
         """Everything of every node, as the store has it."""
@@ -209,3 +210,22 @@ def test_leaves_that_end_one_by_one_do_not_make_all_rows_be_read_for_each() -> N
     host.perform(host.node.hurry())
     assert not host.node.waits
     assert host.told() == recursion(ROOT, rows, CENTRE, shape, 4000, epsilons)
+
+
+def test_what_the_routing_says_again_brings_no_pass_and_no_news() -> None:
+    """Each step of a move is a record that all nodes hear of: it must not cost all rows each time."""
+    shape = SHAPE._replace(gap=60, sink_rows=4000, prototypes=200, max_level=3)
+    host = Host(shape, 4000, Gates(2, {1: 3.0, 2: 0.2}))
+    which = np.random.default_rng(5).permutation(np.repeat(np.arange(20), 100))
+    rows = (np.c_[which * 10.0, which * 0.0]).astype("f4")
+    parts = iter(np.array_split(rows, 200))
+    while not host.node.waits:
+        host.feed(next(parts))
+    assert host.node.subtree.ended, (
+        "leaves have ended, and too few rows came since for another pass"
+    )
+    passes, version = host.passes, host.node.version
+    host.open(2, {1: 3.0, 2: 0.2})
+    assert (host.passes, host.node.version) == (passes, version)
+    host.open(3, {1: 3.0, 2: 0.2})
+    assert host.passes > passes

@@ -20,8 +20,9 @@ from sim.sight import Sight
 from pctstream import config
 from pctstream.agents.copying import received, sent
 from pctstream.agents.inputs import by_commit, lost
+from pctstream.agents.passing import Passes
 from pctstream.agents.perform import CrashPoints, Limits, Performer
-from pctstream.agents.shard import Shard, Turn
+from pctstream.agents.shard import Node, Shard, Turn
 from pctstream.core import ingest
 from pctstream.core.block import Source
 from pctstream.core.effects import Effect, Prove
@@ -108,7 +109,7 @@ class Worker:
         self.proofs: dict[tuple[str, int], dict[str, Any]] = {}
         self._bases: dict[int, Done] = {}
         self._sights: dict[int, tuple[Shard, Sight]] = {}
-        self._followed = 0
+        self._followed = self._passed = 0
         self._sink_rows = sink_rows
         self._folded = folded
         self._mild = mild
@@ -116,6 +117,7 @@ class Worker:
             outlet, self, Counted(), self._enqueue, self._stop, Limits(3, 200, 4000),
             CrashPoints(crash, self._die),
             prove=lambda shard, effect: self.asked.append((shard, effect, shard.store.frozen())),
+            passes=Passes(self._between, slice_s=0.0),
         )  # fmt: skip
 
     def _die(self) -> None:
@@ -276,6 +278,15 @@ class Worker:
         self._begin(shard, path)
         self._adopt(shard)
         self.reread((number, source), node.taken + 1)
+
+    def _between(self, shard: Shard, node: Node) -> None:
+        """In the middle of a pass: every other time, other nodes of the shard have a turn."""
+        self._passed += 1
+        if self._passed % 2:
+            return
+        for key in self.waiting:
+            if key[0] == shard.number and key[1] != node.path:
+                self.turn(key)
 
     # moves: what `agents.move` does on its threads
 
