@@ -72,7 +72,9 @@ class PctApp(faust.App):
 
     def __init__(self, cfg: Config, name: str) -> None:
         tree = cfg.tree.name
-        warm = {"PartitionAssignor": self._warm(cfg)} if cfg.store.standby else {}
+        warm: dict[str, Any] = {}
+        if cfg.store.standby:
+            warm["PartitionAssignor"] = self._warm(cfg)
         super().__init__(
             f"{tree}.workers",
             broker=[f"kafka://{b.strip()}" for b in cfg.kafka.broker.split(",")],

@@ -2,7 +2,7 @@
 
 A standby reads what its owner reads, into a store of its own. What it would send its owner sends; so a
 unit is done at the standby, and its position moves on, when the owner has told on `.state` that it is
-done there (R2). Until then its ticket waits here. Never is a standby's `routed` ahead of what the broker has
+done there (R2). Until then its ticket waits here. A standby is never ahead of what the broker has
 acked, however fast it reads, and one that takes over sends again at most what its owner had not told of.
 
     Send -> a ticket that waits      heard(shard, record) -> Turn(delivered)
