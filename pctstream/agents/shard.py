@@ -144,7 +144,8 @@ class Shard:
         for path in [ROOT, *sorted(roles)]:
             if path in self.nodes:
                 continue
-            if self._copied(path, moves.SHADOW if self.standby else roles.get(path)):
+            warm = self.standby and level(path) == log.cut
+            if self._copied(path, moves.SHADOW if warm else roles.get(path)):
                 self.restore(path, log)
                 added.append(path)
             else:

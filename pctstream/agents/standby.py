@@ -15,33 +15,24 @@ cannot go on (an input of it is broken) does not take over: the shard is opened 
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
-
-from pctstream.agents.copying import received
+from pctstream.agents.bringing import Bringer
 from pctstream.agents.follow import Follow, Uncounted
 from pctstream.agents.inputs import Inputs
-from pctstream.agents.move import ANSWER_S, Over
 from pctstream.agents.perform import Limits
 from pctstream.agents.shard import Shard
-from pctstream.agents.throttle import Throttle
 from pctstream.agents.wiring import anew, wire
-from pctstream.core.names import Path, node_name
-from pctstream.errors import InputLost, NotReady, PctError
-from pctstream.pairs import CopyBroken
+from pctstream.core.names import Path
+from pctstream.errors import InputLost
 from pctstream.pipes.room import Room
 from pctstream.tables import Record
-from pctstream.trust import calling
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
 
-AGAIN_S = 1.0
 CHECK_S = 3.0
 LEVEL_MESSAGES = 1000
 """A copy that lacks no more than this is level: a second of a busy stream."""
@@ -57,9 +48,6 @@ class Standbys:
         self.shards: dict[int, Shard] = {}
         self.wanted: frozenset[int] = frozenset()
         self._lost: deque[tuple[Shard, Path]] = deque()
-        self._lacking: queue.SimpleQueue[tuple[Shard, Path] | None] = queue.SimpleQueue()
-        self._copying: set[tuple[int, Path]] = set()
-        self._writing = threading.Lock()
         self._checked, self._told_at, self._asked_in = 0.0, 0.0, -1
         self._ever: set[int] = set()
         """Copies that were level since they were opened."""
@@ -78,7 +66,7 @@ class Standbys:
             self._inputs.reader, worker.enqueue, worker.fatal, Limits(cfg.blocks.rows, cfg.blocks.bytes),
             limits.rows_in_flight, self._inputs.identity,
         )  # fmt: skip
-        threading.Thread(target=self._bring_all, name="warm", daemon=True).start()
+        self._bringer = Bringer(worker, self.shards, self._inputs.whole)
 
     def _failed(self, reason: str, code: int = 1) -> None:
         """A copy whose log lacks rows is no reason to end: its owner has them, and is there."""
@@ -98,19 +86,16 @@ class Standbys:
         shard = self.shards.get(number)
         if shard is None:
             return
-        errors = self._errors(shard)
-        errors += ["not all of it was here yet"] if self._under_way(number) else []
+        errors = [*self._errors(shard), *self._bringer.cut_off(shard)]
         self._unwire(shard)
-        # who writes a copy may wait for its owner, who may be dead
-        quiet = self._writing.acquire(timeout=ANSWER_S + AGAIN_S)
+        errors += self._bringer.writes(number)
+        if errors:
+            self._worker.hosting.spoil(number, "; ".join(errors))
+            shard.close()
+            return
         with shard.lock:
             shard.nodes.clear()
             shard.blooms.save(every=True)
-        if errors or not quiet:
-            self._worker.hosting.spoil(number, "; ".join(errors))
-            shard.store.close()
-        if quiet:
-            self._writing.release()
 
     def _close(self, number: int) -> None:
         shard = self.shards[number]
@@ -164,7 +149,7 @@ class Standbys:
     def sync(self) -> None:
         """What the routing gives the owner is read here too."""
         if self.shards:
-            wire(self._worker, self.shards, self._inputs, self._copy)
+            wire(self._worker, self.shards, self._inputs, self._bringer.copy)
 
     def _restore(self, shard: Shard, path: Path) -> None:
         if self.shards.get(shard.number) is shard:
@@ -196,9 +181,6 @@ class Standbys:
         sources = {shard.source(path) for path in list(shard.nodes)}
         return [str(e) for s, e in self._inputs.broken.items() if s in sources]
 
-    def _under_way(self, number: int) -> bool:
-        return any(n == number for n, _ in self._copying.copy())
-
     def _is_level(self, number: int) -> bool:
         shard = self.shards[number]
         whole = set(shard.nodes) >= set(self._worker.routing.roles(number))
@@ -218,7 +200,7 @@ class Standbys:
                 "level": number in self.level(), "errors": self._errors(shard),
                 "bytes": sizes.get(number, 0),
             }
-            for number, shard in sorted(self.shards.items())
+            for number, shard in sorted(self.shards.copy().items())
         ]  # fmt: skip
 
     def _even_out(self) -> None:
@@ -234,68 +216,10 @@ class Standbys:
             self._asked_in = worker.hosted_in
             worker.rejoin()
 
-    # a portion that came to the shard
-
-    def _copy(self, shard: Shard, path: Path) -> None:
-        key = shard.number, path
-        if key not in self._copying:
-            self._copying.add(key)
-            self._lacking.put((shard, path))
-
-    def _bring_all(self) -> None:
-        while (lacking := self._lacking.get()) is not None:
-            shard, path = lacking
-            try:
-                with self._writing:
-                    self._bring(shard, path)
-            except (httpx.HTTPError, CopyBroken, NotReady):
-                time.sleep(AGAIN_S)  # asked for again by the wiring, as long as it lacks
-            except (Over, PctError):
-                self._worker.metrics.ended_moves.inc()
-            finally:
-                self._copying.discard((shard.number, path))
-                if self._lacking.empty():
-                    self._worker.resync()
-
-    def _bring(self, shard: Shard, path: Path) -> None:
-        """From its pipe, if that has all there ever was, else as its owner has it."""
-        if self.shards.get(shard.number) is not shard:
-            return
-        if self._inputs.whole(shard.source(path)):
-            shard.from_pipe.add(path)
-        elif path in self._worker.routing.owners:
-            self._pull(shard, path)
-
-    def _pull(self, shard: Shard, path: Path) -> None:
-        worker, name = self._worker, node_name(path)
-        owner = worker.routing.owners[path]
-        told = worker.model.shards().get(owner)
-        if told is None:
-            raise NotReady(f"shard {owner} has not told where it is")
-        throttle = Throttle(worker.cfg.moves.bytes_per_s, lambda: bool(worker.room.full()))
-
-        def copied(rows: int, size: int) -> None:
-            if self.shards.get(shard.number) is not shard:
-                raise Over
-            time.sleep(throttle.spend(size))
-
-        url = f"{told['url']}/v1/shards/{owner}/portions/{name}/copy?standby={shard.number}"
-        with httpx.stream("GET", url, timeout=ANSWER_S, **calling(worker.cfg)) as answer:
-            if answer.status_code != 200:
-                raise NotReady(f"shard {owner} gives no copy of {name} yet")
-            where = shard.source(path)
-            received(shard.store, path, where, answer.iter_bytes(), lambda _, __: None, copied)
-
     def close(self) -> None:
         """The worker ends."""
-        self._lacking.put(None)
         for number in list(self.shards):
             self._close(number)
         if self._worker.cfg.store.standby:
+            self._bringer.close()
             self._inputs.reader.close()
-
-    def shown(self) -> list[dict[str, Any]]:
-        """Of the copies here, for `/readyz`."""
-        return [
-            {k: r[k] for k in ("shard", "lag", "level", "errors", "bytes")} for r in self.records()
-        ]

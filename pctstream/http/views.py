@@ -142,7 +142,8 @@ def _health(app: FastAPI, worker: Worker) -> None:
             return problem.problem(error, {"stalled": _stalled(worker)})
         answer = {"ready": True, "worker": worker.name, "stalled": _stalled(worker)}
         if worker.cfg.store.standby:
-            answer["standbys"] = worker.standby.shown()
+            told = ("shard", "lag", "level", "errors", "bytes")
+            answer["standbys"] = [{k: r[k] for k in told} for r in worker.standby.records()]
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/metrics")
