@@ -25,6 +25,7 @@ from pctstream.agents.inputs import Inputs
 from pctstream.agents.perform import Limits
 from pctstream.agents.shard import Shard
 from pctstream.agents.wiring import anew, wire
+from pctstream.core.handing import HandsDown
 from pctstream.core.names import Path
 from pctstream.errors import InputLost
 from pctstream.pipes.room import Room
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 CHECK_S = 3.0
 LEVEL_MESSAGES = 1000
-"""A copy that lacks no more than this is level: a second of a busy stream."""
+"""A copy that lacks no more than this is level: a second of a busy stream; it is not any more once it lacks
+ten times that."""
 EVEN = 2
 """Shards by which another worker hosts more than this one: then it may give one up."""
 
@@ -49,8 +51,7 @@ class Standbys:
         self.wanted: frozenset[int] = frozenset()
         self._lost: deque[tuple[Shard, Path]] = deque()
         self._checked, self._told_at, self._asked_in = 0.0, 0.0, -1
-        self._ever: set[int] = set()
-        """Copies that were level since they were opened."""
+        self._level: set[int] = set()
 
     def start(self) -> None:
         """Readers of their own, where this worker may have to keep copies at all."""
@@ -77,7 +78,7 @@ class Standbys:
 
     def assign(self, shards: frozenset[int]) -> None:
         """Of these shards this worker keeps copies, and of no others."""
-        self.wanted, self._ever = shards, self._ever & shards
+        self.wanted, self._level = shards, self._level & shards
         for number in set(self.shards) - shards:
             self._close(number)
 
@@ -116,13 +117,13 @@ class Standbys:
         opened = [n for n in sorted(self.wanted - set(self.shards)) if self._open(n)]
         while self._lost:
             self._restore(*self._lost.popleft())
-        if opened:
+        if opened or self._drop_lost():
             self.sync()
         self._inputs.read()
         if now - self._checked >= CHECK_S:
             self._checked = now
             self._inputs.check(self.shards.values())
-        self._ever |= {n for n in self.shards if self._is_level(n)}
+        self._level = {n for n in self.shards if self._is_level(n)}
         if now - self._told_at >= worker.cfg.kafka.heartbeat_s and not worker.fenced:
             self._told_at = now
             if parcels := [worker.reporter.parcel(r) for r in self.records()]:
@@ -136,7 +137,11 @@ class Standbys:
     def _open(self, number: int) -> bool:
         worker = self._worker
         told = worker.model.shards().get(number)
-        if told is None or told["worker"] == worker.name or told["generation"] < worker.hosted_in:
+        if (
+            told is None
+            or told["worker"] == worker.name
+            or told.get("generation", -1) < worker.hosted_in
+        ):
             return False  # where its owner lies on this machine is not known yet
         store = worker.hosting.warm(number)
         if store is None:
@@ -150,6 +155,20 @@ class Standbys:
         """What the routing gives the owner is read here too."""
         if self.shards:
             wire(self._worker, self.shards, self._inputs, self._bringer.copy)
+
+    def _drop_lost(self) -> bool:
+        """Portions whose pipes were cut where a copy had not read: they are to be brought anew."""
+        found = [
+            (shard, path) for shard in self.shards.values() for path, node in list(shard.nodes.items())
+            if not isinstance(node, HandsDown)
+            and isinstance(self._inputs.broken.get(shard.source(path)), InputLost)
+        ]  # fmt: skip
+        for shard, path in found:
+            self._inputs.drop(shard, path)
+            self.performer.forget(shard, path)
+            shard.from_pipe.discard(path)
+            shard.drop(path)
+        return bool(found)
 
     def _restore(self, shard: Shard, path: Path) -> None:
         if self.shards.get(shard.number) is shard:
@@ -184,11 +203,12 @@ class Standbys:
     def _is_level(self, number: int) -> bool:
         shard = self.shards[number]
         whole = set(shard.nodes) >= set(self._worker.routing.roles(number))
-        return whole and not self._errors(shard) and 0 <= self.lag(shard) <= LEVEL_MESSAGES
+        most = LEVEL_MESSAGES * (10 if number in self._level else 1)
+        return whole and not self._errors(shard) and 0 <= self.lag(shard) <= most
 
     def level(self) -> set[int]:
-        """The copies that could take over now; one that was level stays so while it follows."""
-        return {n for n in self._ever if (s := self.shards.get(n)) and not self._errors(s)}
+        """The copies that could take over now."""
+        return {n for n in self._level if n in self.shards}
 
     def records(self) -> list[Record]:
         """What is told of each copy here."""
@@ -207,7 +227,7 @@ class Standbys:
         """Ask the group once more, once in each generation, if that would give this worker a shard."""
         worker = self._worker
         told = worker.model.shards().values()
-        hosts = [r["worker"] for r in told if r["generation"] >= worker.hosted_in]
+        hosts = [r["worker"] for r in told if r.get("generation", -1) >= worker.hosted_in]
         own = len(worker.assigned or ())
         most = {r["worker"] for r in told if hosts.count(r["worker"]) >= own + EVEN}
         if self._asked_in != worker.hosted_in and any(
