@@ -230,8 +230,10 @@ class Standbys:
         hosts = [r["worker"] for r in told if r.get("generation", -1) >= worker.hosted_in]
         own = len(worker.assigned or ())
         most = {r["worker"] for r in told if hosts.count(r["worker"]) >= own + EVEN}
-        if self._asked_in != worker.hosted_in and any(
-            worker.model.shards()[n]["worker"] in most for n in self.level()
+        # one that was started again with this setting within the session timeout was given what it had
+        none = self._asked_in < 0 and not self.wanted and len({r["worker"] for r in told}) > 1
+        if self._asked_in != worker.hosted_in and (
+            none or any(worker.model.shards()[n]["worker"] in most for n in self.level())
         ):
             self._asked_in = worker.hosted_in
             worker.rejoin()

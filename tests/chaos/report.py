@@ -31,19 +31,3 @@ def write(outcomes: Sequence[Outcome], summary: str) -> None:
     text = PAGE.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
     PAGE.write_text(pattern.sub(lambda _: table, text), encoding="utf-8")
-
-
-def put(outcomes: Sequence[Outcome]) -> None:
-    """The rows of these faults, into the table of the last whole run; it says which were run apart."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    table, after = rest.split(END)
-    for outcome in outcomes:
-        row = line(outcome)
-        start = row[: row.index(" | ", 2) + 3]
-        lines = [one for one in table.rstrip("\n").splitlines() if not one.startswith(start)]
-        table = "\n".join([*lines, row]) + "\n"
-        said = f"Run apart: {outcome.fault.name}."
-        if said not in table:
-            table = table.replace("altered 0.", f"altered 0. {said}", 1)
-    PAGE.write_text(f"{before}{BEGIN}{table}{END}{after}", encoding="utf-8")

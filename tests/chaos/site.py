@@ -151,10 +151,6 @@ class Site:
             time.sleep(0.1)
         self._slowest = max(self._slowest, time.monotonic() - began)
 
-    def took(self, seconds: float) -> None:
-        """Nobody served for so long within the fault."""
-        self._slowest = max(self._slowest, seconds)
-
     def end(self, number: int) -> int:
         """SIGTERM, and SIGKILL if that takes long, as `up` does; the exit code."""
         worker = self.one.workers[number]

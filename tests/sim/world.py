@@ -662,7 +662,8 @@ class World:
 
     def check(self) -> None:
         # a worker that was just started may not have read what its store was made with
-        self.opened = max(self.opened, *(len(w.routing.levels) for w in self.running))
+        everyone = [*self.running, *self.guard.by.values()]
+        self.opened = max(self.opened, *(len(w.routing.levels) for w in everyone))
         for worker in self.workers:
             self.rules.proved(worker.proofs)
             for number, shard in worker.shards.items():
