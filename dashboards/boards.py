@@ -238,6 +238,14 @@ WAITS = Panel("Share of time not reading", "Of each second, how much nothing was
 HOSTED = Panel("Shards hosted", "Shards whose stores are open, by worker: the Faust group spreads them.", "none", (
     Query(total("pct_hosted_shards", "instance", WORKER), "{{instance}}"),
 ), stacked=True)
+COPIES = Panel("Lag of warm copies", "Messages that the copies of shards have not read (store.standby): one that "
+    "is level could take its shard over now.", "short", (
+    Query(f"max by (shard) (pct_standby_lag_messages{{{JOB},{WORKER}}})", "copy of {{shard}}"),
+    Query(total("pct_standby_level", "", WORKER), "level"),
+))
+KEPT = Panel("Size of warm copies", "Files of the copies that a worker keeps of other workers' shards.", "bytes", (
+    Query(total("pct_standby_bytes", "instance", WORKER), "{{instance}}"),
+))
 GROUP = Panel("Rebalances", "Rebalances of the Faust group in ten minutes, as the workers saw them.", "none", (
     Query(f"sum by (instance) (increase(pct_rebalances_total{{{JOB},{WORKER}}}[10m]))", "{{instance}}"),
 ))
@@ -275,7 +283,7 @@ BOARDS = (
         ANSWERS, SLOWEST, ASKED, SCANNED, BLOOM)),
     Board("pctstream-health", "pctstream: Kafka and Faust", "What the workers, their group and the broker are "
         "like.", (READY, BROKEN, FENCED, RESTARTS, LAGGING, ACKS, SIZE, PAUSED, FLIGHT, FLYING, WAITS,
-                  HOSTED, GROUP, MEMORY, CORES, FREE), (INSTANCE,)),
+                  HOSTED, COPIES, KEPT, GROUP, MEMORY, CORES, FREE), (INSTANCE,)),
 )
 
 # fmt: on

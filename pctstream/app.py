@@ -11,6 +11,7 @@ names a file, PCT_DATA_DIR a data directory, PCT_SECTION__KEY a setting, PCT_WOR
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.types import TP, StreamT
 
 from pctstream import config, heap, stamp, trust
+from pctstream.agents.assignor import assignor
 from pctstream.agents.drift import DriftAgent
 from pctstream.agents.moments import MomentAgent
 from pctstream.agents.node import NodeAgents
@@ -69,6 +72,9 @@ class PctApp(faust.App):
 
     def __init__(self, cfg: Config, name: str) -> None:
         tree = cfg.tree.name
+        warm: dict[str, Any] = {}
+        if cfg.store.standby:
+            warm["PartitionAssignor"] = self._warm(cfg)
         super().__init__(
             f"{tree}.workers",
             broker=[f"kafka://{b.strip()}" for b in cfg.kafka.broker.split(",")],
@@ -92,17 +98,24 @@ class PctApp(faust.App):
             stream_wait_empty=False,
             consumer_group_instance_id=name,
             loghandlers=[],
+            **warm,
         )
         self.cfg = cfg
         self.node_agents = NodeAgents(self, tree)
         self.data_plane = Worker(cfg, name, trust.url(cfg), self.node_agents)
         self.data_plane.generation = self._generation
+        self.data_plane.rejoin = self._rejoin
         self._author: TreeAuthor | None = None
         self._drift: DriftAgent | None = None
         self._moments: MomentAgent | None = None
         self._placement: PlacementAgent | None = None
         self._server: Server | None = None
         self._declare(tree, cfg.shards.count)
+
+    def _warm(self, cfg: Config) -> type[PartitionAssignor]:
+        """Who hosts what where shards have warm copies."""
+        topic, copies = f"{cfg.tree.name}.shards", cfg.store.standby
+        return assignor(topic, copies, lambda: self.data_plane.standby.level())
 
     def _declare(self, tree: str, shards: int) -> None:
         def topic(kind: str) -> Any:
@@ -161,7 +174,9 @@ class PctApp(faust.App):
     async def _assigned(self, _app: Any, assigned: Any, *_: Any, **__: Any) -> None:
         tree, plane = self.cfg.tree.name, self.data_plane
         plane.metrics.rebalances.inc()
-        plane.assign({tp.partition for tp in assigned if tp.topic == f"{tree}.shards"})
+        warm = self.assignor.assigned_standbys() if self.cfg.store.standby else ()
+        plane.assign(*({tp.partition for tp in some if tp.topic == f"{tree}.shards"}
+                       for some in (assigned, warm)))  # fmt: skip
         writes = TP(f"{tree}.control", 0) in assigned
         if writes and self._author is None:
             self._author = TreeAuthor(
@@ -180,6 +195,13 @@ class PctApp(faust.App):
             for agent in (drift, moments):
                 if agent is not None:
                     await asyncio.to_thread(agent.stop)
+
+    def _rejoin(self) -> None:
+        """Ask the group to assign its partitions anew; from any thread."""
+        with contextlib.suppress(AttributeError):
+            consumer: Any = self.consumer
+            thread = consumer._thread
+            thread.thread_loop.call_soon_threadsafe(thread._consumer._coordinator.request_rejoin)
 
     def _generation(self) -> int:
         """Of the group: unchanged means that nobody was rebalanced."""

@@ -9,7 +9,8 @@ cover is told once, and again where its node has re-opened, in pieces (`cover:N0
 told in chunks (`density:N0,3:7`; of a leaf by its slot, `density:12:1`), scores whole (`drift:N0,3`): the
 `offset` of both is the window behind their last. A shard tells of its regions, the coarsest so many, and
 of its density map in one record (`regions:3`). What all nodes held at a time is one record in its place
-of the pyramid of times (`moment:4.2`, `core/moments.py`).
+of the pyramid of times (`moment:4.2`, `core/moments.py`). Of a warm copy its worker tells how far it is
+(`standby:3:worker-1`).
 
 Two readers fold it: the state agent into Faust's tables, a worker's own share of them; and the
 follower of every worker into `ReadModel`, complete, because any worker answers for the whole tree, also
@@ -46,6 +47,8 @@ def key_of(record: Record) -> str:
     """The record's key on `.state`."""
     if record["kind"] == "shard":
         return f"shard:{record['shard']}"
+    if record["kind"] == "standby":
+        return f"standby:{record['shard']}:{record['worker']}"
     if record["kind"] == "cover":
         return f"cover:{record['node']}:{record['piece']}"
     if record["kind"] == "density":
@@ -167,6 +170,8 @@ def readable(raw: bytes | None) -> dict[str, Any]:
 
 FIELDS = {
     "shard": ("shard", "worker", "epoch", "offset", "time", "inputs", "root", "metrics"),
+    "standby": ("shard", "worker", "generation", "epoch", "offset", "time", "lag", "level", "errors",
+                "bytes"),
     "portion": ("portion", "owner", "worker", "epoch", "offset", "time", "marks", "nodes"),
     "cover": ("node", "hash", "worker", "piece", "pieces", "data"),
     "density": ("node", "leaf", "slot", "author", "worker", "chunk", "first", "offset", "window_s", "at",
@@ -250,6 +255,12 @@ class ReadModel:
 
     def shards(self) -> dict[int, Record]:
         return {r["shard"]: r for r in self.of("shard")}
+
+    def standbys(self, shard: Record) -> list[Record]:
+        """The warm copies of a shard: what their workers told of them in its host's generation."""
+        found = [r for r in self.of("standby") if r["shard"] == shard["shard"]]
+        since, host = shard.get("generation", -1), shard["worker"]
+        return [r for r in found if r["generation"] >= since and r["worker"] != host]
 
     def portions(self) -> dict[str, Record]:
         return {r["portion"]: r for r in self.of("portion")}

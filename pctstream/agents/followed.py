@@ -67,8 +67,10 @@ class Followed:
         if record is None:
             worker.reporter.again(said)
         elif record["kind"] == "portion":
-            for shard in list(worker.shards.values()):
+            for shard in [*worker.shards.copy().values(), *worker.standby.shards.copy().values()]:
                 self.owner_applied(shard, record)
+        elif record["kind"] == "shard":
+            worker.standby.heard(record)
 
     def _namesake(self, said: Record) -> None:
         now, began = time.monotonic(), float(said.get("began", 0.0))

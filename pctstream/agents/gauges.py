@@ -120,6 +120,10 @@ class Gauges(Collector):
                 lag[kind, record["shard"]] += max(0, entry["end"] - 1 - done)
         yield told("pct_lag_messages", lag.items())
         broken = {r["shard"]: sum(e["error"] is not None for e in r["inputs"]) for r in records}
+        warm = self._worker.standby.records() if self._worker.standby.shards else []
+        yield told("pct_standby_lag_messages", [((r["shard"],), r["lag"]) for r in warm])
+        yield told("pct_standby_level", [((r["shard"],), r["level"]) for r in warm])
+        yield told("pct_standby_bytes", [((r["shard"],), r["bytes"]) for r in warm])
         yield told("pct_inputs_broken", [((shard,), n) for shard, n in broken.items()])
 
     def _nodes(self) -> Iterator[Metric]:

@@ -5,6 +5,10 @@ lock for one session timeout; then it takes the next free `shards/<s>.<n>` and r
 R0 and R1 make right from any stale copy. The one in use is written to `shards/<s>.current`; the
 others are removed once nobody holds them. A store that is damaged is such a one from then on. A directory
 that is not there is first filled from a snapshot, where there is one (`recovery`).
+
+A warm copy (`store.standby`) lies in another of these directories, whichever nobody holds once the shard's
+owner has told that it is at work: one that was used before is a stale copy, and is caught up. When it takes
+over, its directory is the one in use.
 """
 
 from __future__ import annotations
@@ -41,6 +45,8 @@ class Hosting:
         self._patience_s = cfg.kafka.session_timeout_s
         self._tried: dict[int, float] = {}
         self._told: set[Path] = set()
+        self._warm: dict[int, tuple[Path, Store]] = {}
+        self._spares = cfg.store.standby > 0
         snapshots = cfg.store.snapshots
         self._recovery = (
             None if not snapshots or log is None else Recovery(cfg, snapshots, log, tell)
@@ -48,6 +54,10 @@ class Hosting:
 
     def open(self, shard: int) -> Store | None:
         """The shard's store, or None while another process may still let go of it, or while it is made."""
+        if shard in self._warm:
+            folder, warm = self._warm.pop(shard)
+            self._note(shard, folder)
+            return warm
         first = self._tried.setdefault(shard, time.monotonic())
         current = self._current(shard)
         if self._recovery and not self._recovery.looked(shard, current):
@@ -72,6 +82,45 @@ class Hosting:
         self._note(shard, current)
         self._remove_others(shard, current)
         return store
+
+    def warm(self, shard: int) -> Store | None:
+        """A store for a warm copy of a shard whose owner is at work; None while it is made."""
+        for folder in self._unused(shard):
+            try:
+                store = self._open(shard, folder)
+            except StoreDamaged:
+                continue
+            except StoreFailed as error:
+                if "lock" not in str(error).lower():
+                    raise
+                continue
+            if store is not None:
+                self._warm[shard] = folder, store
+            return store
+        return None
+
+    def let_go(self, shard: int) -> None:
+        """The warm copy of this shard was closed."""
+        self._warm.pop(shard, None)
+
+    def spoil(self, shard: int, why: str) -> None:
+        """The warm copy of this shard is of no use to whoever hosts it: it is never opened again."""
+        folder, _ = self._warm.pop(shard)
+        mark(folder).write_text(f"{why}\n")
+
+    def warm_sizes(self) -> dict[int, int]:
+        """Bytes of the files of the warm copies here."""
+        return {shard: _bytes(folder) for shard, (folder, _) in self._warm.copy().items()}
+
+    def _unused(self, shard: int) -> list[Path]:
+        """Where a warm copy may lie: sound directories, the current one last, then a new one."""
+        current = self._current(shard)
+        there = [p for p in self._folder.glob(f"{shard}.[0-9]*") if p.is_dir()]
+        there += [p for p in (self._folder / str(shard),) if p.is_dir()]
+        there.sort(key=lambda p: (p == current, int(p.name.partition(".")[2] or 0)))
+        number = max((int(p.name.partition(".")[2] or 0) for p in there), default=-1) + 1
+        new = self._folder / (f"{shard}.{number}" if number else str(shard))
+        return [*(p for p in there if not mark(p).exists()), new]
 
     def sizes(self, shards: Iterable[int]) -> dict[int, int]:
         """Bytes of the files of the stores of these shards, here on disk."""
@@ -124,7 +173,7 @@ class Hosting:
         self._remove(self._folder / str(shard), current)
 
     def _remove(self, other: Path, current: Path) -> None:
-        if other == current or not other.is_dir():
+        if other == current or not other.is_dir() or (self._spares and not mark(other).exists()):
             return
         try:
             RocksKV(other, 1 << 20).close()

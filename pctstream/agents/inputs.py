@@ -19,6 +19,7 @@ import orjson
 from confluent_kafka.admin import AdminClient
 
 from pctstream import heap
+from pctstream.agents.perform import Counters
 from pctstream.agents.shard import Shard, Turn
 from pctstream.config import Config
 from pctstream.core import ingest
@@ -31,7 +32,6 @@ from pctstream.core.root import Root
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Message, Unit
 from pctstream.errors import BrokerUnreachable, InputBroken, InputLost
-from pctstream.metrics import Metrics
 from pctstream.pipes import client
 from pctstream.pipes.bounds import Commit, bounds, committed
 from pctstream.pipes.input import Collect
@@ -53,7 +53,7 @@ class Inputs:
     """Adds, watches and removes the inputs of the shards hosted here."""
 
     def __init__(
-        self, cfg: Config, log: Routing, metrics: Metrics, enqueue: Enqueue,
+        self, cfg: Config, log: Routing, metrics: Counters, enqueue: Enqueue,
         fatal: Callable[..., None], name: str, room: Room, busy: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.broken: dict[Source, InputBroken] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pctstream.agents.shard import Shard
 from pctstream.errors import PctError
@@ -14,7 +14,8 @@ LOOK_S = 0.25
 class Keeper:
     """Looks at all shards again and again."""
 
-    def __init__(self, shards: dict[int, Shard], tell: Callable[[str], None]) -> None:
+    def __init__(self, shards: Sequence[dict[int, Shard]], tell: Callable[[str], None]) -> None:
+        """``shards``: those hosted here, and the warm copies."""
         self._shards = shards
         self._tell = tell
         self._closing = threading.Event()
@@ -31,11 +32,11 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._closing.wait(LOOK_S):
-            for shard in list(self._shards.values()):
+            for shard in [shard for some in self._shards for shard in list(some.values())]:
                 try:
                     self.look(shard)
                 except PctError as error:  # it is closed or moved; a store that fails ends its turn
-                    if shard in self._shards.values():
+                    if any(some.get(shard.number) is shard for some in self._shards):
                         self._tell(f"a filter of shard {shard.number} is left for later: {error}")
 
     def look(self, shard: Shard) -> None:

@@ -42,6 +42,9 @@ Turns = dict[tuple[int, Path], float]
 """Shard and node of a turn under way: seconds."""
 TICK_S = 0.25
 STOP_S = 2.0
+STANDBY_S = 0.5
+"""Between two records of a shard that has warm copies: what was routed since the last is routed again by
+one that takes over, and dropped."""
 WORKING_S = 1.0
 """A turn that carried something out so recently is work, however long it takes."""
 WIRING_S = 600.0
@@ -57,6 +60,8 @@ class Watch:
         self._worker = worker
         self._patience_s = kafka.session_timeout_s
         self._heartbeat_s = kafka.heartbeat_s
+        standby = worker.cfg.store.standby
+        self._beat_s = min(STANDBY_S, kafka.heartbeat_s) if standby else kafka.heartbeat_s
         self._monitor = Monitor(worker.name, kafka.heartbeat_s, kafka.session_timeout_s)
         self._lock = threading.Lock()
         self._told_at = -math.inf
@@ -87,10 +92,11 @@ class Watch:
     def raised(self, shard: Shard, path: Path) -> None:
         """A node's agent raised: it is restored at once, or later if that did not help before."""
         self._worker.metrics.restarts.inc()
+        if shard.standby:
+            return self._worker.standby.raised(shard, path)
         with self._lock:
             wait = self._monitor.raised(shard.number, node_name(path))
-        if not wait:
-            self._worker.restore(shard, path)
+        return None if wait else self._worker.restore(shard, path)
 
     def stalled(self) -> list[Stalled]:
         """Every node of the tree that stands still."""
@@ -235,7 +241,7 @@ class Watch:
         return self.unacked_s() > self._heartbeat_s
 
     def _beat(self, now: float) -> None:
-        if not self._unacked and now - self._told_at >= self._heartbeat_s:
+        if not self._unacked and now - self._told_at >= self._beat_s:
             self._worker.reporter.beat()
 
     def _end(self, quiet: Turns, now: float) -> None:

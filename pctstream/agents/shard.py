@@ -84,6 +84,8 @@ class Shard:
     """Shadows that no owner gave a copy of: they read their pipe from its beginning (R0)."""
     fpr: float = 0.01
     """Of absent ids, the share for which this shard says maybe."""
+    standby: bool = False
+    """A warm copy beside the shard's owner: nobody asks it, and it tells nobody anything."""
     blooms: Blooms = field(init=False)
     _waited: int = -1
 
@@ -138,12 +140,13 @@ class Shard:
         if not log.tree:
             return Synced([], [], [])
         roles = log.roles(self.number)
-        self.shadows = {path for path, role in roles.items() if role != moves.OWNER}
+        self.shadows = {p for p, role in roles.items() if self.standby or role != moves.OWNER}
         added, lacking = [], []
         for path in [ROOT, *sorted(roles)]:
             if path in self.nodes:
                 continue
-            if self._copied(path, roles.get(path)):
+            warm = self.standby and level(path) == log.cut
+            if self._copied(path, moves.SHADOW if warm else roles.get(path)):
                 self.restore(path, log)
                 added.append(path)
             else:
@@ -166,6 +169,13 @@ class Shard:
         """Portions that lie here and that another shard has."""
         here = {*self.nodes, *map(node_path, self.store.nodes())}
         return sorted(p for p in here if p != ROOT and p not in roles and p in log.owners)
+
+    def close(self) -> None:
+        """Let go of the store; a turn under way ends first."""
+        with self.lock:
+            self.nodes.clear()
+            self.blooms.save(every=True)
+            self.store.close()
 
     def drop(self, path: Path) -> None:
         """Nothing of this portion stays here; a turn under way ends first, later ones need not wait

@@ -18,7 +18,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,9 @@ from pctstream.agents.perform import Limits, Performer
 from pctstream.agents.readiness import obstacle
 from pctstream.agents.report import Reporter
 from pctstream.agents.shard import Shard, Turn
+from pctstream.agents.standby import Standbys
 from pctstream.agents.tree import settings
+from pctstream.agents.wiring import anew, wire
 from pctstream.config import Config
 from pctstream.core.names import Path
 from pctstream.core.routing import Routing
@@ -50,6 +52,7 @@ from pctstream.pipes import client
 from pctstream.pipes.priority import lower
 from pctstream.pipes.room import Room
 from pctstream.pipes.writer import Writer
+from pctstream.store import Store
 from pctstream.tables import ReadModel
 
 if TYPE_CHECKING:
@@ -78,7 +81,8 @@ class Worker:
         self.hosting = Hosting(cfg, self.tell, self.fatal, self.routing)
         self.assigned: set[int] | None = None
         self.rounds, self.hosted_in = 0, -1  # of the wiring; generation that gave it its shards
-        self.monitor = Watch(self)
+        self.monitor, self.standby = Watch(self), Standbys(self)
+        self.rejoin: Callable[[], None] = lambda: None
         self.surveyor: Surveyor | None = None
         times = cfg.kafka.session_timeout_s, cfg.kafka.heartbeat_s
         self.fence = Fence(*times, lambda: self.generation())
@@ -102,6 +106,7 @@ class Worker:
         wait = partial(self.fence.wait, self._closing)
         self.bridge = Bridge(cfg, self.writer, self.metrics, wait, self.fatal, name, room)
         self.reporter = Reporter(self)
+        self.standby.start()
         expose(self)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="turn", initializer=lower)
         self.agents.bind(self.take, self._pool)
@@ -110,7 +115,10 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="wiring", daemon=True)
         self._thread.start()
         self.monitor.start(loop)
-        self.keeper, self.expiry = Keeper(self.shards, self.tell), Expiry(self)
+        self.keeper, self.expiry = (
+            Keeper((self.shards, self.standby.shards), self.tell),
+            Expiry(self),
+        )
         self.keeper.start()
         self.expiry.start()
 
@@ -131,6 +139,7 @@ class Worker:
             self.surveyor.stop()
         self._thread.join(15.0)
         self.inputs.reader.close()
+        self.standby.close()
         self.bridge.close()
         self.carrier.close()
         self.writer.close()
@@ -138,8 +147,7 @@ class Worker:
         self.agents.unbind()
         self._pool.shutdown(wait=True)
         for shard in self.shards.values():
-            shard.blooms.save(every=True)
-            shard.store.close()
+            shard.close()
         self.metrics.close()
 
     def fatal(self, reason: str, code: int = 1) -> None:
@@ -153,10 +161,10 @@ class Worker:
         """One line on stderr."""
         os.write(2, f"pctstream worker {self.name}: {what}\n".encode())
 
-    def assign(self, shards: set[int]) -> None:
-        """These shards are this worker's now, and no others."""
+    def assign(self, shards: set[int], warm: Collection[int] = ()) -> None:
+        """These shards are this worker's now, and no others; of the ``warm`` ones it keeps copies."""
         self.fence.fall()
-        self._order(partial(self._assign, shards, self.generation()))
+        self._order(partial(self._assign, shards, frozenset(warm), self.generation()))
 
     def host(self) -> dict[str, Any]:
         """Who tells on `.state`: of a shard's hosts the later one counts (`tables.newer`). Of which
@@ -180,8 +188,9 @@ class Worker:
         """What a node agent does with a turn, in a thread."""
         self.fence.wait(self._closing)
         try:
+            performer = self.standby.performer if turn.shard.standby else self._performer
             with self.metrics.apply_seconds.time(), turn.shard.lock:
-                self._performer.take(turn)
+                performer.take(turn)
         except (StoreFailed, DeliveryFailed) as error:
             self.fatal(str(error))
         except Exception:
@@ -207,6 +216,7 @@ class Worker:
             (TICK_S, self.carrier.tick),
             (TICK_S, self._open),
             (TICK_S, self.inputs.read),
+            (TICK_S, self.standby.tick),
         ]
         due = [0.0] * len(tasks)
         try:
@@ -226,16 +236,16 @@ class Worker:
         except Exception as error:
             self.fatal(f"wiring failed: {error!r}")
 
-    def _assign(self, shards: set[int], generation: int) -> None:
+    def _assign(self, shards: set[int], warm: frozenset[int], generation: int) -> None:
         self.assigned = shards
         for number in set(self.shards) - shards:
             shard = self.shards.pop(number)
             self.inputs.remove(shard)
             self.bridge.drop(number)
-            with shard.lock:  # a turn under way ends first
-                shard.nodes.clear()
-                shard.blooms.save(every=True)
-                shard.store.close()
+            shard.close()
+        for number in shards:
+            self.standby.yield_to_owner(number)
+        self.standby.assign(warm)
         self.hosted_in = generation
         self._open()
 
@@ -245,30 +255,24 @@ class Worker:
         for number in missing:
             store = self.hosting.open(number)
             if store is not None:
-                tree, fpr = self.cfg.tree, self.cfg.bloom.fpr
-                if self.surveyor is not None:
-                    store.placing = self.surveyor.places.entry
-                self.shards[number] = Shard(number, tree.name, store, tree.sink_rows, fpr=fpr)
+                self.shards[number] = self.made(number, store)
         if missing:
             self._sync()
 
+    def made(self, number: int, store: Store) -> Shard:
+        """A shard over its store."""
+        if self.surveyor is not None:
+            store.placing = self.surveyor.places.entry
+        tree = self.cfg.tree
+        return Shard(number, tree.name, store, tree.sink_rows, fpr=self.cfg.bloom.fpr)
+
     def _sync(self) -> None:
-        """Every node the routing gives a shard here is restored, has its agent and its input."""
-        fresh = []
-        for shard in self.shards.values():
-            synced = shard.sync(self.routing)
-            fresh += [(shard, path) for path in synced.fresh]
-            for path in synced.gone:
-                self.inputs.drop(shard, path)
-                shard.drop(path)
-            for path in synced.lacking:
-                self.carrier.copy(shard, path)
-        if fresh:
-            start = self.agents.start([path for _, path in fresh])
-            asyncio.run_coroutine_threadsafe(start, self._loop).result(START_S)
-        for shard in self.shards.values():
-            self._adopt(shard)
-        self.inputs.add(fresh)
+        wire(self, self.shards, self.inputs, self.carrier.copy)
+        self.standby.sync()
+
+    def run_agents(self, paths: list[Path]) -> None:
+        """Agents for these nodes; back when they run."""
+        asyncio.run_coroutine_threadsafe(self.agents.start(paths), self._loop).result(START_S)
 
     def resync(self) -> None:
         """Something came to a shard that it lacked, from any thread."""
@@ -284,18 +288,5 @@ class Worker:
         self.restore(shard, path)
 
     def _restore(self, shard: Shard, path: Path) -> None:
-        if self.shards.get(shard.number) is not shard:
-            return
-        with shard.lock:  # a turn under way ends first: what it writes is in the store then
-            if path not in shard.nodes:
-                return
-            shard.restore(path, self.routing)
-        self._adopt(shard)
-        self.inputs.again(shard, path)
-
-    def _adopt(self, shard: Shard) -> None:
-        """What the routing and the portions' owners have said so far, to the nodes."""
-        for path, node in sorted(shard.nodes.items()):
-            self.enqueue(Turn(shard, node, partial(shard.adopt, path, self.routing)))
-        for record in self.model.portions().values():
-            self.followed.owner_applied(shard, record)
+        if self.shards.get(shard.number) is shard:
+            anew(self, shard, path, self.inputs)

@@ -162,11 +162,15 @@ def _held(app: FastAPI, worker: Worker) -> None:
 
 def _copy(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/shards/{number}/portions/{name}/copy")
-    def copy(number: int, name: str, move: str = "") -> Any:
-        """A portion as its source has it, for the worker that takes it: an Arrow stream."""
+    def copy(number: int, name: str, move: str = "", standby: int = -1) -> Any:
+        """A portion as its source has it, for the worker that takes it, or that keeps a warm copy of the
+        shard `standby`: an Arrow stream."""
         path, shard = node_path(name), worker.shards.get(number)
         going = worker.routing.moves.get(move)
-        if going is None or not going.open or (going.portion, going.source) != (path, number):
+        warm = standby >= 0 and worker.routing.owners.get(path) == number
+        if not warm and (
+            going is None or not going.open or (going.portion, going.source) != (path, number)
+        ):
             worker.metrics.ended_moves.inc()
             return problem.problem(QueryRefused(f"{name} is not moving from shard {number}"))
         if shard is None or path not in shard.nodes:

@@ -144,6 +144,9 @@ def _health(app: FastAPI, worker: Worker) -> None:
             error = NotReady(f"{worker.name} is not ready: {why}")
             return problem.problem(error, {"stalled": _stalled(worker)})
         answer = {"ready": True, "worker": worker.name, "stalled": _stalled(worker)}
+        if worker.cfg.store.standby:
+            told = ("shard", "lag", "level", "errors", "bytes")
+            answer["standbys"] = [{k: r[k] for k in told} for r in worker.standby.records()]
         return answer | {"as_of": _as_of(worker)}
 
     @app.get("/metrics")
@@ -235,7 +238,10 @@ def _shards(app: FastAPI, worker: Worker) -> None:
         drained = record["shard"] in worker.routing.orders.drained
         held = record["root"]["rows"]
         load = known.get(record["shard"], 0.0)
-        return shown | {"capacity": capacity, "load": load, "held": held, "drained": drained}
+        answer = {"capacity": capacity, "load": load, "held": held, "drained": drained}
+        kept = worker.model.standbys(record)
+        told = ("worker", "lag", "level", "errors", "bytes", "time")
+        return shown | answer | {"standbys": [{k: one[k] for k in told} for one in kept]}
 
     @app.get("/v1/shards")
     async def shards() -> dict[str, Any]:

@@ -66,6 +66,8 @@ class System:
     workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[int, int] = field(default_factory=dict)
     fed: int = 0
+    apart: bool = False
+    """Every worker has a data directory of its own, as on a machine of its own."""
 
     def __post_init__(self) -> None:
         given = {
@@ -91,9 +93,10 @@ class System:
         """Start workers; ``file_bytes`` bounds the size of any file they write."""
         for number in numbers:
             port = self.ports.setdefault(number, free_port())
+            data = self.folder / f"machine-{number}" if self.apart else self.folder
             child_env = {**os.environ, **to_env(self.cfg), **env,
                          "PCT_HTTP__BIND": f"127.0.0.1:{port}",
-                         "PCT_DATA_DIR": str(self.folder)}  # fmt: skip
+                         "PCT_DATA_DIR": str(data)}  # fmt: skip
 
             def limit() -> None:
                 if file_bytes:

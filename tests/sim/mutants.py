@@ -251,6 +251,25 @@ MUTANTS = (
         5,
     ),
     Mutant(
+        "a copy is done with what its owner has not told of",
+        "agents/follow.py",
+        "                done = ticket.number <= (routed if ticket.routed else max(stored, routed))",
+        "                done = True",
+    ),
+    Mutant(
+        "a copy is done with what its owner has only stored",
+        "agents/follow.py",
+        "                done = ticket.number <= (routed if ticket.routed else max(stored, routed))",
+        "                done = ticket.number <= max(stored, routed)",
+        2,
+    ),
+    Mutant(
+        "a copy is asked before it owns",
+        "agents/shard.py",
+        "        return [p for p in self.copies if p.path not in self.shadows]",
+        "        return [p for p in self.copies if self.standby or p.path not in self.shadows]",
+    ),
+    Mutant(
         "reset=earliest",
         "pipes/client.py",
         '        "auto.offset.reset": "error",',

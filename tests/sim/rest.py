@@ -49,6 +49,7 @@ def go_on(world: World, ended: set[Source]) -> bool:
         for entry in worker.readable:
             worker.deliver(entry, UNIT)
             moved = True
+    moved |= world.guard.go_on()
     for worker in list(world.workers):
         moved |= world.with_key(worker, worker.turn)
     for outlet in [worker.outlet for worker in world.workers]:
@@ -102,6 +103,9 @@ def report_all(world: World) -> bool:
                 marks = Marks.from_json([] if saved is None else saved["marks"])
                 for other in world.workers:
                     other.report(portion.path, marks)
+                world.guard.report(portion.path, marks)
+    world.guard.told_all()
+    world.guard.go_on()
     for worker in list(world.workers):
         while world.with_key(worker, worker.turn):
             pass
@@ -110,4 +114,5 @@ def report_all(world: World) -> bool:
 
 
 def _roots(world: World) -> list[bytes | None]:
-    return [kv.get(b"n/N0") for kv in world.kvs.values()]
+    kvs = [*world.kvs.values(), *(kept.kv for kept in world.guard.kept.values())]
+    return [kv.get(b"n/N0") for kv in kvs]

@@ -199,6 +199,8 @@ class Ledger:
         """Rows that have left, of each node."""
         self.copied = False
         """An older copy is written here: what it had let go of before, it does not bring."""
+        self.warm = False
+        """Of a standby: that rows lie here is not that anybody who is asked has them."""
         self._positions: dict[Source, tuple[int, int]] = {}
         kv.watch = self._watch
 
@@ -289,7 +291,8 @@ class Ledger:
             assert self._rules.truth.good.get(origin) == vector, f"R7: {origin} was altered"
             held[origin] = vector
             path = node_path(node)
-            self._rules.beyond[level(path)].add(origin)
+            if not self.warm:
+                self._rules.beyond[level(path)].add(origin)
             if level(path) == self._rules.cut:
                 assert where.setdefault(origin, path) == path, f"R7: {origin} in two portions"
 

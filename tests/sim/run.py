@@ -44,6 +44,8 @@ class Ended(NamedTuple):
     reopened: int
     epochs: int
     """By which N0 routed rows, one after the other."""
+    taken_over: int = 0
+    """Shards that a standby took over."""
 
 
 def run(seed: int) -> Ended:
@@ -83,6 +85,7 @@ def _lived(world: World, seed: int) -> Ended:
         drain(world)
         log = world.workers[0].routing
     at_rest(world)
+    world.guard.at_rest()
     same_as_without_faults(world, seed)
     moves = log.moves.all()
     done = [move for move in moves if move.stage == DONE]
@@ -97,7 +100,8 @@ def _lived(world: World, seed: int) -> Ended:
         for _, record, *_ in ledger.store.subtree(path)
     )
     epochs = len(log.reopened.epochs.get(ROOT, ()))
-    return Ended(log.states.get(ROOT, "nothing"), stages, world.met, returned, reopened, epochs)
+    return Ended(log.states.get(ROOT, "nothing"), stages, world.met, returned, reopened, epochs,
+                 world.guard.taken_over)  # fmt: skip
 
 
 def at_rest(world: World) -> None:

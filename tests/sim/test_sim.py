@@ -26,8 +26,10 @@ LIVING = (26, 44)
 """Seeds in whose runs nodes re-open, and portions that have such nodes move."""
 GROWING = (26, 33, 58)
 """Seeds in whose runs N0 is re-opened, with crashes, zombies and stores made again."""
-STRUCK = (50, 61, 77, 109, 129, 286)
+STRUCK = (50, 61, 77, 109, 116, 129, 286)
 """Seeds that have a fault of each kind at each stage of a move, up to the end of its grace."""
+STANDING = (0, 33, 44)
+"""Seeds in whose runs warm copies take over; in one N0 is re-opened, in one portions move."""
 LOSSY = (38, 83)
 """Seeds in whose runs the ingest log is cut."""
 
@@ -63,6 +65,14 @@ def test_n0_is_re_opened_in_the_runs() -> None:
     """And each row went where its place in its input says (`run.routed_by_place`)."""
     ended = [lived(seed) for seed in GROWING]
     assert all(one.epochs > 1 for one in ended), ended
+    assert any("DONE" in one.moves for one in ended), "no portion moved meanwhile"
+
+
+def test_warm_copies_take_over_in_the_runs() -> None:
+    """And hold at rest what their shards hold (`standby.Guard.at_rest`)."""
+    ended = [lived(seed) for seed in STANDING]
+    assert all(one.taken_over > 2 for one in ended), ended
+    assert any(one.epochs > 1 for one in ended), "N0 was never re-opened meanwhile"
     assert any("DONE" in one.moves for one in ended), "no portion moved meanwhile"
 
 

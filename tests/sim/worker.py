@@ -113,9 +113,11 @@ class Worker:
         self._sink_rows = sink_rows
         self._folded = folded
         self._mild = mild
-        self._performer = Performer(
-            outlet, self, Counted(), self._enqueue, self._stop, Limits(3, 200, 4000),
-            CrashPoints(crash, self._die),
+        self._performer = self._performed(CrashPoints(crash, self._die))
+
+    def _performed(self, crash: CrashPoints) -> Performer:
+        return Performer(
+            self.outlet, self, Counted(), self._enqueue, self._stop, Limits(3, 200, 4000), crash,
             prove=lambda shard, effect: self.asked.append((shard, effect, shard.store.frozen())),
             passes=Passes(self._between, slice_s=0.0),
         )  # fmt: skip
@@ -135,9 +137,12 @@ class Worker:
 
     def open(self, number: int, kv: MemoryKV, base: Done) -> None:
         """Host a shard; where its store is new, N0 begins behind the committed ``base``."""
-        self.shards[number] = Shard(number, TREE, Store(kv), self._sink_rows)
+        self.shards[number] = self._made(number, kv)
         self._bases[number] = base
         self.sync()
+
+    def _made(self, number: int, kv: MemoryKV) -> Shard:
+        return Shard(number, TREE, Store(kv), self._sink_rows)
 
     def release(self, number: int) -> None:
         shard = self.shards.pop(number)

@@ -18,6 +18,7 @@ from sim.log import Log, Outlet
 from sim.memory import MemoryKV
 from sim.rows import Maker, Truth
 from sim.rules import INGEST, Ledger, Rules
+from sim.standby import Guard, Kept
 from sim.worker import CONTROL, ROUTING, Crashed, Key, Worker
 
 from pctstream.agents.portions import portion_record
@@ -135,6 +136,7 @@ class World:
         for number in range(len(self.sources)):
             self._new_store(number)
             self.hosts[number] = number % 2
+        self.guard = Guard(self, seed)
         self.workers = [self._start(n) for n in range(2)]
         self.authors = [self._author(f"a{n}") for n in range(chance.randint(1, 2))]
         self.late: list[Parcel] = []
@@ -172,6 +174,7 @@ class World:
         for number, host in self.hosts.items():
             if host == slot:
                 worker.open(number, self.kvs[number], self.bases[number])
+        self.guard.start(slot)
         return worker
 
     def _author(self, name: str) -> AuthorProcess:
@@ -487,7 +490,8 @@ class World:
     def lose_disk(self, worker: Worker) -> None:
         """All that it has is made again from the logs."""
         for number in worker.shards:
-            self._new_store(number)
+            if not self.guard.take_over(number):
+                self._new_store(number)
         self.crash(worker, "rebuild")
 
     def lose_turn(self) -> bool:
@@ -535,6 +539,12 @@ class World:
         to date; or none, and it is built again from the logs."""
         number = self.chance.choice(sorted(self.hosts))
         old = self.workers[self.hosts[number]]
+        if number in self.guard.kept:
+            left = Kept(self.kvs[number], self.ledgers[number], self.bases[number])
+            old.release(number)
+            self.guard.take_over(number)
+            self.guard.keep(number, left)
+            return True
         self.hosts[number] = slot = 1 - self.hosts[number]
         old.release(number)
         if self.chance.random() < 0.4:
@@ -560,7 +570,8 @@ class World:
         self.meet("zombie", self.workers[slot].routing, self.workers[slot].shards)
         self.zombies.append(self.workers[slot])
         for number in self.workers[slot].shards:
-            self._new_store(number)
+            if not self.guard.take_over(number):
+                self._new_store(number)
         self.workers[slot] = self._start(slot)
 
     def strike(self) -> None:
@@ -612,6 +623,7 @@ class World:
             self.strike()
         if self.drifting:
             self.reopen()
+        self.guard.step()
         if number := self.keeper.due(len(self.sources)):
             self.keeper.keep(
                 number - 1, self.kvs[number - 1], self.bases[number - 1], self.history()
@@ -652,7 +664,8 @@ class World:
 
     def check(self) -> None:
         # a worker that was just started may not have read what its store was made with
-        self.opened = max(self.opened, *(len(w.routing.levels) for w in self.running))
+        everyone = [*self.running, *self.guard.by.values()]
+        self.opened = max(self.opened, *(len(w.routing.levels) for w in everyone))
         for worker in self.workers:
             self.rules.proved(worker.proofs)
             for number, shard in worker.shards.items():
