@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pctstream.agents.shard import Shard
-from pctstream.core.coverage import SCANNED, Coverage, published
+from pctstream.core.coverage import SCANNED, WINDOW, Coverage, published
 from pctstream.core.names import Path, node_name
 from pctstream.core.node import Shape
 from pctstream.core.portion import Portion
 from pctstream.core.position import Position
 from pctstream.core.subtree import NodeRecord
+from pctstream.core.taken import Witness
 from pctstream.core.trunk import Trunk
 from pctstream.tables import ReadModel, Record
 
@@ -37,7 +38,14 @@ def portion_record(
         nodes = shard.store.tree_nodes(portion.path)
         grown_to, proposals = portion.grown_to, portion.subtree.proposals
     position = found[0] if found else Position(epoch=portion.position.epoch)
-    columns = node_columns(portion.path, nodes, portion.subtree.shape)
+    shape = portion.subtree.shape
+    columns = node_columns(portion.path, nodes, shape)
+    trunk: dict[str, Any] = {}
+    if isinstance(portion, Trunk):
+        at = {"epoch": position.epoch, "offset": position.routed}
+        trunk = {"routed": at, "witness": portion_witness(state)}
+        if position.routed >= 0:
+            columns["miss_bound"][:1] = [routed_bound(trunk["witness"][0], shape)]
     return {
         "kind": "portion",
         "portion": node_name(portion.path),
@@ -59,7 +67,13 @@ def portion_record(
         "grown_to": grown_to,
         "proposals": proposals,
         "nodes": columns,
+        **trunk,
     }
+
+
+def portion_witness(state: Mapping[str, Any]) -> Any:
+    """What the rows that a trunk node routed say of its cover (`taken.Witness`)."""
+    return state.get("witness") or Witness().to_json()
 
 
 def node_columns(root: Path, nodes: list[NodeRecord], shape: Shape) -> dict[str, list[Any]]:
@@ -89,8 +103,17 @@ def miss_bound(record: Mapping[str, Any], shape: Shape) -> float | None:
     """Of the mass that a split node's cover misses, rounded up to four digits: 4,096 are in one message."""
     if "watch" not in record:
         return None
-    evidence = Coverage.from_json(record["watch"][:4]).evidence(shape.miss_window)
-    bound = published(min(1.0, SCANNED / shape.gap), evidence, shape.miss_window)
+    return _rounded(record["watch"][:4], shape, shape.miss_window)
+
+
+def routed_bound(coverage: Any, shape: Shape) -> float:
+    """The same of a trunk node, by the rows that it sent on."""
+    return _rounded(coverage, shape, WINDOW)
+
+
+def _rounded(coverage: Any, shape: Shape, window: int) -> float:
+    evidence = Coverage.from_json(coverage).evidence(window)
+    bound = published(min(1.0, SCANNED / shape.gap), evidence, window)
     return min(1.0, float(f"{bound * 1.0005:.4g}"))
 
 

@@ -116,6 +116,7 @@ class Worker:
             outlet, self, Counted(), self._enqueue, self._stop, Limits(3, 200, 4000),
             CrashPoints(crash, self._die),
             prove=lambda shard, effect: self.asked.append((shard, effect, shard.store.frozen())),
+            restore=self._restore,
         )  # fmt: skip
 
     def _die(self) -> None:
@@ -266,6 +267,9 @@ class Worker:
             self._performer.take(turn)
         except AgentRaised:
             self.wiring.append(partial(self._restored, turn.shard, key))
+
+    def _restore(self, shard: Shard, path: Path) -> None:
+        self.wiring.append(partial(self._restored, shard, (shard.number, path)))
 
     def _restored(self, shard: Shard, key: Key) -> None:
         number, path = key
