@@ -123,25 +123,29 @@ class Covers:
     def __init__(self, worker: str, model: ReadModel) -> None:
         self._worker = worker
         self._model = model
-        self._told: dict[Path, str] = {}
+        self._told: dict[Path, tuple[Path, str]] = {}
 
     def of(self, shard: Shard, portion: Portion) -> list[Record]:
-        """Records of the covers that nobody knows yet, or of which another is known (R10)."""
+        """Records of the covers that nobody knows yet, or of which another is known (R10). What a node
+        finds as, or in, a portion of its own is of other rows than what it found inside a larger one."""
         with shard.between_turns() as quiet:
             if not quiet:
                 return []
             covers = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
-        known = self._model.covers()
+        known = self._model.covers_of(portion.path)
         records: list[Record] = []
         for path, cover in covers.items():
-            there = known.get(path)
-            if self._told.get(path) == cover.hash or (there and there.hash == cover.hash):
+            there, told = known.get(path), (portion.path, cover.hash)
+            if self._told.get(path) == told or (there and there.hash == cover.hash):
+                continue
+            if path in known and there is None:
                 continue
             if there and there.k > cover.k:
                 continue  # read from the pipe's beginning, the node has not re-opened yet
-            self._told[path] = cover.hash
+            self._told[path] = told
             pieces = cover.to_pieces(PIECE_BYTES)
             head = {"kind": "cover", "node": node_name(path), "hash": cover.hash,
+                    "portion": node_name(portion.path),
                     "worker": self._worker, "prototypes": cover.k, "pieces": len(pieces)}  # fmt: skip
             records += [
                 {**head, "piece": i, "data": base64.b64encode(piece).decode()}

@@ -249,6 +249,10 @@ class Shard:
             effects += node.refuse(log.limits[path])
         return effects
 
+    def routes(self, path: Path) -> bool:
+        """Whether what comes to a node goes on: a portion may have become a trunk node."""
+        return isinstance(self.nodes.get(path), HandsDown)
+
     def topics(self) -> dict[str, str]:
         """Topic of each input -> the node it feeds."""
         return {self.source(path).topic: node_name(path) for path in self.nodes}

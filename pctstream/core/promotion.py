@@ -109,7 +109,11 @@ def turned(
     path: Path, source: Source, position: Position, state: Mapping[str, Any], tree: Subtree
 ) -> Promote:
     """The portion that stands at its marker as a trunk node; all that it took is in the store."""
-    counts = tree.counts.of([0])[0] | {"gone": 0, "uncovered": 0}
+    counts = tree.counts.of([0])[0]
+    # of the rows that are there: the others are counted nowhere any more
+    there = (counts["rows"] - counts["gone"]) / max(1, counts["rows"])
+    counts |= {"rows": counts["rows"] - counts["gone"], "distance": counts["distance"] * there}
+    counts |= {"gone": 0, "uncovered": 0}
     alone = {"state": life.SPLITTING, "first": -1, "runs": [], "below": 0, "spare": 0, "limit": ""}
     root = NodeRecord(0, tree.nodes[0].record | alone | {"counts": counts})
     return Promote(path, source, position, trunk_state(state), root)

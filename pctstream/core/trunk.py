@@ -236,8 +236,10 @@ class Trunk(HandsDown, Portion):
         self.dead_rows += routed.dead
         self._time = max(self._time, routed.time)
         self.position = Position(self.position.stored, routed.last, routed.epoch)
-        self.gone += 0 if routed.left is None else len(routed.left)
-        return self._apply(routed.nodes, left=routed.left)
+        # what leaves behind the moment when all was let go of has left with it
+        left = routed.left if self.stored_rows else None
+        self.gone += 0 if left is None else len(left)
+        return self._apply(routed.nodes, left=left)
 
     # what `HandsDown` asks
 
