@@ -1,4 +1,4 @@
-"""60 % of a stream in one portion: promoted while rows flow and its worker dies, its children placed apart."""
+"""60 % of a stream in one portion: promoted while rows flow and its worker dies, its children are apart."""
 
 from __future__ import annotations
 

@@ -52,6 +52,8 @@ POINTS = ("before-apply", "after-apply", "after-produce", "before-routed", "afte
 RISING = ("before-promoted", "after-promoted")
 ASKED, RECORDED, MARKED, HANDING = "ASKED", "RECORDED", "MARKED", "HANDING"
 """Steps of a promotion: the order; cover; split, and its marker; the store turned, rows go down."""
+OFTEN = {ASKED: 0.02, RECORDED: 0.3, MARKED: 0.05, HANDING: 0.3}
+"""The chance of a fault after a step there."""
 
 
 class World:
@@ -427,7 +429,7 @@ class World:
     def upset(self) -> None:
         """A fault falls upon who has a part in a promotion."""
         at = self.promotion()
-        if at is None or self.rises.random() > (0.02 if at[0] == ASKED else 0.08):
+        if at is None or self.rises.random() > OFTEN[at[0]]:
             return
         stage, path = at
         log = self.workers[0].routing
