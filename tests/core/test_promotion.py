@@ -14,6 +14,7 @@ from pctstream.core.effects import Effect, Pause, Promote, Reread, Resume
 from pctstream.core.names import ROOT
 from pctstream.core.node import Shape
 from pctstream.core.portion import Portion
+from pctstream.core.position import Position
 from pctstream.core.promotion import Told
 from pctstream.core.records import (
     cover_records,
@@ -60,7 +61,7 @@ def test_it_takes_what_lies_before_the_marker_and_nothing_behind_it() -> None:
     node.hear(Told("a", 9, frozenset({9})))
     turned = node.feed(unit(0, 10, marker(6, 6)))[-1]
     assert isinstance(turned, Promote)
-    assert turned.position == (5, -1, 9)
+    assert turned.position == Position(5, -1, 9)
     assert turned.state["stored_rows"] == node.rows == 6
     assert turned.root.record["state"] == life.SPLITTING
     node.feed(unit(6, 4))
