@@ -7,7 +7,7 @@
 4. Else `Policy.decide`; its plan is given as an order, to be applied if `drift.automatic` says so. If
    not, the same plan is not proposed twice, and none twice within a cool-down.
    A portion that stays because it is too heavy for every shard is promoted, one at a time and none twice,
-   by a decider that `promotes`: nobody makes one yet.
+   if `drift.promote` says so.
 5. Why there is none is told when that answer changed, and not more often than a cool-down lasts:
    noise about a threshold would fill a log that is never cut.
 
