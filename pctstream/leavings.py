@@ -58,6 +58,10 @@ class Leavings:
                 rows = rows.keep(keep)
             yield offset, rows.plain
 
+    def keys(self, prefix: bytes) -> Iterator[bytes]:
+        """All keys that begin so."""
+        return self._kv.keys(prefix)
+
     def firsts(self, path: Path) -> Iterator[tuple[int, list[First]]]:
         """The first origin of each source in each segment."""
         for key, value in self._kv.scan(of_node(FIRSTS, path)):

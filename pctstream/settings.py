@@ -124,6 +124,7 @@ class DriftSettings:
     tolerance: float = _set(1.10, "ratio", "predicted load over capacity that sets off a plan", allowed.number(1.0))
     min_gain: float = _set(0.05, "ratio", "a plan that lowers the maximum load by less is not made", allowed.number(0.0, 1.0))
     automatic: bool = _set(True, "-", "false: plans are only proposed, a person applies them", allowed.switch())
+    promote: bool = _set(False, "-", "a drifting portion too heavy for every shard becomes a trunk node, its children portions", allowed.switch())
 
 
 @dataclass(frozen=True, slots=True)

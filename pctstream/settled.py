@@ -3,7 +3,7 @@
 0. The ends of the topics that are bridged are taken; their partitions must be copied to there.
 1. The ends of the ingest log are taken. 2. Every ingest partition must be stored or routed to its
 end: a row held at N0 counts as applied. 3. Only then are the ends of the pipes taken, level by level
-to the cut. 4. Every pipe must be stored or routed to its end. Which pipes there are and their ends
+to the lowest. 4. Every pipe must be stored or routed to its end. Which pipes there are and their ends
 come from the broker, because a view may be late or nobody may answer; positions come from the shards.
 """
 
@@ -42,9 +42,10 @@ def wait_applied(
     waiting = _Waiting(urls, out, stall_s, cfg)
     waiting.until(foreign_ends(admin, cfg))
     waiting.until(ends(admin, ingest))
-    for depth in range(1, cfg.tree.cut + 1):
-        below = [s for s in _inputs(admin, cfg) if s.topic.count(".") == depth + 1]
-        waiting.until(ends(admin, below))
+    depth, inputs = 2, ingest
+    while inputs := [s for s in _inputs(admin, cfg) if s.topic.count(".") == depth]:
+        waiting.until(ends(admin, inputs))
+        depth += 1
 
 
 def wait_bridged(

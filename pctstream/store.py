@@ -78,7 +78,7 @@ class Store(Leavings):
         """Everything of one effect in one WriteBatch."""
         path, position = effect.path, effect.position
         changes: list[Change] = [
-            _input(effect.source, position, log),
+            reached(effect.source, position, log),
             (of_state(path), orjson.dumps(effect.state)),
         ]
         if effect.rows is not None:
@@ -144,7 +144,7 @@ class Store(Leavings):
 
     def reach(self, source: Source, position: Position, log: LogIdentity) -> None:
         """An input whose rows do not stay here (a bridged partition) is done so far."""
-        self._kv.write([_input(source, position, log)])
+        self._kv.write([reached(source, position, log)])
 
     def position(self, source: Source) -> tuple[Position, LogIdentity] | None:
         """How far this input is done and of which log that is true; None if it was never read."""
@@ -275,7 +275,7 @@ class Store(Leavings):
         self._changed(path, 0, 1)
 
 
-def _input(source: Source, position: Position, log: LogIdentity) -> Change:
+def reached(source: Source, position: Position, log: LogIdentity) -> Change:
     fields = {
         "stored": position.stored,
         "routed": position.routed,

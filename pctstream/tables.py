@@ -31,7 +31,7 @@ import orjson
 from pctstream.core import fading, life
 from pctstream.core.chunks import windows_of
 from pctstream.core.cover import Cover
-from pctstream.core.names import Path, node_path
+from pctstream.core.names import Path, level, node_path
 from pctstream.errors import DataLoss
 
 Record = Mapping[str, Any]
@@ -205,6 +205,8 @@ class ReadModel:
         self._pieces: dict[tuple[str, str], dict[int, bytes]] = {}
         self._covers: dict[Path, Cover] = {}
         self._hashes: dict[Path, dict[int, str]] = {}
+        self._within: dict[Path, int] = {}
+        """The level of the portion that told of a node's cover."""
         self.disputed: dict[Path, str] = {}
         """Nodes for which somebody found another cover than the one known (R10)."""
 
@@ -223,7 +225,14 @@ class ReadModel:
     def _cover(self, record: Record) -> None:
         path, found = node_path(record["node"]), str(record["hash"])
         size = int(record.get("prototypes", 0))
+        depth = str(record.get("portion", "")).count(",")
         with self._lock:
+            if depth < self._within.get(path, 0):
+                return  # by a portion that was promoted since
+            if depth > self._within.get(path, 0):
+                self._within[path] = depth
+                for known_by in (self._hashes, self._covers, self.disputed):
+                    known_by.pop(path, None)
             # a node that re-opens has a larger cover each time: of one size there is one
             if self._hashes.setdefault(path, {}).setdefault(size, found) != found:
                 self.disputed[path] = f"{record['node']} by {record['worker']}"
@@ -242,6 +251,18 @@ class ReadModel:
         """The covers of nodes below the cut, as their shards found them."""
         with self._lock:
             return dict(self._covers)
+
+    def covers_of(self, portion: Path) -> dict[Path, Cover | None]:
+        """Those told of nodes of a portion, as of nodes of it; None: as of nodes of a lower one, that
+        its children are by now."""
+        depth = level(portion)
+        with self._lock:
+            known = [(p, c, self._within.get(p, 0)) for p, c in self._covers.items()]
+        return {
+            path: cover if within <= depth else None
+            for path, cover, within in known
+            if path[: depth + 1] == portion and within in (0, *range(depth, len(path)))
+        }
 
     def held(self, key: str) -> Record | None:
         with self._lock:

@@ -131,17 +131,20 @@ def digests(cfg: Config, count: int, ask_shards: AskShards) -> list[bytes]:
 
 def shard_rows(cfg: Config, count: int, ask_shards: AskShards, sources: Sources) -> Rows:
     """Every row that some shard answers for, one on its way from a trunk node to the next once."""
-    levels: list[list[Rows]] = [[np.zeros(0, ROW)] for _ in range(cfg.tree.cut + 1)]
+    portions: list[Rows] = [np.zeros(0, ROW)]
+    above: dict[int, list[Rows]] = {}
     for found in digests(cfg, count, ask_shards):
         with pa.ipc.open_stream(found) as reader:
-            owned = {"N0", *orjson.loads(reader.schema.metadata[b"owned"])}
+            said = reader.schema.metadata
+            owned = {"N0", *orjson.loads(said[b"owned"])}
+            lowest = set(orjson.loads(said[b"portions"]))
             for batch in reader:
                 if batch.num_rows and (node := batch["node"][0].as_py()) in owned:
-                    depth = node.count(",")
-                    levels[min(depth, cfg.tree.cut)].append(sources.digest(batch))
-    rows = np.concatenate(levels.pop())
-    while levels:
-        rows = once(np.concatenate(levels.pop()), rows)
+                    held = above.setdefault(node.count(","), [])
+                    (portions if node in lowest else held).append(sources.digest(batch))
+    rows = np.concatenate(portions)
+    for depth in sorted(above, reverse=True):
+        rows = once(np.concatenate([rows[:0], *above[depth]]), rows)
     return rows
 
 

@@ -22,7 +22,8 @@ from confluent_kafka.admin import AdminClient
 
 from pctstream.agents.crash import crash_points
 from pctstream.agents.inputs import made_again
-from pctstream.agents.perform import Limits, dead_letter
+from pctstream.agents.letters import dead_letter
+from pctstream.agents.perform import Limits
 from pctstream.agents.shard import Shard
 from pctstream.config import Config
 from pctstream.core import bridge

@@ -24,7 +24,6 @@ from pctstream.agents.shard import Shard, Turn
 from pctstream.config import Config
 from pctstream.core import ingest
 from pctstream.core.block import Source
-from pctstream.core.handing import HandsDown
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path
 from pctstream.core.position import UNKNOWN, LogIdentity, Position
@@ -122,7 +121,7 @@ class Inputs:
                 continue
             after, decode = shard.nodes[path].position.taken, self._decoder(source, path)
             feed = partial(self._feed, shard, path)
-            routes = isinstance(shard.nodes[path], HandsDown)
+            routes = partial(shard.routes, path)
             place = shard.number, source
             self.reader.add(place, after, decode, feed, log.leader_epoch, routes)
 

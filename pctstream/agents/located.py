@@ -20,7 +20,7 @@ from pctstream.agents.surveyor import Survey, Surveyor
 from pctstream.core.density_map import merged
 from pctstream.core.handing import HandsDown
 from pctstream.core.identity import Identity
-from pctstream.core.names import Path, level, node_name
+from pctstream.core.names import Path, node_name
 from pctstream.core.routing import Routing
 from pctstream.core.spatial import NEAREST, Found, SpatialIndex, Touched
 from pctstream.errors import NotReady
@@ -76,7 +76,7 @@ class Located:
         ]
         if told.pop("short", False):
             searched = []
-        above = [p for p in searched if level(p) < self._routing.cut]
+        above = [p for p in searched if self._routing.above.has(p)]
         return {
             "shard": number, "epoch": epoch, "generation": generation,
             "searched": [node_name(p) for p in searched],
@@ -91,7 +91,7 @@ class Located:
 
     def _box(self, survey: Survey, asked: Mapping[str, Any], deadline: float) -> Answer:
         limit, index = int(asked["limit"]), survey.index
-        most, box = limit + min(limit, index.rows_in(self._routing.cut)), tuple(asked["box"])
+        most, box = limit + min(limit, index.rows_in(self._routing.above)), tuple(asked["box"])
 
         def look(part: SpatialIndex) -> Found:
             return part.box(box, limit=most, explain=bool(asked["explain"]))
@@ -102,7 +102,7 @@ class Located:
 
     def _nearest(self, survey: Survey, asked: Mapping[str, Any], deadline: float) -> Answer:
         k, index, point = int(asked["k"]), survey.index, tuple(asked["point"])
-        wanted = min(NEAREST, k + min(k, index.rows_in(self._routing.cut)))
+        wanted = min(NEAREST, k + min(k, index.rows_in(self._routing.above)))
 
         def look(part: SpatialIndex) -> Found:
             return part.nearest(point, wanted, explain=bool(asked["explain"]))

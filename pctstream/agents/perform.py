@@ -4,6 +4,7 @@
 2. ``Send``     parcels encoded and produced; ``delivered`` comes back through the node's channel
 3. ``RouteHeld`` the rows held at N0 are read in order and routed; ``Regrow`` a portion sees its own;
    ``Purge``    rows that left are taken off the disk
+   ``Promote``  a portion's store becomes that of a trunk node
    ``Prove``    what the store holds of a portion at this moment is told by whoever moves it
 4. ``Reread``, ``Pause``, ``Resume``  the reader
 5. ``Dropped``  counted
@@ -16,9 +17,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from pctstream.agents.crash import CrashPoints
+from pctstream.agents.letters import dead_letter
 from pctstream.agents.passing import Passes
 from pctstream.agents.shard import Node, Shard, Turn
 from pctstream.core.block import ARROW, Block, concat, encode
@@ -28,6 +31,7 @@ from pctstream.core.effects import (
     Effect,
     Parcel,
     Pause,
+    Promote,
     Prove,
     Purge,
     Regrow,
@@ -38,18 +42,15 @@ from pctstream.core.effects import (
     Stop,
 )  # fmt: skip
 from pctstream.core.handing import HandsDown
-from pctstream.core.names import pipe_topic
+from pctstream.core.names import Path, pipe_topic
 from pctstream.core.poison import sift
 from pctstream.core.portion import Portion
 from pctstream.core.position import UNKNOWN, LogIdentity
-from pctstream.core.unit import DeadLetter
 from pctstream.errors import DeliveryFailed
 from pctstream.pipes.readers import Place
 from pctstream.pipes.room import Room
+from pctstream.promoting import promote
 from pctstream.purging import purge
-
-WHY = 1000
-"""Characters of a dead letter's reason: it may quote what someone sent."""
 
 HELD_MESSAGES = 16
 """Held rows are routed so many messages' worth at a time (a unit's, as shipped)."""
@@ -101,6 +102,7 @@ class Performer:
         room: Room | None = None,
         prove: Callable[[Shard, Prove], None] | None = None,
         passes: Passes | None = None,
+        restore: Callable[[Shard, Path], None] | None = None,
     ) -> None:
         self._outlet = outlet
         self._inlet = inlet
@@ -113,6 +115,7 @@ class Performer:
         self._room = room or Room(sys.maxsize, sys.maxsize)
         self._prove = prove or (lambda _, __: None)
         self._passes = passes or Passes()
+        self._restore = restore or (lambda _, __: None)
 
     def take(self, turn: Turn) -> None:
         """One turn of a node: decide, then act."""
@@ -145,14 +148,13 @@ class Performer:
                 case Send():
                     self._send(shard, node, effect)
                 case RouteHeld():
-                    assert isinstance(node, HandsDown)
-                    for last, rows in self._held(shard, node):
-                        self._carry(shard, node, node.reroute(last, rows))
-                    self._carry(shard, node, node.rerouted())
+                    self._hand_down(shard, node, effect)
                 case Regrow():
                     self._regrow(shard, node)
                 case Purge():
                     self._purge(shard, node)
+                case Promote():
+                    self._promote(shard, node, effect)
                 case Prove():
                     self._prove(shard, effect)
                 case Reread(source, offset):
@@ -166,12 +168,32 @@ class Performer:
                 case Stop(reason):
                     self._stop(reason)
 
-    def _held(self, shard: Shard, node: HandsDown) -> Iterator[tuple[int, Block]]:
+    def _hand_down(self, shard: Shard, node: Node, effect: RouteHeld) -> None:
+        assert isinstance(node, HandsDown)
+        for last, rows in self._held(shard, node, effect.after):
+            self._carry(shard, node, node.reroute(last, rows))
+            if effect.in_pieces:
+                on: list[Effect] = [RouteHeld(last, in_pieces=True)]
+                self._enqueue(Turn(shard, node, partial(list, on)))
+                return
+        self._carry(shard, node, node.rerouted())
+
+    def _promote(self, shard: Shard, node: Node, effect: Promote) -> None:
+        """The node is lost from here on: what it became is restored from the store."""
+        self._crash.passing("before-promoted")
+        shard.lost.add(node.path)
+        with shard.looking_again():
+            rows = promote(shard.store, effect, self._identity((shard.number, effect.source)))
+        self._counters.purged(rows)
+        self._crash.passing("after-promoted")
+        self._restore(shard, node.path)
+
+    def _held(self, shard: Shard, node: HandsDown, after: int = -1) -> Iterator[tuple[int, Block]]:
         """The segments held at a node, some together where none or all of them were routed before:
         each that is handed over becomes a message for every child."""
         some: list[Block] = []
         last, done = -1, node.position.routed
-        for offset, rows in shard.store.segments(node.path):
+        for offset, rows in shard.store.segments(node.path, after):
             together = [*some, rows]
             if some and (
                 (last <= done) != (offset <= done)
@@ -264,34 +286,3 @@ class Limits(NamedTuple):
     rows: int = 1024
     bytes: int = 524288
     message_bytes: int = 1_000_000
-
-
-def dead_letter(topic: str, letter: DeadLetter, message_bytes: int) -> Parcel:
-    """CONTRACT: one message a row, key = origin, why in the headers.
-
-    A message that the broker refused for its size would end the worker, again after each start: of a
-    value larger than ``message_bytes`` only the origin is told, by which it is found.
-    """
-    origin = letter.origin
-    value: bytes | None = letter.value
-    why = letter.message if len(letter.message) <= WHY else letter.message[:WHY] + " .."
-    if value is not None and len(value) > message_bytes:
-        why += f" (its {len(value)} bytes are too many for a dead letter)"
-        value = None
-    headers = {
-        "code": letter.code,
-        "message": why,
-        "topic": origin.topic,
-        "partition": origin.partition,
-        "offset": origin.offset,
-        "index": origin.index,
-        "stage": letter.stage,
-        "time": letter.time_ms / 1000.0,
-    }
-    return Parcel(
-        topic,
-        0,
-        str(origin).encode(),
-        value,
-        [(f"pct.error.{n}", str(v).encode(errors="replace")) for n, v in headers.items()],
-    )

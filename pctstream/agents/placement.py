@@ -80,7 +80,7 @@ class PlacementAgent:
         worker, drift = self._worker, self._worker.cfg.drift
         horizon_s = drift.horizon * drift.window_s
         full = worker.cfg.shards.rows_per_s
-        decider = Decider(tuning(worker.cfg), horizon_s, drift.automatic, full)
+        decider = Decider(tuning(worker.cfg), horizon_s, drift.automatic, full, drift.promote)
         while not self._stopping.wait(drift.window_s):
             if worker.fenced or not worker.followed.caught_up or not worker.routing.portions:
                 continue  # another one may be deciding by now, or there is nothing to decide

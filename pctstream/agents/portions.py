@@ -8,12 +8,13 @@ from typing import Any
 
 from pctstream.agents.shard import Shard
 from pctstream.core import fading
-from pctstream.core.coverage import SCANNED, Coverage, published
+from pctstream.core.coverage import SCANNED, WINDOW, Coverage, published
 from pctstream.core.names import Path, node_name
 from pctstream.core.node import Shape
 from pctstream.core.portion import Portion
 from pctstream.core.position import Position
 from pctstream.core.subtree import NodeRecord
+from pctstream.core.taken import Witness
 from pctstream.core.trunk import Trunk
 from pctstream.tables import ReadModel, Record
 
@@ -50,6 +51,12 @@ def portion_record(
     clock, faded = fading.told([node.record for node in nodes])
     if shape.half_life_s:
         columns["faded"] = faded
+    trunk: dict[str, Any] = {}
+    if isinstance(portion, Trunk):
+        at = {"epoch": position.epoch, "offset": position.routed}
+        trunk = {"routed": at, "witness": portion_witness(state)}
+        if position.routed >= 0:
+            columns["miss_bound"][:1] = [routed_bound(trunk["witness"][0], shape)]
     return {
         "kind": "portion",
         "portion": node_name(portion.path),
@@ -72,7 +79,13 @@ def portion_record(
         "proposals": proposals,
         "clock": clock if shape.half_life_s else None,
         "nodes": columns,
+        **trunk,
     }
+
+
+def portion_witness(state: Mapping[str, Any]) -> Any:
+    """What the rows that a trunk node routed say of its cover (`taken.Witness`)."""
+    return state.get("witness") or Witness().to_json()
 
 
 def node_columns(root: Path, nodes: list[NodeRecord], shape: Shape) -> dict[str, list[Any]]:
@@ -102,8 +115,17 @@ def miss_bound(record: Mapping[str, Any], shape: Shape) -> float | None:
     """Of the mass that a split node's cover misses, rounded up to four digits: 4,096 are in one message."""
     if "watch" not in record:
         return None
-    evidence = Coverage.from_json(record["watch"][:4]).evidence(shape.miss_window)
-    bound = published(min(1.0, SCANNED / shape.gap), evidence, shape.miss_window)
+    return _rounded(record["watch"][:4], shape, shape.miss_window)
+
+
+def routed_bound(coverage: Any, shape: Shape) -> float:
+    """The same of a trunk node, by the rows that it sent on."""
+    return _rounded(coverage, shape, WINDOW)
+
+
+def _rounded(coverage: Any, shape: Shape, window: int) -> float:
+    evidence = Coverage.from_json(coverage).evidence(window)
+    bound = published(min(1.0, SCANNED / shape.gap), evidence, window)
     return min(1.0, float(f"{bound * 1.0005:.4g}"))
 
 
@@ -113,25 +135,29 @@ class Covers:
     def __init__(self, worker: str, model: ReadModel) -> None:
         self._worker = worker
         self._model = model
-        self._told: dict[Path, str] = {}
+        self._told: dict[Path, tuple[Path, str]] = {}
 
     def of(self, shard: Shard, portion: Portion) -> list[Record]:
-        """Records of the covers that nobody knows yet, or of which another is known (R10)."""
+        """Records of the covers that nobody knows yet, or of which another is known (R10). What a node
+        finds as, or in, a portion of its own is of other rows than what it found inside a larger one."""
         with shard.between_turns() as quiet:
             if not quiet:
                 return []
             covers = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
-        known = self._model.covers()
+        known = self._model.covers_of(portion.path)
         records: list[Record] = []
         for path, cover in covers.items():
-            there = known.get(path)
-            if self._told.get(path) == cover.hash or (there and there.hash == cover.hash):
+            there, told = known.get(path), (portion.path, cover.hash)
+            if self._told.get(path) == told or (there and there.hash == cover.hash):
+                continue
+            if path in known and there is None:
                 continue
             if there and there.k > cover.k:
                 continue  # read from the pipe's beginning, the node has not re-opened yet
-            self._told[path] = cover.hash
+            self._told[path] = told
             pieces = cover.to_pieces(PIECE_BYTES)
             head = {"kind": "cover", "node": node_name(path), "hash": cover.hash,
+                    "portion": node_name(portion.path),
                     "worker": self._worker, "prototypes": cover.k, "pieces": len(pieces)}  # fmt: skip
             records += [
                 {**head, "piece": i, "data": base64.b64encode(piece).decode()}

@@ -1,4 +1,4 @@
-"""The tree agent re-opens N0's cover: what `core.reopener` asks for, done, a piece at a time.
+"""The tree agent re-opens covers above the cut: what `core.reopener` asks for, done, a piece at a time.
 
 Beside it the tree goes on growing and portions move: a step reads at most one poll of rows.
 """
@@ -14,8 +14,8 @@ from pctstream.agents.sampler import Sampler
 from pctstream.config import Config
 from pctstream.core.between import MARKER, marker_message
 from pctstream.core.effects import Parcel
-from pctstream.core.names import ROOT, Path, pipe_topic
-from pctstream.core.reopener import Reopener
+from pctstream.core.names import Path, pipe_topic
+from pctstream.core.reopener import Mark, Reopener, Reports
 from pctstream.core.routing import Routing
 from pctstream.pipes.writer import Writer
 from pctstream.tables import ReadModel
@@ -35,11 +35,12 @@ class Reopening:
 
     def step(self) -> bool:
         """The next step: whether there was one."""
-        log, core, shards = self._log, self._core, self._model.shards()
-        due = core.unmarked(log, shards, time.monotonic())
-        for partition in due:
-            self._mark(partition)
-        record = core.look(log, shards)
+        log, core = self._log, self._core
+        told = Reports(self._model.shards(), self._model.portions())
+        due = core.unmarked(log, told, time.monotonic())
+        for mark in due:
+            self._mark(mark)
+        record = core.look(log, told)
         if record is not None:
             return self._append(record)
         match core.wants(log):
@@ -60,16 +61,15 @@ class Reopening:
 
     def _read(self) -> Any:
         if self._sampler is None:
-            starts = self._core.starts
-            self._sampler = Sampler(self._cfg, self._log.dimension, self._log.metric, starts)
+            log, core = self._log, self._core
+            self._sampler = Sampler(self._cfg, log.dimension, log.metric, core.starts, core.path)
         return self._sampler.read()[0]
 
-    def _mark(self, partition: int) -> None:
-        log = self._log
-        value = marker_message(log.authors[0], ROOT, self._core.epoch)
-        topic = pipe_topic(self._cfg.tree.name, ROOT)
+    def _mark(self, mark: Mark) -> None:
+        value = marker_message(self._log.authors[0], mark.node, mark.epoch)
+        topic = pipe_topic(self._cfg.tree.name, mark.node)
         header = ("pct-type", MARKER.encode())
-        self._writer.append(Parcel(topic, partition, None, value, [header]))
+        self._writer.append(Parcel(topic, mark.partition, None, value, [header]))
 
     def close(self) -> None:
         """Nothing is read any more."""

@@ -24,6 +24,7 @@ from pctstream.core.block import Source
 from pctstream.core.effects import Parcel
 from pctstream.core.names import node_name
 from pctstream.core.portion import Portion
+from pctstream.core.trunk import Trunk
 from pctstream.tables import Record, key_of
 
 if TYPE_CHECKING:
@@ -141,7 +142,10 @@ class Reporter:
     ) -> Record | None:
         name = node_name(portion.path)
         rate = self._rates.of(name, portion.rows, now)
-        epoch = self._worker.routing.since[portion.path]
+        # what became of a promoted portion is told of it as of another
+        log = self._worker.routing
+        turned = log.promotions.epochs.get(portion.path, 0) if isinstance(portion, Trunk) else 0
+        epoch = max(log.since[portion.path], turned)
         return portion_record(shard, portion, self._worker.host(), epoch, now, rate, most)
 
     def all_shards(self) -> dict[int, Record]:

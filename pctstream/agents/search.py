@@ -27,7 +27,7 @@ from pctstream.agents.view import View
 from pctstream.core.answers import Answer, Question, Tally
 from pctstream.core.cells import cell_rows, cells_of
 from pctstream.core.handing import HandsDown
-from pctstream.core.names import ROOT, Path, level, node_name
+from pctstream.core.names import ROOT, Path, node_name
 from pctstream.core.recall import Learnt, learn
 from pctstream.core.routing import Routing
 from pctstream.core.table import Table
@@ -148,11 +148,10 @@ class Search:
     def _paths(self, shard: Shard, depth: int) -> tuple[list[Path], list[Path]]:
         """The nodes at this depth whose rows are to be looked at, and those that have let go."""
         log = self._routing
-        wanted = log.cut if depth < 0 else depth
-        owned = [p for p in log.owned(shard.number) if level(p) == wanted]
+        owned = log.nodes_at(depth, shard.number)
         paths: list[Path] = []
         let_go: list[Path] = []
-        for path in [ROOT] if wanted == 0 else owned:
+        for path in [ROOT] if depth == 0 else owned:
             node = shard.nodes.get(path)
             if node is None or path in shard.lost:
                 raise NotReady(f"{node_name(path)} is not restored yet: ask again")

@@ -204,7 +204,9 @@ class Shard:
             epoch = log.reopened.epoch_of(path)
             centroid = cover.centroids[path[-1]]
             born_s = log.history[path][0]["time"]
-            kind = Trunk if level(path) < log.cut else Portion
+            # a portion that was promoted has a trunk node's store, whatever was read of it here yet
+            turned = saved is not None and "stored_rows" in saved
+            kind = Trunk if turned or level(path) < log.cut else Portion
             self.nodes[path] = kind(
                 path, source, centroid, epoch, log.shape, log.budget(path), born_s,
                 position=position, saved=saved, nodes=self.store.subtree(path),
@@ -251,12 +253,18 @@ class Shard:
             elif log.states[path] == life.SINK:
                 effects += node.adopt_sink(log.epoch)
             return effects
+        if not isinstance(node, Trunk):
+            effects += node.hear(log.promotion(path))
         effects += node.adopt(log.gates)
         if isinstance(node, Trunk) and path in log.splits:
             effects += node.split(log.splits[path], log.cover_of(path))
         elif isinstance(node, Trunk) and path in log.limits:
             effects += node.refuse(log.limits[path])
         return effects
+
+    def routes(self, path: Path) -> bool:
+        """Whether what comes to a node goes on: a portion may have become a trunk node."""
+        return isinstance(self.nodes.get(path), HandsDown)
 
     def topics(self) -> dict[str, str]:
         """Topic of each input -> the node it feeds."""

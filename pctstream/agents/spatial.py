@@ -42,6 +42,7 @@ from pctstream.core.kernels import Float64, Int64
 from pctstream.core.names import Path
 from pctstream.core.pace import Pace
 from pctstream.core.places import Places
+from pctstream.core.promoted import Above
 from pctstream.core.spatial import EVERY, SpatialIndex
 from pctstream.settings import SpatialSettings
 
@@ -276,9 +277,9 @@ class ShardIndex:
         stored = self.shard.store.version
         return {p: one for p, one in parts.items() if not current or one.seen == stored(p)}
 
-    def rows_in(self, level_below: int) -> int:
-        """Rows of nodes above a level, at most."""
-        parts = [one for path, one in list(self._parts.items()) if len(path) - 1 < level_below]
+    def rows_in(self, above: Above) -> int:
+        """Rows of nodes above the cut, at most."""
+        parts = [one for path, one in list(self._parts.items()) if above.has(path)]
         return sum(EVERY if part.left_out else part.rows for part in parts)
 
     def unplaced(self) -> Counter[str]:

@@ -132,7 +132,7 @@ class TreeAuthor:
     def _open(self, author: Author, path: Path) -> bool:
         """The topics first, then the record that puts them in use."""
         self._make([(*path, i) for i in range(self._log.covers[path].k)])
-        return self._append(author.split(self._log, path))
+        return self._append(author.split(self._log, path, self._model.portions()))
 
     def _make(self, paths: Sequence[Path]) -> None:
         """The topics of the pipes of these nodes, unless they are there."""
@@ -142,14 +142,16 @@ class TreeAuthor:
 
     def _grow(self, author: Author) -> bool:
         """The next step below N0: whether there was one."""
-        covers = self._model.covers()
-        step, path = author.trunk(self._log, covers)
+        covers, portions = self._model.covers(), self._model.portions()
+        step, path = author.trunk(self._log, covers, portions)
         if step == "topics":
             return self._open(author, path)
+        if step == "refuse":
+            return self._append(author.not_promoted(self._log, path, portions))
         if step == "append":
             records = author.trunk_records(self._log, path, covers[path])
             return all(self._append(record) for record in records)
-        record = author.levels.look(self._log, self._model.portions(), time.monotonic())
+        record = author.levels.look(self._log, portions, time.monotonic())
         return record is not None and self._append(record)
 
     def _answer(self, name: str) -> bool:

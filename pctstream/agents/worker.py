@@ -101,7 +101,7 @@ class Worker:
         self._performer = Performer(
             self.writer, self.inputs.reader, self.metrics, self.enqueue, self.fatal,
             Limits(cfg.blocks.rows, cfg.blocks.bytes), crash_points(), self.inputs.identity, room,
-            self.carrier.prove, Passes(self.agents.between),
+            self.carrier.prove, Passes(self.agents.between), self.restore,
         )  # fmt: skip
         wait = partial(self.fence.wait, self._closing)
         self.bridge = Bridge(cfg, self.writer, self.metrics, wait, self.fatal, name, room)

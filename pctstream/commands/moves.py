@@ -158,6 +158,7 @@ for word, of, text in (
     ("cancel", "moves", "Call a move off: its target drops what it has."),
     ("pin", "portions", "Keep a portion where it is, whatever a plan would gain."),
     ("unpin", "portions", "Let plans move a portion again."),
+    ("promote", "portions", "Make a portion's children portions: it is too heavy for any shard."),
     ("drain", "shards", "Move everything off a shard; it takes nothing more."),
     ("undrain", "shards", "Let a shard take portions again."),
 ):

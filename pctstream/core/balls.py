@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pctstream.core.cover import Cover
 from pctstream.core.kernels import Float64, Int64
 from pctstream.core.names import Path
+from pctstream.core.promoted import Above
 
 
 class Balls(NamedTuple):
@@ -37,21 +38,22 @@ class Balls(NamedTuple):
     @classmethod
     def of(
         cls, covers: Mapping[Path, Cover], radii: Mapping[Path, float | None],
-        owners: Mapping[Path, int], cut: int, rows: int = 0,
+        owners: Mapping[Path, int], above: Above, rows: int = 0,
     ) -> Balls:  # fmt: skip
         """From the covers and radii of all nodes that are known. A node that has a cover, and waits
         for its level before it splits, is a leaf."""
         split = {path[:-1] for path in radii} | {path[:-1] for path in owners}
         paths: list[Path] = []
         centres = [np.zeros((0, 0), np.float64)]
-        for above in sorted(covers.keys() & split):
-            for i, centroid in enumerate(covers[above].centroids.astype(np.float64)):
-                path = (*above, i)
-                if (path not in covers or path not in split) and path[: cut + 1] in owners:
+        for parent in sorted(covers.keys() & split):
+            for i, centroid in enumerate(covers[parent].centroids.astype(np.float64)):
+                path = (*parent, i)
+                leaf = path not in covers or path not in split
+                if leaf and above.portion(path) in owners:
                     paths.append(path)
                     centres.append(centroid[None])
         radius = [radii.get(path) for path in paths]
-        of = [path[: cut + 1] for path in paths]
+        of = [portion for path in paths if (portion := above.portion(path))]
         portions = tuple(dict.fromkeys(of))
         number = {path: i for i, path in enumerate(portions)}
         return cls(
@@ -84,19 +86,3 @@ class Balls(NamedTuple):
 
     def _portions(self, near: npt.NDArray[np.bool_]) -> set[Path]:
         return {self.portions[i] for i in set(self.portion[near].tolist())}
-
-
-def home(covers: Mapping[Path, Cover], cut: int, query: Float64) -> Path | None:
-    """The portion that a row like the query f64[d] would go to; None before there is one.
-
-    >>> home({}, 1, np.array([8.0])) is None
-    True
-    """
-    path: Path = (0,)
-    while len(path) <= cut:
-        cover = covers.get(path)
-        if cover is None:
-            return None
-        squares = ((cover.centroids.astype(np.float64) - query) ** 2).sum(axis=1)
-        path = (*path, int(squares.argmin()))
-    return path

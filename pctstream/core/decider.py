@@ -6,6 +6,8 @@
 3. A drained shard is emptied: only what is on it moves, whatever the drift, cool-down or not.
 4. Else `Policy.decide`; its plan is given as an order, to be applied if `drift.automatic` says so. If
    not, the same plan is not proposed twice, and none twice within a cool-down.
+   A portion that stays because it is too heavy for every shard is promoted, one at a time and none twice,
+   if `drift.promote` says so.
 5. Why there is none is told when that answer changed, and not more often than a cool-down lasts:
    noise about a threshold would fill a log that is never cut.
 
@@ -38,13 +40,16 @@ Order = dict[str, Any]
 
 class Decider:
     """One tree's policy; ``automatic`` False: its plans are only proposed. ``full``: rows/s that all
-    shards carry together, 0: as many as they were seen to."""
+    shards carry together, 0: as many as they were seen to. ``promotes``: what no shard can carry."""
 
-    def __init__(self, tuning: Tuning, horizon_s: float, automatic: bool, full: float) -> None:
+    def __init__(
+        self, tuning: Tuning, horizon_s: float, automatic: bool, full: float, promotes: bool = False
+    ) -> None:
         self.policy = Policy(tuning)
         self._configured = full
         self._horizon_s = horizon_s
         self._automatic = automatic
+        self._promotes = promotes and automatic
         self._looks = 0
         self._now = 0.0
         self._ended: set[str] = set()
@@ -91,6 +96,9 @@ class Decider:
             held=now.held,
             full=now.full,
         )
+        if heavy := self._too_heavy(log, decision):
+            self.policy.withdraw(decision)  # where its children lie decides what moves
+            return [{"do": "promote", "portion": node_name(heavy.portion), "reason": heavy.why}]
         if decision.answer == "plan":
             if self._automatic:
                 self._pending = decision
@@ -100,6 +108,14 @@ class Decider:
                     return []
             return [self._ordered(decision, now, self._automatic)]
         return self._refusal(log, decision, now, time_s)
+
+    def _too_heavy(self, log: Routing, decision: Decision) -> Stay | None:
+        """A portion that is to be promoted, if none is."""
+        if not self._promotes or decision.plan is None or log.promotions.asked:
+            return None
+        refused = log.promotions.refused
+        heavy = (s for s in decision.plan.not_moved if s.heavy and s.portion not in refused)
+        return next(heavy, None)
 
     def _is_news(self, log: Routing, decision: Decision, time_s: float) -> bool:
         """Whether a proposal is another one than the last, and a cool-down later."""

@@ -52,7 +52,11 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class RouteHeld:
-    """Read the rows stored at the node in order and hand each segment to ``reroute``."""
+    """Read the rows stored at the node behind the segment ``after``, in order, and hand each segment to
+    ``reroute``; then ``rerouted``. ``in_pieces``: a turn each, for there may be very many."""
+
+    after: int = -1
+    in_pieces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,18 @@ class Regrow:
 @dataclass(frozen=True, slots=True)
 class Purge:
     """Take the rows that left off the disk, where no scan can follow; answered by ``purged``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """One WriteBatch: the store of a portion becomes that of a trunk node, without the rows that left;
+    its node is made anew from that (`promotion`)."""
+
+    path: Path
+    source: Source
+    position: Position
+    state: dict[str, Any]
+    root: NodeRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,5 +139,16 @@ class Parcel(NamedTuple):
 
 
 Effect = (
-    Apply | Send | RouteHeld | Regrow | Purge | Prove | Reread | Pause | Resume | Dropped | Stop
+    Apply
+    | Send
+    | RouteHeld
+    | Regrow
+    | Purge
+    | Promote
+    | Prove
+    | Reread
+    | Pause
+    | Resume
+    | Dropped
+    | Stop
 )

@@ -102,9 +102,8 @@ class Lookout:
         caught_up = not self._backlog.look(shards, now)
         leaves: dict[str, tuple[float, Counters]] = {}
         newest = self.number
+        portions = {name: one for name, one in portions.items() if not one.get("trunk")}
         for name, record in portions.items():
-            if record.get("trunk"):
-                continue
             at = _true_at(record, shards.get(int(record["owner"])))
             density = self._portions.setdefault(name, Density(self.window_s))
             counters = Counters(record["rows"], record["bytes"], record.get("distance", 0.0),

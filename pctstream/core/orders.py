@@ -11,6 +11,7 @@ because its record counted.
     decision, realised                what else the ledger is told
     pause, resume, cancel   move
     pin, unpin              portion   a pinned one stays, whatever a plan would gain
+    promote                 portion   its root becomes a trunk node (`promotion`)
     drain, undrain          shard     a drained one takes nothing more and is to be emptied
     spatial set, base, reason         other limits of the spatial index (`tuning`)
     succeed tree, urls, reason        another tree answers in place of this one (`successor`)
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pctstream.core.routing import Routing
 
 KINDS = ("move", "plan", "apply", "pause", "resume", "cancel", "pin", "unpin", "drain", "undrain",
-         "spatial", "succeed")  # fmt: skip
+         "spatial", "succeed", "promote")  # fmt: skip
 LEDGER = ("plan", "decision", "realised")
 ANSWERS = 10_000
 """Kept: whoever gave an order waits seconds for its answer."""
@@ -112,6 +113,8 @@ class Orders:
             log.moves.step(order["move"], "ABORTED", log.seq, said, time_s)
         elif kind in ("pause", "resume"):
             log.moves.pause(order["move"], kind == "pause", log.seq, time_s)
+        elif kind == "promote":
+            log.promotions.ask(node_path(order["portion"]))
         elif kind in ("pin", "unpin"):
             path = node_path(order["portion"])
             (self.pinned.add if kind == "pin" else self.pinned.discard)(path)
@@ -152,6 +155,8 @@ def check(log: Routing, order: Mapping[str, Any]) -> None:
                                     .replace("canceld", "cancelled"))  # fmt: skip
         if kind != "cancel" and move.paused == (kind == "pause"):
             raise IllegalTransition(f"move {move.id} is {'paused' if move.paused else 'going on'}")
+    elif kind == "promote":
+        _promotable(log, order["portion"])
     elif kind in ("pin", "unpin"):
         _portion(log, order["portion"])
     elif kind in ("drain", "undrain"):
@@ -182,7 +187,7 @@ def _portion(log: Routing, name: str) -> Path:
     path = node_path(name)
     if path not in log.owners:
         raise NotFound(f"no portion {name}: `pctstream status` shows them")
-    if level(path) != log.cut:
+    if log.above.has(path):
         raise IllegalTransition(f"{name} is above the cut: only portions are moved")
     return path
 
@@ -195,14 +200,28 @@ def _shard(log: Routing, shard: Any) -> int:
 
 
 def _movable(log: Routing, name: str, to: Any) -> None:
-    path = _portion(log, name)
+    path = _standing(log, name)
     target = _shard(log, to)
+    if log.owners[path] == target:
+        raise IllegalTransition(f"{node_name(path)} is on shard {target} already")
+    if target in log.orders.drained:
+        raise IllegalTransition(f"shard {target} is drained: it takes nothing more")
+
+
+def _promotable(log: Routing, name: str) -> None:
+    path = _standing(log, name)
+    if level(path) >= log.shape.max_level:
+        raise IllegalTransition(f"{name} is at tree.max_level: it has no children")
+
+
+def _standing(log: Routing, name: str) -> Path:
+    """A portion of which nothing is under way."""
+    path = _portion(log, name)
     if (move := log.moves.current(path)) is not None:
         what = "waits for its turn" if move.stage == PLANNED else f"is {move.stage}"
         raise IllegalTransition(f"{node_name(path)} is moving already: {move.id} {what}")
-    if log.owners[path] == target:
-        raise IllegalTransition(f"{node_name(path)} is on shard {target} already")
+    if path in log.promotions.asked:
+        raise IllegalTransition(f"{node_name(path)} is promoted: its children will be portions")
     if path in log.orders.pinned:
         raise IllegalTransition(f"{node_name(path)} is pinned: `pctstream moves unpin` it first")
-    if target in log.orders.drained:
-        raise IllegalTransition(f"shard {target} is drained: it takes nothing more")
+    return path

@@ -54,6 +54,26 @@ def room(portions: int, capacities: Mapping[int, float]) -> dict[int, int]:
     return {s: math.ceil(BOUND * portions * w / total) for s, w in capacities.items()}
 
 
+def apart(
+    weights: Mapping[Path, float], loads: Mapping[int, float], capacities: Mapping[int, float]
+) -> dict[Path, int]:
+    """The shard of each of these portions whose weights are known, beside the ``loads`` that shards have:
+    the heaviest first, each where the load by capacity is least then (Graham's rule).
+
+    >>> apart({(0, 3, 0): 5.0, (0, 3, 1): 4.0, (0, 3, 2): 3.0}, {0: 0.0, 1: 2.0}, {0: 1.0, 1: 1.0})
+    {(0, 3, 0): 0, (0, 3, 1): 1, (0, 3, 2): 0}
+    """
+    full = {s: loads.get(s, 0.0) for s, w in sorted(capacities.items()) if w > 0.0}
+    if not full:
+        raise UsageError("no shard has a capacity: give at least one a weight > 0")
+    owners = {}
+    for path in sorted(weights, key=lambda p: (-weights[p], p)):
+        after = {s: (load + weights[path]) / capacities[s] for s, load in full.items()}
+        owners[path] = shard = min(after, key=lambda s: after[s])
+        full[shard] += weights[path]
+    return dict(sorted(owners.items()))
+
+
 def first_owners(portions: Sequence[Path], capacities: Mapping[int, float]) -> dict[Path, int]:
     """The shard of each portion, in the order of `portions`; capacities: shard -> weight.
 

@@ -148,7 +148,7 @@ def plan(
         _spread(layout, layout.owner),
         _spread(layout, places),
         min(bound, layout.most(places)),
-        stays(layout, places, threshold, held, refused),
+        stays(layout, places, threshold, held, refused, enough),
     )
 
 

@@ -5,7 +5,7 @@ covers and counts at the owner, at a shadow and at a rebuild, however they were 
 Rows are taken one by one by their origin (R3), so that a repeated prefix changes nothing; the subtree
 says where each goes (`subtree`); then one WriteBatch stores rows, leaves, nodes, marks and watermark.
 
-    feed(unit) ------> Apply(rows, leaves, nodes)
+    feed(unit) ------> Apply(rows, leaves, nodes); at the marker of its promotion Promote
     adopt(gates) ----> a level has closed, or its epsilon is known
     hurry() ---------> nothing comes: a pass that was put off
     Regrow ----------> begin_pass, revisit(segment)*, end_pass -> Apply(nodes, labels)   (`growth`)
@@ -14,8 +14,9 @@ says where each goes (`subtree`); then one WriteBatch stores rows, leaves, nodes
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from pctstream.core.arrived import Arrived, Came
 from pctstream.core.block import Block, Source, Vectors
 from pctstream.core.effects import Apply, Dropped, Effect, Prove, Purge, Regrow, Reread, Send, Stop
 from pctstream.core.growth import Growth
@@ -26,15 +27,16 @@ from pctstream.core.names import Path
 from pctstream.core.node import Entry, Gates, Shape
 from pctstream.core.pending import Pending
 from pctstream.core.position import Position
+from pctstream.core.promotion import Promotable, turned
 from pctstream.core.subtree import NodeRecord, Subtree
-from pctstream.core.unit import Fence, Unit, undone
+from pctstream.core.unit import Unit, undone
 from pctstream.core.walk import Int32
 
 PASS_SHARE = 8
 """A pass is due once this part of all rows came since the last."""
 
 
-class Portion:
+class Portion(Promotable):
     """The pure state machine of one portion at one shard."""
 
     def __init__(
@@ -51,6 +53,7 @@ class Portion:
         nodes: Iterable[NodeRecord] = (),
         kept: Kept | None = None,
     ) -> None:
+        Promotable.__init__(self)
         self.path = path
         self.source = source
         self.position = position or Position(epoch=epoch)
@@ -116,6 +119,9 @@ class Portion:
         self._leaving.turn()
         for part in unit.parts():
             if part.last > self.taken:
+                if not self._passes(part.markers):
+                    effects += self._stand()
+                    break
                 effects += self._take(part)
         return effects + self._finished()
 
@@ -174,7 +180,16 @@ class Portion:
         effects: list[Effect] = []
         for item in self._pending.drain():
             effects += [self._applied(item), *(Prove(self.path, f) for f in item.fences)]
+        if self._epoch_to_be >= 0:
+            return effects + self._turn_over()
         return effects + self._grow() + self._dead()
+
+    def _turn_over(self) -> list[Effect]:
+        """It stands at the marker of its promotion; what it took is in the store with these effects."""
+        if self._pending:
+            return []
+        position = Position(self.position.stored, -1, self._epoch_to_be)
+        return [turned(self.path, self.source, position, self.state, self.subtree)]
 
     def _applied(self, arrived: Arrived) -> Effect:
         self.marks = arrived.marks
@@ -274,30 +289,3 @@ class Portion:
         self.version += 1
         effects: list[Effect] = [self._apply(nodes, labels=labels)] if nodes else []
         return effects + self._grow(now=True)
-
-
-class Came(NamedTuple):
-    """Rows to be stored, the leaf of each, (segment, row) of those that leave, how many by age."""
-
-    rows: Block | None = None
-    leaves: Int32 | None = None
-    left: Int64 | None = None
-    expired: int = 0
-
-    @property
-    def gone(self) -> int:
-        """How many of those that leave were rows; the others are entries that never brought one."""
-        bare = 0 if self.rows is None else len(self.rows) - self.rows.brought
-        return 0 if self.left is None else len(self.left) - bare
-
-
-class Arrived(NamedTuple):
-    """What a unit brought, until its dead letters are acked."""
-
-    last: int
-    time: float
-    came: Came
-    marks: Marks
-    nodes: tuple[NodeRecord, ...]
-    dead: int
-    fences: tuple[Fence, ...]

@@ -67,6 +67,12 @@ def not_reopened_record(path: Path, why: str, seq: int, author: str) -> dict[str
             "why": why}  # fmt: skip
 
 
+def not_promoted_record(path: Path, why: str, seq: int, author: str) -> dict[str, Any]:
+    """The record that a portion stays one, and why."""
+    return {"seq": seq, "type": "not promoted", "author": author, "node": node_name(path),
+            "why": why}  # fmt: skip
+
+
 def epsilon_record(level: int, epsilon: float, seq: int, author: str) -> dict[str, Any]:
     """The record of the radius that a level's nodes cover by, read from their first rows."""
     return {"seq": seq, "type": "epsilon", "author": author, "level": level, "epsilon": epsilon}

@@ -11,6 +11,7 @@ covers or owners.
     seq 3   split   N0, hash, owners of N0,0 N0,1 ...      -> epoch 3
     or 1    sink    N0                                     -> epoch 1
     ...     reopen, cover, reopened   N0's cover grows (`reopened`)  -> epoch
+    ...     cover, split   of a portion that is to be a trunk node (`promotion`) -> epoch
     ...     order   what somebody asked for (`orders`), judged by all alike
     ...     stage   a move goes on (`moves`); DONE: its target owns the portion -> epoch
     ...     dropped the source of a move lets go of its copy
@@ -29,22 +30,18 @@ from pctstream.core import life, moves
 from pctstream.core.cover import Cover
 from pctstream.core.moves import Moves
 from pctstream.core.names import ROOT, Path, level, node_path
-from pctstream.core.node import Gates, Shape
 from pctstream.core.orders import Orders
+from pctstream.core.outline import Outline
+from pctstream.core.promoted import Promotions
 from pctstream.core.records import FIXED
-from pctstream.core.reopened import Reopened, shares
-from pctstream.core.router import Epochs
+from pctstream.core.reopened import Reopened
 from pctstream.errors import ConfigError, DataLoss, IllegalTransition, PctError
 
-PORTION_NODES = 4096
-"""Nodes of a portion at most: what `.state` tells of them fits into one message of Kafka's."""
-LEAST_EPSILON = 1e-150
-"""A distance whose square is still above 0."""
 CLOSED_BY = ("ended", "rows", "idle", "timeout")
 
 
 @dataclass(slots=True)
-class Routing:
+class Routing(Outline):
     """What everyone knows of the tree after the accepted records so far.
 
     One thread folds, others read: whoever walks over a mapping takes a copy of it first.
@@ -71,6 +68,7 @@ class Routing:
     history: dict[Path, list[dict[str, Any]]] = field(default_factory=dict)
     authors: dict[int, str] = field(default_factory=dict)
     reopened: Reopened = field(default_factory=Reopened)
+    promotions: Promotions = field(default_factory=Promotions)
     done: int = -1
     """The seq of the last record that was taken whole: who reads from another thread goes by it."""
     _pieces: dict[str, dict[int, bytes]] = field(default_factory=dict)
@@ -112,6 +110,8 @@ class Routing:
             self._reopened(record, offset, time_s)
         elif kind == "not reopened":
             self.reopened.end(node_path(record["node"]), seq, str(record["why"]))
+        elif kind == "not promoted":
+            self.promotions.refuse(node_path(record["node"]), str(record["why"]))
         elif kind == "epsilon":
             self._epsilon(int(record["level"]), float(record["epsilon"]))
         elif kind == "level":
@@ -153,6 +153,7 @@ class Routing:
         if cover.hash != record["hash"] or not self._step(path, life.LEVEL_OPENED):
             return
         self.epoch = self.splits[path] = self.seq
+        self.promotions.split(path, self.seq)
         self._log(path, 2, offset, time_s)
         self.reopened.epochs[path] = {self.seq: cover.k}
         self._born(owners, offset, time_s)
@@ -207,81 +208,8 @@ class Routing:
         entry = {"mode": mode, "offset": offset, "time": time_s, "epoch": self.epoch}
         self.history.setdefault(path, []).append(entry)
 
-    @property
-    def dimension(self) -> int:
-        """Of every row; 0 until record 0."""
-        return int(self.tree.get("dimension", 0))
-
-    @property
-    def metric(self) -> str:
-        return str(self.tree.get("metric", "euclidean"))
-
-    @property
-    def gates(self) -> Gates:
-        """Which levels are open, and what their nodes cover by."""
-        known = dict(self.epsilons)
-        ratio = self.tree.get("epsilon_ratio", "auto")
-        if ratio != "auto" and ROOT in self.covers:
-            epsilon = self.covers[ROOT].epsilon
-            for depth in range(1, int(self.tree.get("max_level", 1))):
-                epsilon = max(LEAST_EPSILON, epsilon * float(ratio))
-                known[depth] = epsilon
-        return Gates(len(self.levels), known, tuple(float(e["time"]) for e in self.levels))
-
-    @property
-    def cut(self) -> int:
-        """The depth at which pipes stop being topics."""
-        return int(self.tree.get("cut", 1))
-
-    @property
-    def portions(self) -> list[Path]:
-        """The nodes at the cut, in order."""
-        return sorted(path for path in list(self.owners) if level(path) == self.cut)
-
-    @property
-    def shape(self) -> Shape:
-        """What record 0 says of every node."""
-        return Shape.of(self.tree)
-
-    def budget(self, path: Path) -> int:
-        """Nodes that may come to be below a portion: its even share of `limits.nodes`."""
-        return min(self._shares(path[:-1])[0][path[-1]], PORTION_NODES - 1)
-
-    def room(self, path: Path) -> int:
-        """How many children more a split node may get."""
-        return max(0, self._shares(path)[1])
-
-    def _shares(self, path: Path) -> tuple[list[int], int]:
-        top = int(self.tree.get("nodes", PORTION_NODES)) - 1
-        left = top if path == ROOT else self._shares(path[:-1])[0][path[-1]]
-        living, last = self.shape.miss_limit > 0, level(path) + 1 >= self.shape.max_level
-        return shares(left, self.reopened.generations(path), living, last)
-
     def _newborn(self, path: Path) -> str:
         return life.LEAF if level(path) >= int(self.tree.get("max_level", 6)) else life.COVERING
-
-    def epochs(self, path: Path) -> Epochs:
-        """What is known of the epochs of a split node; for whoever reads from another thread."""
-        done, children = self.done, self.reopened.epochs[path]  # before the cover, which may grow
-        return Epochs(self.authors.get(0, ""), done, children, self.covers[path])
-
-    def cover_of(self, path: Path) -> Cover:
-        """The cover by which a node split, whatever it has grown to."""
-        return self.reopened.first.get(path) or self.covers[path]
-
-    def children(self, path: Path) -> list[Path]:
-        """The children a split node has, in order."""
-        if path not in self.splits:
-            return []
-        return [(*path, i) for i in range(len(self.covers[path].centroids))]
-
-    def owned(self, shard: int) -> list[Path]:
-        """What this shard answers for in this epoch."""
-        return sorted(path for path, owner in list(self.owners.items()) if owner == shard)
-
-    def roles(self, shard: int) -> dict[Path, str]:
-        """Every node but N0 that this shard holds, and as what (`moves`)."""
-        return self.moves.roles(shard) | dict.fromkeys(self.owned(shard), moves.OWNER)
 
     def check(self, wanted: Mapping[str, Any]) -> None:
         """Refuse a configuration that record 0 contradicts (R5)."""

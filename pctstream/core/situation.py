@@ -125,6 +125,9 @@ def _rooms(log: Routing, parts: list[PortionLoad], given: Capacities) -> tuple[S
 def held(log: Routing) -> dict[Path, str]:
     """The portions that no plan may move, and why."""
     found = {path: "it is pinned" for path in log.orders.pinned.copy() if path in log.owners}
+    found |= dict.fromkeys(
+        log.promotions.asked, "it is being promoted: its children will be portions"
+    )
     for move in log.moves.unfinished:
         if move.stage == DONE:
             why = f"it has just moved: shard {move.source} has not let go of it yet ({move.id})"

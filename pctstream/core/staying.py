@@ -17,23 +17,41 @@ class Stay:
 
     portion: Path
     why: str
+    heavy: bool = False
+    """Too heavy for every shard: no move helps."""
 
     def to_json(self) -> dict[str, str]:
         return {"portion": node_name(self.portion), "why": self.why}
 
 
 def stays(
-    layout: Layout, places: Int64, threshold: float, held: Mapping[Path, str], refused: str = ""
-) -> tuple[Stay, ...]:
+    layout: Layout, places: Int64, threshold: float, held: Mapping[Path, str], refused: str = "",
+    enough: float = 0.0,
+) -> tuple[Stay, ...]:  # fmt: skip
     """One for each portion above the threshold that the assignment leaves alone, by path.
 
-    held: why those stay that were not to be moved; refused: why the whole plan was given up.
+    held: why those stay that were not to be moved; refused: why the whole plan was given up; enough: a
+    relative load that needs no improving.
     """
     return tuple(
-        Stay(part.path, held.get(part.path) or refused or _why(layout, places, p))
+        _stay(layout, places, p, held, refused, enough)
         for p, part in enumerate(layout.portions)
         if part.score > threshold and places[p] == layout.owner[p]
     )
+
+
+def _stay(
+    layout: Layout, places: Int64, p: int, held: Mapping[Path, str], refused: str, enough: float
+) -> Stay:
+    path = layout.portions[p].path
+    if path in held:
+        return Stay(path, held[path])
+    alone = float((layout.load[p] / layout.share[layout.allowed[p]]).min(initial=np.inf))
+    if max(1.0, enough) < alone < np.inf and layout.allowed[p].sum() > 1:
+        why = (f"it alone is {alone:.2f} of the share of any shard, so no move helps: promoted, its "
+               f"children are placed apart (`pctstream moves promote {node_name(path)}`)")  # fmt: skip
+        return Stay(path, why, heavy=True)
+    return Stay(path, refused or _why(layout, places, p))
 
 
 def _why(layout: Layout, places: Int64, p: int) -> str:

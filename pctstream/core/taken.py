@@ -1,4 +1,4 @@
-"""What N0 keeps of a unit until all that was made of it is acked, and what its rows say of the cover."""
+"""What N0 keeps of a unit until all that was made of it is acked; what rows routed say of a cover."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Taken(NamedTuple):
 
 @dataclass(slots=True)
 class Witness:
-    """What the rows that N0 routes say of the cover in force; of a new cover they say nothing yet.
+    """What the rows that a node above the cut routes say of the cover in force; of a new one nothing yet.
 
     >>> witness = Witness()
     >>> witness.take(np.array([True] * 1000 + [False] * 100), 41), witness.take(NO_ROWS, 77)

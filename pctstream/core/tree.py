@@ -20,11 +20,14 @@ from pctstream.core.block import Vectors
 from pctstream.core.cover import Cover, FindCover, auto_epsilon, refine
 from pctstream.core.levels import Levels
 from pctstream.core.marks import Marks
-from pctstream.core.names import ROOT, Path, level
+from pctstream.core.names import ROOT, Path, level, node_name
 from pctstream.core.news import news
 from pctstream.core.reopener import Reopener
 from pctstream.core.routing import Routing
 from pctstream.core.unit import Unit
+
+Portions = Mapping[str, Mapping[str, Any]]
+"""What was told last of each portion and trunk node, by its name."""
 
 
 class Turns:
@@ -154,22 +157,39 @@ class Author:
             self._rows = []
         return records.cover_records(ROOT, self._result, log.seq + 1, self.name)
 
-    def split(self, log: Routing, path: Path = ROOT) -> dict[str, Any]:
-        """The record that opens a node's children, once their topics exist."""
+    def split(
+        self, log: Routing, path: Path = ROOT, portions: Portions | None = None
+    ) -> dict[str, Any]:
+        """The record that opens a node's children, once their topics exist. Those of a portion that is
+        promoted are placed by what is told of the ``portions``."""
         cover = log.covers[path]
         children: list[Path] = [(*path, i) for i in range(cover.k)]
-        owners = placement.first_owners(children, self._capacities)
+        if path in log.promotions.asked and portions:
+            weights, loads = weighed(log, path, portions)
+            owners = placement.apart(weights, loads, self._capacities)
+        else:
+            owners = placement.first_owners(children, self._capacities)
         return records.split_record(path, cover, owners, log.seq + 1, self.name)
 
-    def trunk(self, log: Routing, covers: Mapping[Path, Cover]) -> tuple[str, Path]:
-        """ "append", "topics" or "nothing", and for which trunk node below N0.
+    def trunk(
+        self, log: Routing, covers: Mapping[Path, Cover], portions: Portions | None = None
+    ) -> tuple[str, Path]:
+        """ "append", "topics", "refuse" or "nothing", and for which trunk node below N0.
 
         ``covers`` are those that shards have found. One node after the other, in the order of their
-        names; each only once its level has closed.
+        names; each only once its level has closed. A portion that is to be promoted is one of them; of
+        the others of ``portions`` it is told whether it has split.
         """
         for path in sorted(log.owners):
-            if level(path) >= min(log.cut, len(log.levels)):
+            asked = path in log.promotions.asked
+            if level(path) >= min(log.cut, len(log.levels)) and not asked:
                 continue
+            if asked and log.states[path] != life.WAITING:
+                state = root_state(path, portions or {})
+                if state not in ("", life.SPLITTING):
+                    return "refuse", path
+                if not state:
+                    continue
             if log.states[path] == life.WAITING:
                 return "topics", path
             if log.states[path] == life.COVERING and path in covers:
@@ -179,5 +199,35 @@ class Author:
     def trunk_records(self, log: Routing, path: Path, cover: Cover) -> list[dict[str, Any]]:
         """The cover of a trunk node in pieces; or that it is a sink, where pipes would be too many."""
         if len(log.owners) + cover.k > int(self._settings.get("topics", 10**9)):
+            if path in log.promotions.asked:
+                return [records.not_promoted_record(path, "topics", log.seq + 1, self.name)]
             return [records.sink_record(path, cover.rows, "topics", log.seq + 1, self.name)]
         return records.cover_records(path, cover, log.seq + 1, self.name)
+
+    def not_promoted(self, log: Routing, path: Path, portions: Portions) -> dict[str, Any]:
+        """The record that a portion has no children that could be portions."""
+        return records.not_promoted_record(path, root_state(path, portions), log.seq + 1, self.name)
+
+
+def root_state(path: Path, portions: Portions) -> str:
+    """What was told last of the life of a portion's root; empty before anything was."""
+    record = portions.get(node_name(path))
+    return str(record["nodes"]["state"][0]) if record and record["nodes"]["state"] else ""
+
+
+def weighed(
+    log: Routing, path: Path, portions: Portions
+) -> tuple[dict[Path, float], dict[int, float]]:
+    """Of a portion's children, and of the shards without it: rows per second, or rows where none come."""
+    unit = "rate" if any(record["rate"] > 0.0 for record in portions.values()) else "rows"
+    loads: dict[int, float] = {}
+    for other in log.portions:
+        if other != path and (record := portions.get(node_name(other))):
+            owner = log.owners[other]
+            loads[owner] = loads.get(owner, 0.0) + float(record[unit])
+    record = portions[node_name(path)]
+    nodes = dict(zip(record["nodes"]["path"], record["nodes"]["rows"], strict=True))
+    rows = {(*path, i): float(nodes.get(str(i), 0)) for i in range(log.covers[path].k)}
+    whole = sum(rows.values())
+    share = float(record[unit]) / whole if whole else 0.0
+    return {child: n * share for child, n in rows.items()}, loads

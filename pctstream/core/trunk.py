@@ -10,16 +10,19 @@ Repeats are dropped by their marks before anything else, as in every pipe (R3).
     split(cover) -----> RouteHeld -> reroute(segment)* -> rerouted()
     feed(unit) -------> Send(ticket) ... delivered(ticket) -> Apply(routed)
     owner_applied ----> Apply(purge) once every held row has arrived
+
+Its cover grows as N0's does (`reopener`, `handing`): by a marker in its pipe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pctstream.core import life
+from pctstream.core.arrived import Arrived, Came
 from pctstream.core.block import Block
 from pctstream.core.cover import Cover
 from pctstream.core.effects import Apply, Dropped, Effect, Resume, RouteHeld, Send
@@ -28,11 +31,12 @@ from pctstream.core.ids import told_to_all
 from pctstream.core.kernels import Int64
 from pctstream.core.marks import Marks
 from pctstream.core.node import Gates
-from pctstream.core.portion import Arrived, Came, Portion
+from pctstream.core.portion import Portion
 from pctstream.core.position import Position
 from pctstream.core.router import Bools
 from pctstream.core.subtree import NodeRecord
-from pctstream.core.unit import Unit, undone
+from pctstream.core.taken import NO_ROWS, Witness
+from pctstream.core.unit import Marker, Unit, undone
 from pctstream.core.walk import Int32
 
 
@@ -43,6 +47,8 @@ class Routed(NamedTuple):
     rows: int
     dead: int
     epoch: int
+    beyond: Bools = NO_ROWS
+    """Of the rows, which lie beyond epsilon."""
     time: float = 0.0
     marks: Marks | None = None
     nodes: tuple[NodeRecord, ...] = ()
@@ -62,11 +68,15 @@ class Trunk(HandsDown, Portion):
         self._adopting = False
         self._open_level = 1
         self._limit = ""
+        self._promoted = bool(saved.get("promoted"))
+        self.witness = Witness.from_json(saved.get("witness"))
 
     @property
     def state(self) -> dict[str, Any]:
-        """As of a portion, and how many of its rows lie here."""
-        return super().state | {"stored_rows": self.stored_rows}
+        """As of a portion, how many of its rows lie here, and what those routed say of its cover."""
+        witness = self.witness.to_json()
+        said = {"stored_rows": self.stored_rows, "witness": witness, "promoted": self._promoted}
+        return super().state | said
 
     @property
     def grown_to(self) -> int:
@@ -127,12 +137,22 @@ class Trunk(HandsDown, Portion):
             time = self.subtree.gates.splits_at(node.level, time)
             node.step(life.LEVEL_OPENED, (mode, offset, time, epoch))
             self.subtree.changed.add(0)
-        return [self._apply(self.subtree.take_records()), RouteHeld()]
+        if self._promoted and node.cover is None:
+            assert self._first is not None
+            node.cover = self._first.cover
+            self.subtree.covered.add(0)
+            self.subtree.changed.add(0)
+        down = RouteHeld(in_pieces=self._promoted)
+        return [self._apply(self.subtree.take_records()), down]
 
     @property
     def _must_wait(self) -> bool:
-        # who has routed before stores nothing until it is told again by what (R4)
-        return self.position.routed >= 0 and not self._splitting
+        # who has routed before stores nothing until it is told again by what (R4); nor does one behind
+        # the marker of its promotion
+        return (self.position.routed >= 0 or self._promoted) and not self._splitting
+
+    def _passes(self, markers: Iterable[Marker]) -> bool:
+        return True  # `handing` has judged them
 
     def _accept(self, unit: Unit) -> list[Effect]:
         if not self._splitting:
@@ -144,7 +164,7 @@ class Trunk(HandsDown, Portion):
         effects: list[Effect] = []
         rows, marks = unit.rows, self._ahead.copy()
         parcels: Parcels = ()
-        count, left = 0, None
+        count, left, beyond = 0, None, NO_ROWS
         self._leaving.turn()
         if rows is not None:
             fresh = rows.keep(marks.advance(rows))
@@ -160,7 +180,7 @@ class Trunk(HandsDown, Portion):
         dead = undone(unit, self.taken)
         self.taken, self._ahead = unit.last, marks
         routed = Routed(
-            unit.last, count, len(dead), self._epoch, unit.time_ms / 1000.0, marks,
+            unit.last, count, len(dead), self._epoch, beyond, unit.time_ms / 1000.0, marks,
             self.subtree.take_records(), left,
         )  # fmt: skip
         self._pending.add(unit.last, routed)
@@ -211,6 +231,8 @@ class Trunk(HandsDown, Portion):
         if routed.marks is not None:
             self.marks = routed.marks
             self.rows += routed.rows
+            self.witness = self.witness if routed.epoch == self.position.epoch else Witness()
+            self.witness.take(routed.beyond, self.position.routed)
         self.dead_rows += routed.dead
         self._time = max(self._time, routed.time)
         self.position = Position(self.position.stored, routed.last, routed.epoch)

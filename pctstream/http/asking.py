@@ -30,8 +30,9 @@ import orjson
 from pctstream.agents.blooms import Blooms
 from pctstream.agents.search import Search
 from pctstream.core.answers import Answer, Hit, Question, Tally, complete, farthest, nearest
-from pctstream.core.balls import Balls, home
-from pctstream.core.names import ROOT, Path, level, node_name
+from pctstream.core.balls import Balls
+from pctstream.core.names import ROOT, Path, node_name
+from pctstream.core.promoted import home
 from pctstream.core.routing import Routing
 from pctstream.core.wire import answer_from_json, question_to_json
 from pctstream.errors import PctError
@@ -112,7 +113,7 @@ class Asking:
         everyone = list(range(m))
         outcome = Outcome([[] for _ in everyone], question.within.tolist())
         outcome.left_out = [set() for _ in everyone]
-        for depth in range(log.cut):
+        for depth in range(log.above.depth):
             wanted = self._above(depth)
             asks = dict.fromkeys(wanted, everyone)
             at_depth = replace(question, depth=depth, recall=1.0)
@@ -155,7 +156,7 @@ class Asking:
         return found
 
     def _home(self, log: Routing, query: Any) -> int:
-        path = home(log.covers, log.cut, query)
+        path = home(log.covers, log.above, query)
         return -1 if path is None else log.owners.get(path, -1)
 
     async def _round(
@@ -282,10 +283,8 @@ def nodes_of(hosts: Hosts, depth: int) -> dict[int, set[str]]:
     log = hosts.routing
     if depth == 0:
         return {shard: {node_name(ROOT)} for shard in range(hosts.count)}
-    wanted = log.cut if depth < 0 else depth
     return {
-        shard: {node_name(p) for p in log.owned(shard) if level(p) == wanted}
-        for shard in range(hosts.count)
+        shard: {node_name(p) for p in log.nodes_at(depth, shard)} for shard in range(hosts.count)
     }
 
 

@@ -31,11 +31,14 @@ def row_digests(block: Block) -> npt.NDArray[np.uint64]:
 
 
 def digest(shard: Shard, log: Routing) -> bytes:
-    """An Arrow stream of every row in the shard's store that has not left; its metadata says for
-    which portions the shard answers, and in which epoch: a portion that moves lies on two shards."""
+    """An Arrow stream of every row in the shard's store that has not left; its metadata says for which
+    nodes the shard answers, which of them are portions, and in which epoch: a portion that moves lies on
+    two shards."""
     sink = pa.BufferOutputStream()
     owned = [node_name(path) for path in log.owned(shard.number)]
-    told = {"epoch": str(log.epoch), "owned": orjson.dumps(owned).decode()}
+    portions = [node_name(path) for path in log.nodes_at(-1, shard.number)]
+    told = {"epoch": str(log.epoch), "owned": orjson.dumps(owned).decode(),
+            "portions": orjson.dumps(portions).decode()}  # fmt: skip
     with pa.ipc.new_stream(sink, SCHEMA.with_metadata(told)) as writer:
         store = shard.store.frozen()
         for name in store.nodes():

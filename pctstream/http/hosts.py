@@ -66,7 +66,7 @@ class WorkerHosts:
         }
         covers = {**model.covers(), **log.covers}
         rows = sum(r["rows"] for r in portions if not r.get("trunk"))
-        return Balls.of(covers, radii, dict(log.owners), log.cut, rows)
+        return Balls.of(covers, radii, dict(log.owners), log.above, rows)
 
     def blooms(self, shard: int) -> Blooms | None:
         """The filters of a shard of this worker."""

@@ -20,8 +20,8 @@ from fastapi import FastAPI, Request, Response
 from pctstream.agents.sight import Drawn
 from pctstream.core import across
 from pctstream.core.answers import Question
-from pctstream.core.balls import home
-from pctstream.core.names import level, node_path
+from pctstream.core.names import node_path
+from pctstream.core.promoted import home
 from pctstream.errors import PctError, QueryRefused
 from pctstream.http.asking import Asking, Hosts, hosted, tally
 from pctstream.http.body import answered
@@ -87,9 +87,10 @@ class Learning:
         for row, query, hits in zip(some, queries, outcome.hits, strict=True):
             others = [hit for hit in hits if hit.origin != row.origin][:k]
             paths = [node_path(hit.portion) for hit in others]
-            near = [path if level(path) == log.cut else None for path in paths]
+            above = log.above
+            near = [None if above.has(path) else path for path in paths]
             if others and outcome.exact:
-                own = home(dict(log.covers), log.cut, query)
+                own = home(dict(log.covers), above, query)
                 away = [hit.distance for hit in others]
                 found.append(across.Asked(query, own, near, away))
         return found

@@ -145,11 +145,13 @@ def _moves(app: FastAPI, worker: Worker) -> None:
 def _held(app: FastAPI, worker: Worker) -> None:
     @app.post("/v1/portions/{name}/{what}")
     async def hold(name: str, what: str) -> Any:
-        """A portion is pinned where it is, or let go."""
-        if what not in ("pin", "unpin"):
-            raise QueryRefused(f"{what}: a portion can be pinned or unpinned")
+        """A portion is pinned where it is, or let go; or promoted: its children become portions."""
+        if what not in ("pin", "unpin", "promote"):
+            raise QueryRefused(f"{what}: a portion can be pinned, unpinned or promoted")
         await ordered(worker, {"do": what, "portion": name})
-        return {"portion": name, "pinned": what == "pin", "as_of": _as_of(worker)}
+        path, log = node_path(name), worker.routing
+        return {"portion": name, "pinned": path in log.orders.pinned,
+                "promoting": path in log.promotions.asked, "as_of": _as_of(worker)}  # fmt: skip
 
     @app.post("/v1/shards/{number}/{what}")
     async def drain(number: int, what: str) -> Any:

@@ -88,7 +88,7 @@ class Places:
         """Whether a node above the cut may hold rows."""
         return any(
             (shard, name) not in self._let_go
-            for depth in range(self._hosts.routing.cut)
+            for depth in range(self._hosts.routing.above.depth)
             for shard, names in nodes_of(self._hosts, depth).items()
             for name in names
         )

@@ -49,7 +49,7 @@ async def find(
     asked: set[int] = set()
     suspected: set[int] = set()
     missing: set[int] = set()
-    for depth in (*range(hosts.routing.cut), -1) if hosts.routing.dimension else ():
+    for depth in (*range(hosts.routing.above.depth), -1) if hosts.routing.dimension else ():
         must = nodes_of(hosts, depth)
         below: bool = bool(asked)
         some: set[int] = set()

@@ -87,7 +87,8 @@ class TreeView:
 
     def gone(self, path: Path) -> int:
         """Rows that came to a node and have left since; below a trunk node its children tell."""
-        if path in self._log.splits:
+        turned = path == ROOT or self._portions.get(node_name(path), {}).get("trunk")
+        if path in self._log.splits and turned:
             return sum(self.gone(child) for child in self._log.children(path))
         return self._count(path, "gone")
 
@@ -221,8 +222,7 @@ class TreeView:
         """GET /v1/nodes/NAME."""
         log, cover, state = self._log, self._covers.get(path), self._states[path]
         seen, missed = self._nodes.get(path, {}), self.miss_bound(path)
-        at_cut = path[: log.cut + 1]
-        portion = at_cut if at_cut in log.owners and level(at_cut) == log.cut else None
+        portion = at if (at := log.above.portion(path)) in log.owners else None
         piped = portion or path
         return {
             "name": node_name(path),
@@ -288,6 +288,7 @@ class TreeView:
             "owner": self._log.owners[path],
             "shadow": None if move is None or move.stage not in UNDER_WAY else move.target,
             "pinned": path in self._log.orders.pinned,
+            "promoting": path in self._log.promotions.asked,
             "rows": rows,
             "bytes": int(record["bytes"]) if record else 0,
             "rate": float(record["rate"]) if record else 0.0,

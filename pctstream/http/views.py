@@ -96,7 +96,7 @@ def _pictures(app: FastAPI, worker: Worker) -> None:
     log, max_level = worker.routing, worker.cfg.tree.max_level
 
     def shard_of(path: Path) -> int | None:
-        return log.owners.get(path[: log.cut + 1])
+        return log.owners.get(log.above.portion(path) or path)
 
     def owned() -> dict[int, list[str]]:
         shards = range(worker.cfg.shards.count)

@@ -64,8 +64,8 @@ class Input:
     delivered: int
     channel_blocks: int
     leader_epoch: int = -1
-    routes: bool = False
-    """What is read here is sent on."""
+    routes: Callable[[], bool] = bool
+    """Whether what is read here is sent on."""
     seen: int = -1
     end: int = -1
     asked: bool = False

@@ -82,10 +82,10 @@ class Reader:
         decode: Decode,
         sink: Sink,
         leader_epoch: int = -1,
-        routes: bool = False,
+        routes: Callable[[], bool] = bool,
     ) -> None:
         """Read an input from the offset behind ``after``, whose leader epoch may be known; what it
-        has may be sent on (``routes``)."""
+        has may be sent on, where it ``routes``."""
 
         def order() -> None:
             if source in self._inputs:
@@ -281,11 +281,11 @@ class Reader:
     def _make_units(self, now: float) -> None:
         """Of all inputs that are due; those that have waited longest first."""
         entries = sorted(self._inputs.values(), key=lambda entry: entry.since)
-        given = sum(entry.waiting > 0 for entry in entries if not entry.routes)
+        given = sum(entry.waiting > 0 for entry in entries if not entry.routes())
         sending = self._busy()
         for entry in entries:
-            if entry.ready(now, self._collect, sending if entry.routes else given >= AHEAD):
-                given += not (entry.routes or entry.waiting)
+            if entry.ready(now, self._collect, sending if entry.routes() else given >= AHEAD):
+                given += not (entry.routes() or entry.waiting)
                 self._deliver(entry)
 
     def _deliver(self, entry: Input) -> None:

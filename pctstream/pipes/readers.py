@@ -27,8 +27,9 @@ class Readers:
         self._where: dict[Place, Reader] = {}
 
     def add(
-        self, place: Place, after: int, decode: Decode, sink: Sink, leader_epoch: int, routes: bool
-    ) -> None:
+        self, place: Place, after: int, decode: Decode, sink: Sink, leader_epoch: int,
+        routes: Callable[[], bool],
+    ) -> None:  # fmt: skip
         """Read an input from behind ``after`` (`Reader.add`)."""
         reader = self._where.get(place) or self._free(place[1])
         self._where[place] = reader

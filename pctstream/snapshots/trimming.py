@@ -7,9 +7,10 @@ What is read by others too is left for the next snapshot.
 The ingest log is cut only if asked for: `verify` compares with it, and counts what it cannot as
 `unverifiable` from then on; and a lost directory of ids is made again from it, so from then on a lost store
 of N0 needs the snapshot too. It is cut up to what N0 had *routed* in the snapshot and has committed: rows
-stored at N0 (it covers, it is a sink, or hands down still) keep their log, and so does what is read again
-while N0 is re-opened. With bridged topics it is not cut: which of their rows were replaced stands only
-there.
+stored at N0 (it covers, it is a sink, or hands down still) keep their log. With bridged topics it is not
+cut: which of their rows were replaced stands only there.
+
+What is read again while N0, or a trunk node, is re-opened stays in its input.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pctstream.core.block import Source
-from pctstream.core.names import ROOT, topic_path
+from pctstream.core.names import ROOT, Path, topic_path
 from pctstream.core.routing import Routing
 from pctstream.refusal import error_of
 from pctstream.snapshots.manifest import Entry, Manifest, Place
 
 TIMEOUT_S = 30.0
+_NEVER = 1 << 62
 Inputs = Mapping[int, Iterable[Mapping[str, Any]]]
 """Of each shard, what `/v1/shards` says of its inputs."""
 
@@ -46,7 +48,7 @@ def pipe_cuts(manifest: Manifest, log: Routing, inputs: Inputs) -> dict[Source, 
             if path is None or path == ROOT or path in moving:
                 continue
             if log.owners.get(path) == one.shard and _alone(one, place, readers):
-                cuts[place.source] = place.taken + 1
+                cuts[place.source] = min(place.taken + 1, _read_again(log, path, 0))
     return {source: offset for source, offset in cuts.items() if offset > 0}
 
 
@@ -66,17 +68,21 @@ def ingest_cuts(
     cuts: dict[Source, int] = {}
     if ROOT not in log.splits:
         return cuts
-    opening = log.reopened.open.get(ROOT)
     for one in manifest.shards:
         place = one.place(Source(f"{manifest.tree}.P0", one.shard))
         if place is None or place.routed < place.stored:
             continue
         cut = min(place.routed, committed.get(place.source, -1)) + 1
-        if opening is not None:
-            cut = min(cut, opening.starts.get(one.shard, 0))
+        cut = min(cut, _read_again(log, ROOT, one.shard))
         if cut > 0:
             cuts[place.source] = cut
     return cuts
+
+
+def _read_again(log: Routing, path: Path, partition: int) -> int:
+    """The first offset of a node's input that is read again while it is re-opened."""
+    opening = log.reopened.open.get(path)
+    return _NEVER if opening is None else opening.starts.get(partition, 0)
 
 
 def cut(admin: AdminClient, cuts: Mapping[Source, int]) -> dict[Source, int]:

@@ -17,7 +17,7 @@ from pctstream.core.records import (
     split_record,
     tree_record,
 )
-from pctstream.core.reopener import MARK_S, Reopener, missed
+from pctstream.core.reopener import MARK_S, Mark, Reopener, Reports, missed
 from pctstream.core.reopening import Reopening
 from pctstream.core.routing import Routing
 
@@ -115,26 +115,28 @@ def test_the_bound_of_all_shards_together_begins_it_and_it_rests_after_that() ->
     log = split()
     author = Reopener(SETTINGS, CAPACITIES, "b")
     calm, wild = shard(2, 10, 2, [40, 90], 120), shard(2, 300, 2, [5, 9], 77)
-    assert author.look(log, {0: wild}) is None, "somebody has told nothing yet"
-    assert author.look(log, {0: calm, 1: calm}) is None
-    assert author.look(log, {0: shard(2, 300, 0, [], 0), 1: shard(2, 300, 1, [], 0)}) is None
+    assert author.look(log, Reports({0: wild})) is None, "somebody has told nothing yet"
+    assert author.look(log, Reports({0: calm, 1: calm})) is None
+    assert (
+        author.look(log, Reports({0: shard(2, 300, 0, [], 0), 1: shard(2, 300, 1, [], 0)})) is None
+    )
     bound = missed(log, {0: calm, 1: calm})
     assert bound is not None
     assert 0.01 < bound < 0.02
-    record = author.look(log, {0: calm, 1: wild})
+    record = author.look(log, Reports({0: calm, 1: wild}))
     assert record == reopen_record(ROOT, COVER, {0: 41, 1: 6}, 3, "b")
     fold(log, [record])
-    assert author.look(log, {0: calm, 1: wild}) is None
+    assert author.look(log, Reports({0: calm, 1: wild})) is None
     fold(log, [not_reopened_record(ROOT, "gap", 4, "b")])
-    assert author.look(log, {0: calm, 1: wild}) is None, "it rests"
-    assert author.look(log, {0: calm, 1: shard(2, 300, 3, [5], 77)}) is None
-    assert author.look(log, {0: calm, 1: shard(2, 300, 4, [], 77)}) is not None
+    assert author.look(log, Reports({0: calm, 1: wild})) is None, "it rests"
+    assert author.look(log, Reports({0: calm, 1: shard(2, 300, 3, [5], 77)})) is None
+    assert author.look(log, Reports({0: calm, 1: shard(2, 300, 4, [], 77)})) is not None
 
 
 def test_an_author_finds_it_from_the_rows_and_another_goes_on_where_it_died() -> None:
     log = split()
     first = Reopener(SETTINGS, CAPACITIES, "b")
-    fold(log, [first.begin(log, {0: 0, 1: 0})])
+    fold(log, [first.begin(log, ROOT, {0: 0, 1: 0})])
     assert first.wants(log) == "rows"
     first.sample(np.array([[30, 0], [0, 0], [9, 9]], np.float32))
     assert first.wants(log) == "rows"
@@ -153,7 +155,7 @@ def test_an_author_finds_it_from_the_rows_and_another_goes_on_where_it_died() ->
 def test_rows_from_before_the_drift_do_not_end_it() -> None:
     log = split()
     author = Reopener(SETTINGS | {"sink_rows": 50}, CAPACITIES, "b")
-    fold(log, [author.begin(log, {0: 0, 1: 0})])
+    fold(log, [author.begin(log, ROOT, {0: 0, 1: 0})])
     assert author.wants(log) == "rows"
     calm = [[0, 0]] * 8
     author.sample(np.array([*calm, [30, 0], [0, 0]], np.float32))
@@ -171,7 +173,7 @@ def test_rows_from_before_the_drift_do_not_end_it() -> None:
 def test_it_stays_as_it_is_where_more_children_may_not_come() -> None:
     log = split()
     author = Reopener(SETTINGS | {"topics": 3}, CAPACITIES, "b")
-    fold(log, [author.begin(log, {0: 0, 1: 0})])
+    fold(log, [author.begin(log, ROOT, {0: 0, 1: 0})])
     assert author.wants(log) == "rows"
     author.sample(np.array([[30, 0], [0, 70], [9, 9]], np.float32))
     assert author.wants(log) == "append"
@@ -182,12 +184,51 @@ def test_it_stays_as_it_is_where_more_children_may_not_come() -> None:
 def test_markers_go_to_who_does_not_route_by_the_newest_epoch_until_all_do() -> None:
     log = split()
     author = Reopener(SETTINGS, CAPACITIES, "b")
-    assert author.unmarked(log, {}, 0.0) == []
+    assert author.unmarked(log, Reports(), 0.0) == []
     grown = grown_by([[30, 0], [30, 1], [30, 0], [30, 0]])
     fold(log, [reopen_record(ROOT, COVER, {0: 0}, 3, "b"), *cover_records(ROOT, grown, 4, "b"),
                reopened_record(ROOT, grown, {(0, 2): 0}, 5, "b")])  # fmt: skip
     old, new = shard(2, 0, 0, [], 9), shard(5, 0, 0, [], 9)
-    assert (author.unmarked(log, {0: old}, 100.0), author.epoch) == ([0, 1], 5)
-    assert author.unmarked(log, {0: old, 1: old}, 100.0 + MARK_S / 2) == []
-    assert author.unmarked(log, {0: new, 1: old}, 100.0 + MARK_S) == [1]
-    assert author.unmarked(log, {0: new, 1: new}, 1000.0) == []
+    both = [Mark(ROOT, 0, 5), Mark(ROOT, 1, 5)]
+    assert author.unmarked(log, Reports({0: old}), 100.0) == both
+    assert author.unmarked(log, Reports({0: old, 1: old}), 100.0 + MARK_S / 2) == []
+    assert author.unmarked(log, Reports({0: new, 1: old}), 100.0 + MARK_S) == both[1:]
+    assert author.unmarked(log, Reports({0: new, 1: new}), 1000.0) == []
+
+
+def portion(epoch: int, beyond: int, windows: int, routed: int) -> Record:
+    """What the owner of a trunk node tells."""
+    witness = shard(0, beyond, windows, [3, 8], 0)["root"]["witness"]
+    return {
+        "witness": witness,
+        "routed": {"epoch": epoch, "offset": routed},
+        "rows": windows * 1024,
+    }
+
+
+def test_a_trunk_node_is_re_opened_by_what_its_owner_tells_and_marked_in_its_pipe() -> None:
+    log = split()
+    below = (0, 1)
+    fold(log, [*cover_records(below, COVER, 3, "a"),
+               split_record(below, COVER, {(0, 1, 0): 0, (0, 1, 1): 1}, 4, "a")])  # fmt: skip
+    author = Reopener(SETTINGS, CAPACITIES, "b")
+    calm = {0: shard(2, 10, 2, [40], 120), 1: shard(2, 10, 2, [40], 120)}
+    assert author.look(log, Reports(calm, {"N0,1": portion(4, 10, 2, 9)})) is None
+    assert author.look(log, Reports(calm, {"N0,1": portion(3, 300, 2, 9)})) is None, (
+        "another cover's"
+    )
+    record = author.look(log, Reports(calm, {"N0,1": portion(4, 300, 2, 9)}))
+    assert record == reopen_record(below, COVER, {0: 4}, 5, "b")
+    fold(log, [record])
+    assert author.look(log, Reports(calm, {"N0,1": portion(4, 300, 2, 9)})) is None
+    assert (author.wants(log), author.path, author.starts) == ("rows", below, {0: 4})
+    author.sample(np.array([[30, 0], [0, 0], [9, 9], [30, 1], [70, 70]], np.float32))
+    assert author.wants(log) == "append"
+    fold(log, author.records(log))
+    assert (author.wants(log), author.children(log)) == ("topics", [(0, 1, 2)])
+    fold(log, [author.end(log)])
+    assert log.reopened.epochs[below] == {4: 2, 7: 3}
+    assert log.owners.keys() == {(0, 0), (0, 1), (0, 1, 0), (0, 1, 1), (0, 1, 2)}
+    told = Reports(calm, {"N0,1": portion(4, 0, 0, 9)})
+    assert author.unmarked(log, told, 10.0) == [Mark(below, 0, 7)]
+    assert author.unmarked(log, Reports(calm, {"N0,1": portion(7, 0, 0, 9)}), 100.0) == []

@@ -23,6 +23,7 @@ from pctstream.core.effects import Parcel
 from pctstream.core.mover import Mover, SendFence
 from pctstream.core.names import ROOT, Path, pipe_topic
 from pctstream.core.records import order_record
+from pctstream.core.reopener import Reports
 from pctstream.core.routing import Routing
 from pctstream.core.tree import Author, Turns
 
@@ -103,21 +104,22 @@ class AuthorProcess:
                 return False
         return True
 
-    def reopen(self, starts: Mapping[int, int]) -> None:
+    def reopen(self, path: Path, starts: Mapping[int, int]) -> None:
         """It believes that a bound is broken."""
         log = self.routing
-        idle = not self._outbox and self._awaited <= log.seq and ROOT not in log.reopened.open
-        if idle and self._author.wants(log) == "level":
-            self._outbox.append(self._author.reopener.begin(log, starts))
+        idle = not self._outbox and self._awaited <= log.seq and not log.reopened.open
+        if idle and path in log.splits and self._author.wants(log) == "level":
+            self._outbox.append(self._author.reopener.begin(log, path, starts))
 
     def _reopened(self, chance: random.Random) -> bool:
         """The next step of a re-opening: whether there was one."""
         log, core = self.routing, self._author.reopener
-        due = core.unmarked(log, self._heard, self._now)
-        for partition in due:
-            value = marker_message(log.authors[0], ROOT, core.epoch)
-            source = self._sources[partition]
-            self._rules.truth.by_offset[source].append([])
+        due = core.unmarked(log, Reports(self._heard, self._told), self._now)
+        for mark in due:
+            value = marker_message(log.authors[0], mark.node, mark.epoch)
+            source = Source(pipe_topic("pct", mark.node), mark.partition)
+            if mark.node == ROOT:
+                self._rules.truth.by_offset[source].append([])
             self._log.append(source, Parcel(*source, None, value, [("pct-type", b"marker")]))
         match core.wants(log):
             case "rows":
@@ -135,15 +137,19 @@ class AuthorProcess:
         """The next rows from where the re-opening begins."""
         core = self._author.reopener
         if not self._reads:
-            self._reads = {s: core.starts[s.partition] - 1 for s in self._sources}
-        behind = [s for s in self._sources if self._reads[s] + 1 < self._log.end(s)]
+            topic = pipe_topic("pct", core.path)
+            self._reads = {Source(topic, p): first - 1 for p, first in core.starts.items()}
+        behind = [s for s in self._reads if self._reads[s] + 1 < self._log.end(s)]
         if not behind:
             return False
         source = chance.choice(behind)
         first = self._reads[source] + 1
         last = min(self._log.end(source), first + chance.randint(1, 8)) - 1
         messages = self._log.messages(source, first, last + 1)
-        unit = ingest.decode(source, messages, first - 1, last, DIMENSION, "euclidean")
+        if core.path == ROOT:
+            unit = ingest.decode(source, messages, first - 1, last, DIMENSION, "euclidean")
+        else:
+            unit = ingest.decode_pipe(source, messages, first - 1, last)
         self._reads[source] = last
         if unit.rows is not None:
             core.sample(unit.rows.plain.vectors)
@@ -190,9 +196,11 @@ class AuthorProcess:
         return step is not None
 
     def _grown(self) -> bool:
-        step, path = self._author.trunk(self.routing, self._covers)
+        step, path = self._author.trunk(self.routing, self._covers, self._told)
         if step == "topics":
-            self._outbox.append(self._author.split(self.routing, path))
+            self._outbox.append(self._author.split(self.routing, path, self._told))
+        elif step == "refuse":
+            self._outbox.append(self._author.not_promoted(self.routing, path, self._told))
         elif step == "append":
             cover = self._covers[path]
             self._outbox.extend(self._author.trunk_records(self.routing, path, cover))

@@ -211,11 +211,13 @@ def gone_of(store: Store, root: Path) -> dict[Path, int]:
     return {path: sum(p[: len(path)] == path for p in below) for path in paths.values()}
 
 
-def child_by_place(log: Routing, source: Source, messages: Sequence[Message]) -> dict[Origin, Path]:
-    """The child of N0 of each row of an ingest partition, by the definition (R4), row by row: the nearest
-    of the children of the last epoch above all others whose marker lies before it."""
-    epochs, cover = log.reopened.epochs[ROOT], log.covers[ROOT]
-    epoch = log.splits[ROOT]
+def child_by_place(
+    log: Routing, path: Path, source: Source, messages: Sequence[Message]
+) -> dict[Origin, Path]:
+    """The child of each row of a partition of a node's input, by the definition (R4), row by row: the
+    nearest of the children of the last epoch above all others whose marker lies before it."""
+    epochs, cover = log.reopened.epochs[path], log.covers[path]
+    epoch = log.splits[path]
     found: dict[Origin, Path] = {}
     for message in messages:
         if message.pct_type == "marker":
@@ -224,14 +226,17 @@ def child_by_place(log: Routing, source: Source, messages: Sequence[Message]) ->
                 epoch = max(epoch, said["epoch"])
             continue
         at = message.offset
-        rows = ingest.decode(source, [message], at - 1, at, log.dimension, log.metric).rows
+        if path == ROOT:
+            rows = ingest.decode(source, [message], at - 1, at, log.dimension, log.metric).rows
+        else:
+            rows = ingest.decode_pipe(source, [message], at - 1, at).rows
         for origin, row in (
             ()
             if rows is None
             else zip(rows.plain.origins(), rows.plain.vectors.astype(float), strict=True)
         ):
             away = ((cover.centroids[: epochs[epoch]].astype(float) - row) ** 2).sum(axis=1)
-            found.setdefault(origin, (*ROOT, int(away.argmin())))
+            found.setdefault(origin, (*path, int(away.argmin())))
     return found
 
 

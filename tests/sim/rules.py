@@ -60,6 +60,8 @@ class Rules:
         self.distinct: dict[Source, list[int]] = defaultdict(list)
         self.dead: list[str] = []
         self.covering = True
+        self.promoted: set[Path] = set()
+        """Portions that are, or will be, trunk nodes."""
         self._rows_in: dict[Source, set[Origin]] = defaultdict(set)
         self._in_pipe: dict[Source, set[Origin]] = defaultdict(set)
         self._last: dict[tuple[Source, Source], Origin] = {}
@@ -125,6 +127,7 @@ class Rules:
         moves = [move.to_json() for move in log.moves.all()]
         state = (log.seq, log.epoch, log.tree, covers, log.owners, log.states, log.splits, log.authors,
                  log.reopened.epochs, log.reopened.open, moves, log.orders.answers)  # fmt: skip
+        self.promoted |= log.promotions.epochs.keys()
         shadows = [move.portion for move in log.moves.all() if move.stage in UNDER_WAY]
         assert len(shadows) == len(set(shadows)), "R9: a portion in two moves"
         for proof in (move.proof for move in log.moves.all() if move.proof):
@@ -209,6 +212,10 @@ class Ledger:
             node = key[2:-1].decode()
             if key.startswith(b"u/") and self._whole(node) and not self.copied:
                 self._purged(node, changes)
+                if "promoted" in (self.store.state(node_path(node)) or {}):
+                    topic = f"{INGEST}{node[2:].replace(',', '.')}"
+                    self._position(Source(topic, 0), turned=True)
+                    self._counts(node)
                 return
         for key, value in changes:
             if key.startswith(b"r/"):
@@ -272,9 +279,10 @@ class Ledger:
 
     def _rows(self, key: bytes, value: bytes | None) -> None:
         node = key[2 : key.index(b"/", 2)].decode()
-        held, where = self.held[node], self._rules.where
+        held = self.held[node]
         if value is None:
-            here = level(node_path(node)) == self._rules.cut
+            path = node_path(node)
+            here = level(path) >= self._rules.cut and path not in self._rules.promoted
             for origin in self._segments.pop(key):
                 # a copy of a portion may go: that its owner keeps one is said at rest
                 assert here or origin in self._rules.beyond[level(node_path(node)) + 1], (
@@ -293,10 +301,20 @@ class Ledger:
             path = node_path(node)
             if not self.warm:
                 self._rules.beyond[level(path)].add(origin)
-            if level(path) == self._rules.cut:
-                assert where.setdefault(origin, path) == path, f"R7: {origin} in two portions"
+            if level(path) >= self._rules.cut:
+                self._lies(origin, path)
 
-    def _position(self, source: Source) -> None:
+    def _lies(self, origin: Origin, path: Path) -> None:
+        """Of one portion, or of the one that it was handed down to."""
+        where = self._rules.where
+        before = where.setdefault(origin, path)
+        higher, lower = sorted((before, path), key=len)
+        assert higher == lower or (
+            higher in self._rules.promoted and lower[: len(higher)] == higher
+        ), f"R7: {origin} in two portions"
+        where[origin] = lower
+
+    def _position(self, source: Source, turned: bool = False) -> None:
         found = self.store.position(source)
         if found is None:
             assert source.topic != INGEST, "R2: N0 forgets how far it was"
@@ -304,7 +322,10 @@ class Ledger:
             return
         stored, routed = found[0].stored, found[0].routed
         before = self._positions.get(source, (-1, -1))
-        assert before <= (stored, routed) and before[1] <= routed, f"R2: {source} went back"
+        if turned:
+            assert routed == -1 and stored == max(before[0], -1), f"R2: {source} turned elsewhere"
+        else:
+            assert before <= (stored, routed) and before[1] <= routed, f"R2: {source} went back"
         self._positions[source] = (stored, routed)
         if source.topic == INGEST:
             assert routed <= self._rules.acked_to(source), f"R2: {source} routed beyond the acks"
@@ -316,13 +337,15 @@ class Ledger:
             log = self._rules.pipes[source]
             # above the cut as long as nothing was routed: one whose worker has not read of its split again
             # stores rows once more (a real one reads all there is before it begins)
-            if (self.held[node] and routed < 0) or level(node_path(node)) == self._rules.cut:
+            state = self.store.state(node_path(node)) or {}
+            below = level(node_path(node)) >= self._rules.cut
+            if ((self.held[node] and routed < 0) or below) and not state.get("promoted"):
                 distinct = self._rules.distinct[source][stored] if stored >= 0 else 0
                 purged = self.store.purged(node_path(node))
                 assert len(self.held[node]) + purged == distinct, (
                     f"R0: {node} holds other rows than its pipe"
                 )
-            if level(node_path(node)) < self._rules.cut:
+            if "stored_rows" in state:
                 first = max(first, before[1])
         held, bad = self.held[node], self._rules.truth.bad
         for origins in log[first + 1 : stored + 1]:
@@ -338,9 +361,9 @@ class Ledger:
     def _counts(self, node: str) -> None:
         state = self.store.state(node_path(node))
         if not state:
-            assert level(node_path(node)) == self._rules.cut, f"R2: {node} forgets its state"
+            assert level(node_path(node)) >= self._rules.cut, f"R2: {node} forgets its state"
             return
-        trunk = level(node_path(node)) < self._rules.cut
+        trunk = "stored_rows" in state
         count = state["stored_rows" if trunk else "rows"]
         purged = self.store.purged(node_path(node))
         assert count == len(self.held[node]) + purged, f"R7: {node} counts {count}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from sim.run import run
-from sim.world import GRACE
+from sim.world import ASKED, GRACE, HANDING, MARKED, RECORDED
 
 from pctstream.core.moves import COPYING, DONE, PLANNED, SHADOWING, VERIFYING
 
@@ -30,6 +30,8 @@ STRUCK = (50, 61, 77, 109, 116, 129, 286)
 """Seeds that have a fault of each kind at each stage of a move, up to the end of its grace."""
 STANDING = (0, 33, 44)
 """Seeds in whose runs warm copies take over; in one N0 is re-opened, in one portions move."""
+DEEP = (0, 1, 2, 4)
+"""Seeds in whose deep runs trunk nodes re-open and portions are promoted, with faults at every step."""
 LOSSY = (38, 83)
 """Seeds in whose runs the ingest log is cut."""
 
@@ -110,6 +112,21 @@ def test_the_simulator_has_no_logic_of_the_product() -> None:
         ("pctstream.core.routing", "Routing"), ("pctstream.core", "ingest"),
     ):  # fmt: skip
         assert (module, name) in used
+
+
+def test_trunk_nodes_re_open_and_portions_are_promoted_whatever_happens() -> None:
+    ended = [run(seed, deep=True) for seed in DEEP]
+    assert sum(run_.below for run_ in ended), "no trunk node below N0 was re-opened"
+    assert sum(run_.promoted for run_ in ended) >= len(DEEP)
+    met = {one for run_ in ended for one in run_.met}
+    hit = {
+        (stage, part, fault)
+        for stage in (RECORDED, MARKED, HANDING)
+        for part in ("owner", "child") if (stage, part) != (RECORDED, "child")
+        for fault in ("crash", "rebuild", "zombie")
+    }  # fmt: skip
+    authors = {(stage, "author", "crash") for stage in (ASKED, RECORDED, MARKED, HANDING)}
+    assert (hit | authors) - met == set()
 
 
 def test_faults_fall_upon_moves_at_every_stage_and_every_role() -> None:

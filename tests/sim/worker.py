@@ -120,6 +120,7 @@ class Worker:
             self.outlet, self, Counted(), self._enqueue, self._stop, Limits(3, 200, 4000), crash,
             prove=lambda shard, effect: self.asked.append((shard, effect, shard.store.frozen())),
             passes=Passes(self._between, slice_s=0.0),
+            restore=self._restore,
         )  # fmt: skip
 
     def _die(self) -> None:
@@ -273,6 +274,9 @@ class Worker:
             self._performer.take(turn)
         except AgentRaised:
             self.wiring.append(partial(self._restored, turn.shard, key))
+
+    def _restore(self, shard: Shard, path: Path) -> None:
+        self.wiring.append(partial(self._restored, shard, (shard.number, path)))
 
     def _restored(self, shard: Shard, key: Key) -> None:
         number, path = key

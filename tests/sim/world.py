@@ -29,10 +29,12 @@ from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
 from pctstream.core.marks import Marks
 from pctstream.core.moves import DONE, SHADOWING, UNDER_WAY, VERIFYING, Move
-from pctstream.core.names import ROOT, Path, node_name
+from pctstream.core.names import ROOT, Path, node_name, pipe_topic
 from pctstream.core.portion import Portion
 from pctstream.core.root import Done
 from pctstream.core.routing import Routing
+from pctstream.core.tree import root_state
+from pctstream.core.trunk import Trunk
 from pctstream.core.unit import Message
 from pctstream.errors import StoreFailed
 from pctstream.tables import newer
@@ -48,13 +50,21 @@ STRIKES = (
 """Stages in which a portion is on two shards, and the chance of a fault after a step there."""
 POINTS = ("before-apply", "after-apply", "after-produce", "before-routed", "after-routed",
           "before-grown", "after-grown")  # fmt: skip
+RISING = ("before-promoted", "after-promoted")
+ASKED, RECORDED, MARKED, HANDING = "ASKED", "RECORDED", "MARKED", "HANDING"
+"""Steps of a promotion: the order; cover; split, and its marker; the store turned, rows go down."""
+OFTEN = {ASKED: 0.02, RECORDED: 0.3, MARKED: 0.05, HANDING: 0.3}
+"""The chance of a fault after a step there."""
 
 
 class World:
     """One run."""
 
-    def __init__(self, seed: int, faults: bool = True) -> None:
+    def __init__(self, seed: int, faults: bool = True, deep: bool = False) -> None:
+        """``deep``: trunk nodes below N0 are re-opened, and portions are promoted."""
         self.chance = chance = random.Random(seed)
+        self.deep = deep
+        self.rises = random.Random(f"rises {seed}")
         self.faults = faults
         self.sources = [Source(INGEST, p) for p in range(chance.randint(1, 3))]
         busy = chance.randint(1, len(self.sources))
@@ -84,9 +94,16 @@ class World:
         """A message's time is its offset in milliseconds."""
         if self.settings["max_level"] > 1 and chance.random() < 0.4:
             self.settings["cut"] = chance.randint(2, self.settings["max_level"])
+        if deep:
+            self.settings |= {
+                "cut": self.rises.choice([1, 1, 2]), "max_level": 3, "nodes": 10_000, "epsilon_ratio": 0.6,
+                "gap": self.rises.randint(3, 5), "stop": "gap", "epsilon": 8.0, "sink_rows": 60,
+                "level_rows": 1,
+            }  # fmt: skip
         self.drifts = random.Random(f"drift77 {seed}")
         self.drifting = bool(self.settings["miss_limit"]) and self.drifts.random() < 0.4
         """Whether N0 is re-opened."""
+        self.depths = random.Random(f"depths {seed}")
         self.heard: dict[int, dict[str, Any]] = {}
         self.truth = Truth()
         names = random.Random(f"ids {seed}")
@@ -122,7 +139,7 @@ class World:
         self.zombies: list[Worker] = []
         self.reports: list[tuple[int, Path, Marks]] = []
         self.covers: dict[Path, Cover] = {}
-        self.hashes: dict[tuple[Path, int], str] = {}
+        self.hashes: dict[tuple[Path, Path, int], str] = {}
         self.moving: dict[tuple[str, int], dict[str, Any]] = {}
         self.eager = len(self.sources) > 1 and chance.random() < 0.5
         self.crashes = self.strikes = self.steps = 0
@@ -166,6 +183,8 @@ class World:
         crash = ""
         if self.faults and self.chance.random() < 0.5:
             crash = f"{self.chance.choice(POINTS)}:{self.chance.randint(1, 8)}"
+        if self.deep and self.faults and self.rises.random() < 0.4:
+            crash = f"{self.rises.choice(RISING)}:1"
         outlet = Outlet(self.log, self.rules.acked)
         mild = self.chance.random() < 0.4
         worker = Worker(
@@ -356,7 +375,16 @@ class World:
                 s.partition: self.drifts.randint(max(0, self.log.end(s) - 40), self.log.end(s))
                 for s in self.sources
             }
-            self.drifts.choice(self.authors).reopen(starts)
+            self.drifts.choice(self.authors).reopen(ROOT, starts)
+
+    def reopen_below(self) -> None:
+        """The same of a trunk node."""
+        author = self.depths.choice(self.authors)
+        paths = sorted(author.routing.splits.keys() - {ROOT})
+        if paths and self.depths.random() < 0.2:
+            path = self.depths.choice(paths)
+            end = self.log.end(Source(pipe_topic("pct", path), 0))
+            author.reopen(path, {0: self.depths.randint(max(0, end - 20), end)})
 
     def tell(self, shard: Shard, portion: Portion) -> None:
         """What the tree agent knows of a portion from now on."""
@@ -367,7 +395,7 @@ class World:
                 self.told[record["portion"]] = record
             found = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
             for path, cover in found.items():
-                known = self.hashes.setdefault((path, cover.k), cover.hash)
+                known = self.hashes.setdefault((portion.path, path, cover.k), cover.hash)
                 assert known == cover.hash, "R10: two covers of a node"
                 self.covers[path] = cover
 
@@ -377,6 +405,58 @@ class World:
             for shard in worker.shards.values():
                 for portion in shard.portions:
                     self.tell(shard, portion)
+
+    # promotion
+
+    def promote(self) -> None:
+        """Somebody finds a portion too heavy; it may have no children, or move."""
+        log = self.workers[0].routing
+        if log.portions and self.rises.random() < 0.02 and len(log.promotions.epochs) < 2:
+            split = [p for p in log.portions if root_state(p, self.told) == life.SPLITTING]
+            portion = self.rises.choice(split or log.portions)
+            self.order({"do": "promote", "portion": node_name(portion)})
+
+    def promotion(self) -> tuple[str, Path] | None:
+        """The step that a promotion is at, and whose it is."""
+        log = self.workers[0].routing
+        for path in sorted(log.promotions.asked):
+            return (RECORDED if log.states[path] == life.WAITING else ASKED), path
+        for path in sorted(log.promotions.epochs):
+            shard = self.workers[self.hosts[log.owners[path]]].shards.get(log.owners[path])
+            node = shard and shard.nodes.get(path)
+            if isinstance(node, Trunk):
+                if not node.emptied:
+                    return HANDING, path
+            elif node is not None:
+                return MARKED, path
+        return None
+
+    def upset(self) -> None:
+        """A fault falls upon who has a part in a promotion."""
+        at = self.promotion()
+        if at is None or self.rises.random() > OFTEN[at[0]]:
+            return
+        stage, path = at
+        log = self.workers[0].routing
+        children = [p for p in log.owners if p[:-1] == path]
+        parts = {"owner": path, "author": None}
+        parts |= {"child": self.rises.choice(children)} if children else {}
+        part = self.rises.choice(sorted(parts))
+        fault = self.rises.choice(("crash", "rebuild", "zombie"))
+        if part == "author":
+            fault = "crash"
+            self.author_dies()
+        else:
+            slot = self.hosts[log.owners[parts[part]]]
+            if fault == "crash":
+                self.crash(self.workers[slot])
+            elif fault == "rebuild":
+                self.lose_disk(self.workers[slot])
+            else:
+                for zombie in list(self.zombies):
+                    self.crash(zombie)
+                self.stand_still(slot)
+        self.met[stage, part, fault] += 1
 
     # moves
 
@@ -624,6 +704,11 @@ class World:
         if self.drifting:
             self.reopen()
         self.guard.step()
+        if self.deep:
+            self.reopen_below()
+            self.promote()
+            if self.faults:
+                self.upset()
         if number := self.keeper.due(len(self.sources)):
             self.keeper.keep(
                 number - 1, self.kvs[number - 1], self.bases[number - 1], self.history()
