@@ -110,8 +110,8 @@ def report_all(world: World) -> bool:
         while world.with_key(worker, worker.turn):
             pass
     told = any(worker.wiring or worker.orders for worker in world.workers)
-    # one that came in the middle of another's pass has its own the next time
-    told |= any(p.waits for w in world.workers for s in w.shards.values() for p in s.portions)
+    # a pass that came up in the middle of another was put off
+    told |= any(p.waits for w in world.workers for s in w.shards.values() for p in s.copies)
     return told or before != _roots(world) or crashes != world.crashes
 
 
