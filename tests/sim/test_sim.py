@@ -28,7 +28,7 @@ GROWING = (26, 33, 58)
 """Seeds in whose runs N0 is re-opened, with crashes, zombies and stores made again."""
 STRUCK = (50, 61, 77, 109, 129, 286)
 """Seeds that have a fault of each kind at each stage of a move, up to the end of its grace."""
-DEEP = (0, 1, 2, 4)
+DEEP = (6, 28, 34, 104)
 """Seeds in whose deep runs trunk nodes re-open and portions are promoted, with faults at every step."""
 LOSSY = (38, 83)
 """Seeds in whose runs the ingest log is cut."""
