@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import orjson
 
-from pctstream.core import fading, life
+from pctstream.core import life
 from pctstream.core.chunks import windows_of
 from pctstream.core.cover import Cover
 from pctstream.core.names import Path, level, node_path
@@ -145,18 +145,6 @@ def nodes_of(record: Record) -> Iterator[dict[str, Any]]:
     for at, path in enumerate(paths):
         name = f"{record['portion']},{path}" if path else record["portion"]
         yield {"name": name} | {column: values[at] for column, values in columns.items()}
-
-
-def faded_nodes(records: Iterable[Record]) -> dict[Path, float]:
-    """The faded rows of every node of these portions, as of the newest row of all; empty where nothing
-    fades (`core.fading`)."""
-    fade = [r for r in records if r.get("clock") is not None]
-    newest = max((int(r["clock"]) for r in fade), default=fading.NEVER)
-    return {
-        node_path(node["name"]): fading.brought(float(node["faded"]), int(record["clock"]), newest)
-        for record in fade
-        for node in nodes_of(record)
-    }
 
 
 def readable(raw: bytes | None) -> dict[str, Any]:

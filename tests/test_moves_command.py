@@ -85,7 +85,7 @@ def test_a_persons_plan_and_a_refusal_have_no_grounds_to_show() -> None:
 def test_every_command_is_there_and_says_what_it_does() -> None:
     assert isinstance(moves_command, click.Group)
     names = {"plan", "apply", "start", "list", "pause", "resume", "cancel", "pin", "unpin", "drain",
-             "undrain", "explain"}  # fmt: skip
+             "undrain", "explain", "promote"}  # fmt: skip
     assert set(moves_command.commands) == names
     for name in names:
         answer = CliRunner().invoke(cli, ["moves", name, "--help"])

@@ -24,9 +24,10 @@ from pctstream.core.moves import STAGES
 from pctstream.core.names import ROOT, Path, level, node_name, node_path
 from pctstream.core.reopener import missed
 from pctstream.errors import StoreFailed
+from pctstream.faded import faded_nodes
 from pctstream.metrics import LABELLED_NODES_MAX
 from pctstream.rocks import RocksKV
-from pctstream.tables import Record, faded_nodes, nodes_of
+from pctstream.tables import Record, nodes_of
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker

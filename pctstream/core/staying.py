@@ -50,7 +50,7 @@ def _stay(
     if max(1.0, enough) < alone < np.inf and layout.allowed[p].sum() > 1:
         why = (f"it alone is {alone:.2f} of the share of any shard, so no move helps: promoted, its "
                f"children are placed apart (`pctstream moves promote {node_name(path)}`)")  # fmt: skip
-        return Stay(path, why, heavy=True)
+        return Stay(path, refused or why, heavy=True)
     return Stay(path, refused or _why(layout, places, p))
 
 

@@ -24,9 +24,10 @@ from pctstream.core.names import (
 from pctstream.core.reopener import missed
 from pctstream.core.routing import Routing
 from pctstream.core.solver import NodeSummary
+from pctstream.faded import faded_nodes
 from pctstream.http.inputs import Inputs
 from pctstream.http.rooted import at_root
-from pctstream.tables import Record, faded_nodes, nodes_of
+from pctstream.tables import Record, nodes_of
 
 
 class TreeView:

@@ -27,7 +27,8 @@ SKEWED = {(0, 0): 20.0, (0, 1): 20.0, (0, 2): 5.0, (0, 3): 5.0}
 class World:
     """A log and the decider of its tree; what it orders is written, its moves are carried out."""
 
-    def __init__(self, automatic: bool = True, **capacities: Any) -> None:
+    def __init__(self, automatic: bool = True, promotes: bool = False, **capacities: Any) -> None:
+        self.promotes = promotes
         self.log = Log()
         self.given: list[dict[str, Any]] = []
         self.capacities = Capacities(3, capacities.pop("active", 3), {}, 1.0)
@@ -35,7 +36,7 @@ class World:
         self.take_over()
 
     def take_over(self) -> None:
-        self.decider = Decider(Tuning(), HORIZON_S, self.automatic, 1.0)
+        self.decider = Decider(Tuning(), HORIZON_S, self.automatic, 1.0, self.promotes)
 
     @property
     def now(self) -> float:
@@ -165,6 +166,16 @@ def test_where_it_is_not_automatic_plans_are_proposed() -> None:
     assert windows(world, 40, SKEWED) == []
     other = {(0, 0): 30.0, (0, 1): 1.0, (0, 2): 20.0, (0, 3): 1.0}
     assert windows(world, 10, other) == ["plan"]
+
+
+def test_what_no_shard_can_carry_is_promoted_once_if_that_is_wanted() -> None:
+    heavy = {(0, 0): 60.0, (0, 1): 10.0, (0, 2): 10.0, (0, 3): 10.0}
+    world = World(promotes=True)
+    assert windows(world, RECENT + PERSIST + 3, heavy).count("promote") == 1
+    assert world.log.routing.promotions.asked == {(0, 0)}
+    assert "2.00 of the share" in next(o for o in world.given if o["do"] == "promote")["reason"]
+    for other in (World(), World(automatic=False, promotes=True)):
+        assert "promote" not in windows(other, RECENT + PERSIST + 3, heavy)
 
 
 def test_a_refused_plan_is_made_again() -> None:

@@ -22,7 +22,7 @@ from pctstream.core.moments import Moment
 from pctstream.core.node import Shape
 from pctstream.core.solver import level_cover
 from pctstream.core.unit import Unit
-from pctstream.tables import faded_nodes
+from pctstream.faded import faded_nodes
 
 HALF_LIFE_S = 8.0
 FADES = SHAPE._replace(half_life_s=HALF_LIFE_S)

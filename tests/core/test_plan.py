@@ -157,7 +157,10 @@ def test_every_portion_above_the_threshold_moves_or_says_why() -> None:
 def test_the_reasons_name_what_stands_against_it() -> None:
     rooms = [ShardRoom(0), ShardRoom(1)]
     giant = plan([hot(0, 0, 90.0), hot(1, 1, 10.0, score=0.0)], rooms, name="p", epoch=0)
-    assert not giant.moves and "no less than the maximum" in giant.not_moved[0].why
+    assert not giant.moves and "so no move helps" in giant.not_moved[0].why
+    assert giant.not_moved[0].heavy and "moves promote N0,0" in giant.not_moved[0].why
+    two = plan([hot(0, 0, 45.0), hot(1, 1, 50.0, score=0.0)], rooms, name="p", epoch=0)
+    assert "no less than the maximum" in two.not_moved[0].why and not two.not_moved[0].heavy
     alone = plan([hot(0, 0, 90.0)], [ShardRoom(0)], name="p", epoch=0)
     assert alone.not_moved[0].why == "no other shard takes portions"
     cheap = plan([hot(0, 0, 10.0, bytes=10**6), hot(1, 0, 10.0)], rooms, name="p", epoch=0)

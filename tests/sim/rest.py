@@ -19,6 +19,10 @@ def drain(world: World) -> None:
     while world.late_record() or world.bridge():
         pass
     for _ in range(2000 + 2 * world.steps):
+        if world.deep:  # else markers are sent again for ever
+            world.tell_all()
+            for worker in world.workers:
+                world.hear(worker)
         moved = go_on(world, set(world.sources)) or report_all(world) or moves_on(world)
         if not moved and not any(author.look_long() for author in world.authors):
             return

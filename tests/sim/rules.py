@@ -281,8 +281,8 @@ class Ledger:
         node = key[2 : key.index(b"/", 2)].decode()
         held = self.held[node]
         if value is None:
-            path = node_path(node)
-            here = level(path) >= self._rules.cut and path not in self._rules.promoted
+            turned = (self.store.state(node_path(node)) or {}).get("promoted")
+            here = level(node_path(node)) >= self._rules.cut and not turned
             for origin in self._segments.pop(key):
                 # a copy of a portion may go: that its owner keeps one is said at rest
                 assert here or origin in self._rules.beyond[level(node_path(node)) + 1], (

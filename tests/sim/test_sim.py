@@ -30,7 +30,7 @@ STRUCK = (50, 61, 77, 109, 116, 129, 286)
 """Seeds that have a fault of each kind at each stage of a move, up to the end of its grace."""
 STANDING = (0, 33, 44)
 """Seeds in whose runs warm copies take over; in one N0 is re-opened, in one portions move."""
-DEEP = (0, 1, 2, 4)
+DEEP = (6, 28, 34, 104)
 """Seeds in whose deep runs trunk nodes re-open and portions are promoted, with faults at every step."""
 LOSSY = (38, 83)
 """Seeds in whose runs the ingest log is cut."""

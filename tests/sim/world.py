@@ -139,7 +139,7 @@ class World:
         self.zombies: list[Worker] = []
         self.reports: list[tuple[int, Path, Marks]] = []
         self.covers: dict[Path, Cover] = {}
-        self.hashes: dict[tuple[Path, Path, int], str] = {}
+        self.hashes: dict[tuple[bool, Path, Path, int], str] = {}
         self.moving: dict[tuple[str, int], dict[str, Any]] = {}
         self.eager = len(self.sources) > 1 and chance.random() < 0.5
         self.crashes = self.strikes = self.steps = 0
@@ -395,7 +395,9 @@ class World:
                 self.told[record["portion"]] = record
             found = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
             for path, cover in found.items():
-                known = self.hashes.setdefault((portion.path, path, cover.k), cover.hash)
+                # a trunk node's is recorded, a portion's found: in a run on another's records two
+                key = isinstance(portion, Trunk), portion.path, path, cover.k
+                known = self.hashes.setdefault(key, cover.hash)
                 assert known == cover.hash, "R10: two covers of a node"
                 self.covers[path] = cover
 
