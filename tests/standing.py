@@ -154,7 +154,7 @@ class Standing:
         radii = {(0, i): n.subtree.counts.radius[0] for s in self.shards.values()
                  for (_, *rest), n in s.nodes.items() for i in rest}  # fmt: skip
         rows = sum(n.rows for s in self.shards.values() for p, n in s.nodes.items() if p != ROOT)
-        return Balls.of(dict(self.log.covers), radii, dict(self.log.owners), 1, rows)
+        return Balls.of(dict(self.log.covers), radii, dict(self.log.owners), self.log.above, rows)
 
     def blooms(self, shard: int) -> Blooms | None:
         return self.shards[shard].blooms if shard in self.shards else None

@@ -10,11 +10,12 @@ from core.rows import cover_of
 
 from pctstream.core import kernels
 from pctstream.core.across import Across, Asked, learn
-from pctstream.core.balls import Balls, home
+from pctstream.core.balls import Balls
 from pctstream.core.cover import Cover, refine
 from pctstream.core.find import FindCover, auto_epsilon
 from pctstream.core.names import ROOT, Path
 from pctstream.core.placement import first_owners
+from pctstream.core.promoted import Above, home
 
 K, SHARDS, ASKED, DRAWN = 10, 8, 300, 256
 Placed = tuple[dict[Path, Cover], list[Path]]
@@ -48,7 +49,7 @@ def balls_of(rows: np.ndarray, tree: Placed, owners: dict[Path, int]) -> Balls:
     for row, path in zip(rows, leaf, strict=True):
         away = float(np.linalg.norm(row - covers[path[:-1]].centroids[path[-1]]))
         radii[path] = max(radii[path], away)
-    return Balls.of(covers, radii, owners, 1, len(rows))
+    return Balls.of(covers, radii, owners, Above(), len(rows))
 
 
 def children(above: Path, cover: Cover) -> list[Path]:
@@ -80,7 +81,9 @@ def checked(every: np.ndarray, seed: int) -> tuple[float, float]:
     own = rows[drawn].astype(np.float64)
     near, away = nearest(rows.astype(np.float64), own, K + 1)
     sample = [
-        Asked(query, home(covers, 1, query), [portion[i] for i in some if i != row][:K], far[1:])
+        Asked(
+            query, home(covers, Above(), query), [portion[i] for i in some if i != row][:K], far[1:]
+        )
         for row, query, some, far in zip(drawn, own, near, away, strict=True)
     ]
     across = learn(balls, sample, K).across(K)
@@ -89,7 +92,7 @@ def checked(every: np.ndarray, seed: int) -> tuple[float, float]:
     found, far = nearest(rows.astype(np.float64), queries, K)
     recalls, asked, by_balls = [], 0, 0
     for query, some, away in zip(queries, found, far[:, -1], strict=True):
-        at_home = {owners[home(covers, 1, query)]}  # type: ignore[index]
+        at_home = {owners[home(covers, Above(), query)]}  # type: ignore[index]
         shards = at_home | {owners[path] for path in across.portions(query, slack, away)}
         recalls.append(np.mean([owners[portion[i]] in shards for i in some]))
         asked += len(shards)
@@ -177,11 +180,15 @@ def test_a_node_that_waits_for_its_level_is_a_leaf() -> None:
     top = cover_of([[0, 0], [9, 9], [0, 1]], 2.0)
     below = cover_of([[0, 0], [1, 0], [0, 0]], 0.5)
     covers, owners = {ROOT: top, (0, 0): below}, {(0, 0): 3, (0, 1): 4}
-    waiting = Balls.of(covers, {(0, 0): 1.0, (0, 1): 1.0}, owners, 1)
+    waiting = Balls.of(covers, {(0, 0): 1.0, (0, 1): 1.0}, owners, Above())
     assert waiting.paths == ((0, 0), (0, 1))
     assert waiting.within(np.array([9.0, 9.0]), 2.0) == {(0, 1)}
-    split = Balls.of(covers, {(0, 0): 1.0, (0, 1): 1.0, (0, 0, 0): 0.1, (0, 0, 1): 0.1}, owners, 1)
+    split = Balls.of(
+        covers, {(0, 0): 1.0, (0, 1): 1.0, (0, 0, 0): 0.1, (0, 0, 1): 0.1}, owners, Above()
+    )
     assert split.paths == ((0, 1), (0, 0, 0), (0, 0, 1))
     assert split.portions == ((0, 1), (0, 0)) and split.portion.tolist() == [0, 1, 1]
     # a portion of which nobody has told is asked
-    assert Balls.of({ROOT: top}, {}, owners, 1).within(np.array([9.0, 9.0]), 0.0) == set(owners)
+    assert Balls.of({ROOT: top}, {}, owners, Above()).within(np.array([9.0, 9.0]), 0.0) == set(
+        owners
+    )
