@@ -22,13 +22,13 @@ RUNS = int(os.environ.get("PCT_SIM_RUNS", "300"))
 PARTS = 24
 MOVING = (6, 16)
 """Seeds in whose runs portions move."""
-LIVING = (26, 44)
+LIVING = (6, 26)
 """Seeds in whose runs nodes re-open, and portions that have such nodes move."""
 GROWING = (26, 33, 58)
 """Seeds in whose runs N0 is re-opened, with crashes, zombies and stores made again."""
-STRUCK = (50, 61, 77, 109, 116, 129, 286)
+STRUCK = (16, 36, 109, 228)
 """Seeds that have a fault of each kind at each stage of a move, up to the end of its grace."""
-STANDING = (0, 33, 44)
+STANDING = (0, 33, 36)
 """Seeds in whose runs warm copies take over; in one N0 is re-opened, in one portions move."""
 DEEP = (6, 28, 34, 104)
 """Seeds in whose deep runs trunk nodes re-open and portions are promoted, with faults at every step."""
