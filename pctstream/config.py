@@ -181,6 +181,12 @@ def _of_the_tree(config: Config) -> list[Rule]:
     beyond = sorted(set(shards.capacity) - set(range(shards.count)))
     own = [t for t in config.ingest.topics if t.startswith(f"{tree.name}.")]
     return [
+        (
+            "drift.promote",
+            config.drift.promote,
+            config.drift.promote and config.store.standby > 0,
+            "off while there are warm copies (store.standby), which cannot follow it yet",
+        ),
         ("shards.active", shards.active, shards.active > shards.count, "at most shards.count"),
         ("shards.capacity", beyond, bool(beyond), "of shards 0 to shards.count - 1"),
         ("ingest.topics", own, bool(own), "topics that are not the tree's own"),

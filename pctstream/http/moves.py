@@ -148,6 +148,8 @@ def _held(app: FastAPI, worker: Worker) -> None:
         """A portion is pinned where it is, or let go; or promoted: its children become portions."""
         if what not in ("pin", "unpin", "promote"):
             raise QueryRefused(f"{what}: a portion can be pinned, unpinned or promoted")
+        if what == "promote" and worker.cfg.store.standby:
+            raise QueryRefused("a warm copy cannot follow a promotion yet: set store.standby to 0")
         await ordered(worker, {"do": what, "portion": name})
         path, log = node_path(name), worker.routing
         return {"portion": name, "pinned": path in log.orders.pinned,

@@ -18,7 +18,7 @@ def drain(world: World) -> None:
             outlet.land(world.chance.choice(outlet.queued))
     while world.late_record() or world.bridge():
         pass
-    for _ in range(2000 + 2 * world.steps):
+    for _ in range(4000 + 2 * world.steps):
         if world.deep:  # else markers are sent again for ever
             world.tell_all()
             for worker in world.workers:

@@ -77,7 +77,7 @@ class Guard:
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
         self.chance = random.Random(f"standby {seed}")
-        self.on = self.chance.random() < 0.4 and world.faults and not world.lossy
+        self.on = self.chance.random() < 0.4 and world.faults and not (world.lossy or world.deep)
         self.kept: dict[int, Kept] = {}
         self.by: dict[int, Standby] = {}
         self._told: list[tuple[int, list[Mapping[str, Any]]]] = []
