@@ -26,7 +26,7 @@ LIVING = (26, 44)
 """Seeds in whose runs nodes re-open, and portions that have such nodes move."""
 GROWING = (26, 33, 58)
 """Seeds in whose runs N0 is re-opened, with crashes, zombies and stores made again."""
-STRUCK = (50, 61, 77, 109, 129, 286)
+STRUCK = (6, 36, 50, 62, 68, 196)
 """Seeds that have a fault of each kind at each stage of a move, up to the end of its grace."""
 LOSSY = (38, 83)
 """Seeds in whose runs the ingest log is cut."""
