@@ -126,8 +126,8 @@ MUTANTS = (
     Mutant(
         "the rows of a node that splits stay where they are",
         "core/growth.py",
-        "                self.labels.append((offset, now))",
-        "                pass",
+        "        self.labels.append((offset, now))",
+        "        pass",
         1,
     ),
     Mutant(
@@ -140,8 +140,8 @@ MUTANTS = (
     Mutant(
         "a cover of all rows there are, not of those scanned",
         "core/growth.py",
-        "        self._wanted |= {n.number: n.find.rows for",
-        "        self._wanted |= {n.number: 10**9 for",
+        "            rows = np.concatenate(self._kept[node.number])[: find.rows]",
+        "            rows = np.concatenate(self._kept[node.number])",
         1,
     ),
     Mutant(
@@ -181,15 +181,17 @@ MUTANTS = (
         "a cover is refined without the rows that have left",
         "core/growth.py",
         "                mine = rows[leaf == number][",
-        "                there = ~np.isin(np.arange(len(leaf)), [] if gone is None else gone)\n"
+        "                gone = [np.isin(np.arange(len(s.leaf)), () if s.gone is None else s.gone)\n"
+        "                        for s in piece]\n"
+        "                there = ~np.concatenate(gone)\n"
         "                mine = rows[(leaf == number) & there][",
         1,
     ),
     Mutant(
         "rows that left are not counted where they go when a node splits",
         "core/growth.py",
-        "                    self._tree.leave(now[moved], leaf[moved])",
-        "                    pass",
+        "            self._tree.leave(now[moved], leaf[moved])",
+        "            pass",
         1,
     ),
     Mutant(
