@@ -242,3 +242,9 @@ def test_a_child_process_reads_back_what_it_is_handed(
 def test_the_whole_configuration_survives_a_file(tmp_path: Path) -> None:
     config = load(None, {}, {"shards.count": 3, "kafka.client": {"sasl.password": 'a"b\\\x7fü'}})
     assert load(written(tmp_path, to_toml(config)), {}) == config
+
+
+def test_portions_are_not_promoted_beside_warm_copies() -> None:
+    with pytest.raises(ConfigError, match="off while there are warm copies"):
+        config.load(None, {}, {"drift.promote": True, "store.standby": 1})
+    assert config.load(None, {}, {"drift.promote": True}).drift.promote
