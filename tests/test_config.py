@@ -246,5 +246,5 @@ def test_the_whole_configuration_survives_a_file(tmp_path: Path) -> None:
 
 def test_portions_are_not_promoted_beside_warm_copies() -> None:
     with pytest.raises(ConfigError, match="off while there are warm copies"):
-        config.load(None, {}, {"drift.promote": True, "store.standby": 1})
-    assert config.load(None, {}, {"drift.promote": True}).drift.promote
+        load(None, {}, {"drift.promote": True, "store.standby": 1})
+    assert load(None, {}, {"drift.promote": True}).drift.promote
