@@ -232,9 +232,9 @@ MUTANTS = (
     ),
     Mutant(
         "the source lets go before the proof",
-        "core/routing.py",
+        "core/outline.py",
         "        return sorted(path for path, owner in list(self.owners.items()) if owner == shard)",
-        "        going = [m.portion for m in self.moves.unfinished if m.stage == moves.VERIFYING]\n"
+        "        going = [m.portion for m in self.moves.unfinished if m.stage == 'VERIFYING']\n"
         "        return sorted(p for p, o in self.owners.items() if o == shard and p not in going)",
         5,
     ),
@@ -296,7 +296,9 @@ MUTANTS = (
         "a delete purged where a scan follows",
         "core/subtree.py",
         "        return np.array([node.state in (life.SINK, life.LEAF) for node in self.nodes], np.bool_)",
-        "        return np.ones(len(self.nodes), np.bool_)",
+        "        ends = (life.SINK, life.LEAF, life.WAITING)\n"
+        "        return np.array([node.state in ends for node in self.nodes], np.bool_)",
+        1,
     ),
     Mutant(
         "places of what left stay",

@@ -95,7 +95,7 @@ class Guard:
             if world.hosts[number] != slot:
                 standby.open(number, kept.kv, kept.base)
 
-    def begin(self, number: int) -> None:
+    def copied(self, number: int) -> None:
         """A copy of this shard is begun, from nothing."""
         kv, world = MemoryKV(), self._world
         base = world.commits.get(number, Done(-1, Marks(), False))
@@ -152,7 +152,7 @@ class Guard:
         world = self._world
         for number in world.hosts:
             if number not in self.kept:
-                return self.begin(number)
+                return self.copied(number)
         standby = self._one()
         if wanting := standby.wanting():
             shard, path = self.chance.choice(wanting)
