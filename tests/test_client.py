@@ -199,7 +199,7 @@ def test_pages_and_covers() -> None:
     assert len(asked) == 3
     made = LevelCover(
         1, None, ((0, 1), (0, 2)), np.array([[1.5, 2.5], [0.0, 0.0]], np.float32),
-        np.array([0.25, 0.75]), np.array([1, 3]), np.array([np.nan, 2.0]),
+        np.array([0.25, 0.75]), np.array([1, 3]), np.array([1.0, 3.0]), np.array([np.nan, 2.0]),
         np.array([np.nan, 0.004]),
     )  # fmt: skip
     raw = to_npz(made, {"time": 1.0, "epoch": 4})

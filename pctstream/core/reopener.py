@@ -208,7 +208,7 @@ def told_of(log: Routing, path: Path, told: Reports) -> dict[int, Said]:
 
 def _by_shard(record: Report) -> Said:
     none = {"epoch": -1, "routed": -1}
-    at = next((i for i in record["inputs"] if i["node"] == node_name(ROOT)), none)
+    at = next((i for i in record.get("inputs", ()) if i["node"] == node_name(ROOT)), none)
     root = record.get("root", {})
     return Said(root.get("witness"), at["epoch"], at["routed"], int(root.get("routed_rows", 0)))
 

@@ -72,7 +72,8 @@ def watched(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
     folder = tmp_path_factory.mktemp("watched")
     settings: dict[str, object] = {"shards.count": 2, "tree.epsilon": 8.0, "tree.gap": 500,
                                    "tree.epsilon_ratio": 0.01, "spatial.enabled": True,
-                                   "spatial.x": "dim:0", "spatial.y": "dim:1"}  # fmt: skip
+                                   "spatial.x": "dim:0", "spatial.y": "dim:1",
+                                   "store.standby": 1, "tree.half_life_s": 3600.0}  # fmt: skip
     one = System(broker.bootstrap, f"t{os.getpid()}-watched", folder, settings)
     one.start(0, 1, ready=False)
     (folder / "workers.json").write_text(json.dumps({"workers": one.urls}))
