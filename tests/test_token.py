@@ -74,7 +74,7 @@ def test_clients_of_ours_send_the_first_of_now(tmp_path: Path) -> None:
     cfg = config.load(None, {}, {"http.token_file": str(file)})
     assert token.headers(cfg) == {"Authorization": "Bearer old"}
     written(file, "new\nold\n")
-    assert trust.calling(cfg)["headers"] == {"Authorization": "Bearer new"}
+    assert trust.calling(cfg)["headers"] == {"Authorization": "Bearer new", "pct-tree": "pct"}
 
 
 def test_a_certificate_and_its_key_go_together(tmp_path: Path) -> None:

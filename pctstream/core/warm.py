@@ -46,6 +46,7 @@ def warm(spatial: bool = False) -> int:
         Block((Source("t", 0),), none, np.arange(ROWS), none, vectors + np.float32(1)), "cosine"
     )
     rows = Block(rows.sources, rows.source, rows.offset, rows.index, vectors)
+    validate(rows, "euclidean")
     find = FindCover(2, 1.0, GAP, ROWS, "gap", ROWS)
     find.feed(vectors)
     cover = refine(vectors[: find.rows], find.prototypes, find.epsilon, 1, GAP, True)
