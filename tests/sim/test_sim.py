@@ -30,7 +30,7 @@ STRUCK = (16, 36, 109, 228)
 """Seeds that have a fault of each kind at each stage of a move, up to the end of its grace."""
 STANDING = (0, 33, 36)
 """Seeds in whose runs warm copies take over; in one N0 is re-opened, in one portions move."""
-DEEP = (6, 28, 34, 104)
+DEEP = (1, 9)
 """Seeds in whose deep runs trunk nodes re-open and portions are promoted, with faults at every step."""
 LOSSY = (38, 83)
 """Seeds in whose runs the ingest log is cut."""
