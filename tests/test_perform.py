@@ -11,8 +11,8 @@ import pytest
 from core.rows import block_of, cover_of, numbered, plain
 from sim.log import Log, Outlet
 from sim.memory import MemoryKV
-from sim.worker import Counted
 
+from pctstream.agents.follow import Uncounted
 from pctstream.agents.perform import CrashPoints, Limits, Performer, dead_letter
 from pctstream.agents.shard import Shard, Turn
 from pctstream.core.block import Block, Origin, Source, concat, decode
@@ -47,7 +47,7 @@ class Bench:
         self.rereads: list[tuple[Place, int]] = []
         self.stopped: list[str] = []
         self.performer = Performer(
-            self.outlet, self, Counted(), self.turns.append, self.stopped.append,
+            self.outlet, self, Uncounted(), self.turns.append, self.stopped.append,
             limits or Limits(), CrashPoints(),
         )  # fmt: skip
 

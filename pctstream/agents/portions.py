@@ -48,9 +48,9 @@ def portion_record(
     position = found[0] if found else Position(epoch=portion.position.epoch)
     shape = portion.subtree.shape
     columns = node_columns(portion.path, nodes, shape)
-    clock, faded = fading.told([node.record for node in nodes])
+    clock: int | None = None
     if shape.half_life_s:
-        columns["faded"] = faded
+        clock, columns["faded"] = fading.told([node.record for node in nodes])
     trunk: dict[str, Any] = {}
     if isinstance(portion, Trunk):
         at = {"epoch": position.epoch, "offset": position.routed}
@@ -77,7 +77,7 @@ def portion_record(
         "marks": state.get("marks", []),
         "grown_to": grown_to,
         "proposals": proposals,
-        "clock": clock if shape.half_life_s else None,
+        "clock": clock,
         "nodes": columns,
         **trunk,
     }

@@ -170,11 +170,16 @@ class Shard:
         here = {*self.nodes, *map(node_path, self.store.nodes())}
         return sorted(p for p in here if p != ROOT and p not in roles and p in log.owners)
 
-    def close(self) -> None:
-        """Let go of the store; a turn under way ends first."""
+    def rest(self) -> None:
+        """No node takes anything more, and the filters are saved; a turn under way ends first."""
         with self.lock:
             self.nodes.clear()
             self.blooms.save(every=True)
+
+    def close(self) -> None:
+        """Let go of the store, too."""
+        with self.lock:
+            self.rest()
             self.store.close()
 
     def drop(self, path: Path) -> None:

@@ -94,9 +94,7 @@ class Standbys:
             self._worker.hosting.spoil(number, "; ".join(errors))
             shard.close()
             return
-        with shard.lock:
-            shard.nodes.clear()
-            shard.blooms.save(every=True)
+        shard.rest()
 
     def _close(self, number: int) -> None:
         shard = self.shards[number]
@@ -212,12 +210,13 @@ class Standbys:
 
     def records(self) -> list[Record]:
         """What is told of each copy here."""
-        worker, sizes = self._worker, self._worker.hosting.warm_sizes()
+        worker, level = self._worker, self.level()
+        sizes = worker.hosting.warm_sizes()
         return [
             {
                 "kind": "standby", "shard": number, **worker.host(), "epoch": worker.routing.epoch,
                 "offset": time.time_ns() // 1_000_000, "time": time.time(), "lag": self.lag(shard),
-                "level": number in self.level(), "errors": self._errors(shard),
+                "level": number in level, "errors": self._errors(shard),
                 "bytes": sizes.get(number, 0),
             }
             for number, shard in sorted(self.shards.copy().items())
@@ -226,15 +225,16 @@ class Standbys:
     def _even_out(self) -> None:
         """Ask the group once more, once in each generation, if that would give this worker a shard."""
         worker = self._worker
-        told = worker.model.shards().values()
-        hosts = [r["worker"] for r in told if r.get("generation", -1) >= worker.hosted_in]
+        if self._asked_in == worker.hosted_in:
+            return
+        told = worker.model.shards()
+        workers = {r["worker"] for r in told.values()}
+        hosts = [r["worker"] for r in told.values() if r.get("generation", -1) >= worker.hosted_in]
         own = len(worker.assigned or ())
-        most = {r["worker"] for r in told if hosts.count(r["worker"]) >= own + EVEN}
+        most = {name for name in workers if hosts.count(name) >= own + EVEN}
         # one that was started again with this setting within the session timeout was given what it had
-        none = self._asked_in < 0 and not self.wanted and len({r["worker"] for r in told}) > 1
-        if self._asked_in != worker.hosted_in and (
-            none or any(worker.model.shards()[n]["worker"] in most for n in self.level())
-        ):
+        none = self._asked_in < 0 and not self.wanted and len(workers) > 1
+        if none or any(told[n]["worker"] in most for n in self.level()):
             self._asked_in = worker.hosted_in
             worker.rejoin()
 

@@ -10,7 +10,6 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
 
 NICE = 10
 """Steps of niceness below the rest of the process: a tenth of the share, where all are wanted."""
@@ -23,9 +22,3 @@ def lower() -> None:
     thread = threading.get_native_id()
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
-
-
-def lowered(run: Callable[[], None]) -> None:
-    """Run this in a thread that steps back."""
-    lower()
-    run()

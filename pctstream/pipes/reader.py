@@ -30,7 +30,7 @@ from pctstream.errors import InputBroken, Refused
 from pctstream.pipes.bounds import LOST
 from pctstream.pipes.input import Collect, Decode, Input, Sink
 from pctstream.pipes.message import as_message
-from pctstream.pipes.priority import lowered
+from pctstream.pipes.priority import lower
 from pctstream.pipes.room import Room
 
 POLL_MESSAGES, POLL_BYTES = range(64, 1025), 4 << 20
@@ -71,8 +71,7 @@ class Reader:
         self.rounds = 0
         """How often the thread came round: it does so many times a second, whatever happens."""
         self._look_at, self._ask_for = 0.0, POLL_MESSAGES.start
-        run = lambda: lowered(self._run)  # noqa: E731
-        self._thread = threading.Thread(target=run, name="reader", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
         self._thread.start()
 
     def add(
@@ -195,6 +194,7 @@ class Reader:
         self._orders.put(order)
 
     def _run(self) -> None:
+        lower()
         try:
             while not self._closing:
                 self.rounds += 1

@@ -19,6 +19,7 @@ from sim.sight import Sight
 
 from pctstream import config
 from pctstream.agents.copying import received, sent
+from pctstream.agents.follow import Uncounted
 from pctstream.agents.inputs import by_commit, lost
 from pctstream.agents.passing import Passes
 from pctstream.agents.perform import CrashPoints, Limits, Performer
@@ -75,20 +76,6 @@ def _ignored(rows: int, size: int) -> None:
     """How far a copy is is shown to people."""
 
 
-class Counted:
-    """``agents.perform.Counters``: nothing is asserted by what is only counted."""
-
-    def dropped(self, rows: int, reason: str) -> None: ...
-
-    def dead(self, code: str) -> None: ...
-
-    def stage(self, stage: str, rows: int) -> None: ...
-
-    def expired(self, rows: int) -> None: ...
-
-    def purged(self, rows: int) -> None: ...
-
-
 class Worker:
     """An incarnation of a worker; a crash is the end of it."""
 
@@ -117,7 +104,7 @@ class Worker:
 
     def _performed(self, crash: CrashPoints) -> Performer:
         return Performer(
-            self.outlet, self, Counted(), self._enqueue, self._stop, Limits(3, 200, 4000), crash,
+            self.outlet, self, Uncounted(), self._enqueue, self._stop, Limits(3, 200, 4000), crash,
             prove=lambda shard, effect: self.asked.append((shard, effect, shard.store.frozen())),
             passes=Passes(self._between, slice_s=0.0),
             restore=self._restore,
