@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from pctstream.agents.copying import received
-from pctstream.agents.move import ANSWER_S, Over
+from pctstream.agents.copying import ANSWER_S, pulled
+from pctstream.agents.move import Over
 from pctstream.agents.shard import Shard
 from pctstream.agents.throttle import Throttle
 from pctstream.core.block import Source
 from pctstream.core.names import Path, node_name
 from pctstream.errors import NotReady, PctError
 from pctstream.pairs import CopyBroken
-from pctstream.trust import calling
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
@@ -97,11 +96,9 @@ class Bringer:
             self._pull(shard, path)
 
     def _pull(self, shard: Shard, path: Path) -> None:
-        worker, name = self._worker, node_name(path)
+        worker = self._worker
         owner = worker.routing.owners[path]
-        told = worker.model.shards().get(owner)
-        if told is None:
-            raise NotReady(f"shard {owner} has not told where it is")
+        host = worker.model.shards().get(owner)
         throttle = Throttle(worker.cfg.moves.bytes_per_s, lambda: bool(worker.room.full()))
 
         def copied(rows: int, size: int) -> None:
@@ -109,9 +106,5 @@ class Bringer:
                 raise Over
             time.sleep(throttle.spend(size))
 
-        url = f"{told['url']}/v1/shards/{owner}/portions/{name}/copy?standby={shard.number}"
-        with httpx.stream("GET", url, timeout=ANSWER_S, **calling(worker.cfg)) as answer:
-            if answer.status_code != 200:
-                raise NotReady(f"shard {owner} gives no copy of {name} yet")
-            where = shard.source(path)
-            received(shard.store, path, where, answer.iter_bytes(), lambda _, __: None, copied)
+        asked = f"standby={shard.number}"
+        pulled(worker.cfg, owner, host, shard, path, asked, lambda _, __: None, copied)

@@ -7,15 +7,24 @@ place in the pipe) only when all was there and right: a copy that broke off is b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import httpx
 
 from pctstream import stamp
+from pctstream.agents.shard import Shard
+from pctstream.config import Config
 from pctstream.core.block import Source, decode
-from pctstream.core.names import Path
+from pctstream.core.names import Path, node_name
 from pctstream.errors import NotReady, RowRefused
 from pctstream.keyspace import ROWS, of_kind
 from pctstream.pairs import PIECE_BYTES, CopyBroken, Incoming, streamed
 from pctstream.store import Store, portion_prefixes, whole_keys
+from pctstream.trust import calling
+
+ANSWER_S = 10.0
+"""Of silence: then the copy is begun again."""
 
 
 def sent(
@@ -61,6 +70,23 @@ def received(
     if not whole:
         raise NotReady("the source has read nothing of this portion yet")
     store.take(whole)
+
+
+def pulled(
+    cfg: Config, source: int, host: Mapping[str, Any] | None, shard: Shard, path: Path, why: str,
+    told: Callable[[int, int], None], copied: Callable[[int, int], None],
+) -> None:  # fmt: skip
+    """Ask the ``host`` of shard ``source`` (its record) for a portion, and write it into this shard's store
+    as `received` does; ``why`` (`move=ID`, `standby=SHARD`) gives a right to it. NotReady where there is
+    none yet."""
+    if host is None:
+        raise NotReady(f"shard {source} has not told where it is")
+    name = node_name(path)
+    url = f"{host['url']}/v1/shards/{source}/portions/{name}/copy?{why}"
+    with httpx.stream("GET", url, timeout=ANSWER_S, **calling(cfg)) as answer:
+        if answer.status_code != 200:
+            raise NotReady(f"shard {source} gives no copy of {name} yet")
+        received(shard.store, path, shard.source(path), answer.iter_bytes(), told, copied)
 
 
 def _rows(value: bytes) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import orjson
 
-from pctstream.agents.copying import received
+from pctstream.agents.copying import pulled
 from pctstream.agents.shard import Shard
 from pctstream.agents.throttle import Throttle
 from pctstream.core import moves
@@ -31,7 +31,6 @@ from pctstream.errors import NotReady, PctError
 from pctstream.pairs import CopyBroken
 from pctstream.store import Store
 from pctstream.tables import Record, key_of
-from pctstream.trust import calling
 
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
@@ -42,7 +41,6 @@ TELL_S = 1.0
 AGAIN_S = 0.5
 FROM_PIPE_S = 30.0
 """A source that gave nothing for so long is not waited for, if the pipe still has everything (R0)."""
-ANSWER_S = 10.0
 FOLLOW_S = 10.0
 """For the record that a fence belongs to: it was written before the fence."""
 
@@ -120,13 +118,11 @@ class Carrier:
             self._worker.resync()
 
     def _pull(self, shard: Shard, move: Move, progress: Progress) -> None:
-        worker, name = self._worker, node_name(move.portion)
+        worker = self._worker
         settings = worker.cfg.moves
         throttle = Throttle(settings.bytes_per_s, lambda: bool(worker.room.full()))
         self._wait(shard, move, 0.0)
-        source = worker.reporter.all_shards().get(move.source)
-        if source is None:
-            raise NotReady(f"shard {move.source} has not told where it is")
+        host = worker.reporter.all_shards().get(move.source)
 
         def told(rows: int, size: int) -> None:
             progress.total_rows, progress.total_bytes = rows, size
@@ -136,12 +132,7 @@ class Carrier:
             worker.metrics.move_bytes.inc(size)
             self._wait(shard, move, throttle.spend(size))
 
-        url = f"{source['url']}/v1/shards/{move.source}/portions/{name}/copy?move={move.id}"
-        with httpx.stream("GET", url, timeout=ANSWER_S, **calling(worker.cfg)) as answer:
-            if answer.status_code != 200:
-                raise NotReady(f"shard {move.source} gives no copy of {name} yet")
-            where = shard.source(move.portion)
-            received(shard.store, move.portion, where, answer.iter_bytes(), told, copied)
+        pulled(worker.cfg, move.source, host, shard, move.portion, f"move={move.id}", told, copied)
 
     def _wait(self, shard: Shard, move: Move, seconds: float) -> None:
         """So long, and for as long as the move is paused; Over once nobody wants it."""

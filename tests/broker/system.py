@@ -8,8 +8,10 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,19 @@ class System:
         self.settle()
         tree = self.get("/v1/tree")
         return verify(self.cfg, tree, lambda: self.get("/v1/shards")["shards"], ends, theirs)
+
+
+@contextmanager
+def meanwhile(act: Callable[[threading.Event], None]) -> Iterator[None]:
+    """``act`` in a thread until the block ends, which its event says."""
+    over = threading.Event()
+    thread = threading.Thread(target=act, args=(over,))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def mixture(rows: int, dimension: int = 16, centres: int = 12, seed: int = 0) -> np.ndarray:

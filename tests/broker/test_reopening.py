@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from broker.system import System, mixture, wait_for
+from broker.system import System, meanwhile, mixture, wait_for
 from confluent_kafka import Producer as KafkaProducer
 
 from pctstream.client import Producer
@@ -30,9 +30,8 @@ def far(rows: int, seed: int) -> np.ndarray:
 @contextmanager
 def flowing(one: System, rows: Rows) -> Iterator[None]:
     """New rows from far places, one slice after the other, until the end of the block."""
-    stopping = threading.Event()
 
-    def run() -> None:
+    def run(stopping: threading.Event) -> None:
         with Producer(one.broker, one.tree, block_rows=50) as producer:
             for at in itertools.count():
                 for i, row in enumerate(far(SLICE, seed=at)):
@@ -41,13 +40,8 @@ def flowing(one: System, rows: Rows) -> Iterator[None]:
                 if stopping.wait(0.3):
                     return
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    with meanwhile(run):
         yield
-    finally:
-        stopping.set()
-        thread.join(30)
 
 
 def portions(one: System, number: int = 0) -> dict[str, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker.system import System, mixture, wait_for
+from broker.system import System, meanwhile, mixture, wait_for
 
 from pctstream.cli import main
 from pctstream.config import to_env
@@ -60,21 +60,16 @@ def say(grown: System, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 @contextmanager
 def rows_flowing(one: System) -> Iterator[list[int]]:
     """Rows with new ids, and with ids that came before, until the block ends."""
-    done, fed = threading.Event(), [0]
+    fed = [0]
 
-    def run() -> None:
+    def run(done: threading.Event) -> None:
         while not done.wait(0.1):
             fed[0] += 1
             ids = [f"{fed[0]}-{i}" if i % 20 else str(i) for i in range(500)]
             one.feed(mixture(500, seed=fed[0]), ids)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    with meanwhile(run):
         yield fed
-    finally:
-        done.set()
-        thread.join()
 
 
 def begins(one: System, kind: str) -> dict[str, int]:

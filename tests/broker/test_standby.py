@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from broker.system import System, mixture, wait_for
+from broker.system import System, meanwhile, mixture, wait_for
 
 Make = Callable[..., System]
 ROWS = int(os.environ.get("PCT_STANDBY", "12000"))
@@ -49,19 +49,12 @@ def level(shard: dict[str, Any]) -> bool:
 
 @contextmanager
 def rows_flowing(one: System) -> Iterator[None]:
-    done = threading.Event()
-
-    def run() -> None:
+    def run(done: threading.Event) -> None:
         while not done.wait(0.1):
             one.feed(mixture(200, seed=one.fed))
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    with meanwhile(run):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def counted(one: System, number: int, name: str) -> float:
