@@ -37,6 +37,7 @@ from pctstream.core.routing import Routing
 from pctstream.core.wire import answer_from_json, question_to_json
 from pctstream.errors import PctError
 from pctstream.http.choosing import Choosing
+from pctstream.http.connections import connections
 
 ATTEMPTS = 4
 AGAIN_S = 0.05
@@ -228,9 +229,7 @@ class Asking:
         """The same, as it came."""
         how = self._hosts.calling()
         if self._client is None:
-            # uvicorn closes a connection that was idle for 5 s: ours must not be used then
-            limits = httpx.Limits(max_connections=64, keepalive_expiry=2.0)
-            self._client = httpx.AsyncClient(limits=limits, verify=how["verify"])
+            self._client = connections(how["verify"])
         try:
             answer = await self._client.post(
                 url, content=orjson.dumps(body), timeout=seconds, headers=how["headers"]

@@ -22,6 +22,7 @@ from pctstream.core.successor import HEADER, Successor
 from pctstream.errors import NotFound, NotReady
 from pctstream.http import problem
 from pctstream.http.body import TEXT_MAX, body, json_object, short, taken
+from pctstream.http.connections import connections
 from pctstream.http.moves import ordered
 
 if TYPE_CHECKING:
@@ -105,10 +106,8 @@ class Passing:
 
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
-            # uvicorn closes a connection that was idle for 5 s: ours must not be used then
-            limits = httpx.Limits(max_connections=64, keepalive_expiry=2.0)
             verify = trust.trusted(self._worker.cfg.http.ca_file)
-            self._client = httpx.AsyncClient(limits=limits, verify=verify, timeout=ANSWER_S)
+            self._client = connections(verify, ANSWER_S)
         return self._client
 
     def _workers(self, to: Successor) -> Iterable[str]:
