@@ -24,15 +24,21 @@ def as_brute_force(one: System, rows: npt.NDArray[np.float32]) -> None:
     """Every worker counts the rows of each portion and of each entry of some levels' covers, whoever
     owned them meanwhile; an exact search finds what a scan of all rows finds."""
     for number in (0, 1):
-        wait_for(f"the counts at worker {number}", lambda n=number: counted(one, n, rows))
+        wrong: list[object] = ["nothing was told"]
+
+        def right(n: int = number, wrong: list[object] = wrong) -> bool:
+            wrong[:] = miscounted(one, n, rows)
+            return not wrong
+
+        wait_for(f"the counts at worker {number}", right, wrong=wrong)
     for query in mixture(ASKED, rows.shape[1], seed=77):
         wanted = np.sort(np.linalg.norm(rows.astype(np.float64) - query, axis=1))[:NEAREST]
         found = wait_for("an exact answer", lambda q=query: searched(one, q))
         np.testing.assert_allclose([r["distance"] for r in found], wanted, rtol=1e-6)
 
 
-def counted(one: System, number: int, rows: npt.NDArray[np.float32]) -> bool:
-    """Whether a worker's views are the recount, by the covers known now (the tree may still grow)."""
+def miscounted(one: System, number: int, rows: npt.NDArray[np.float32]) -> list[object]:
+    """Where a worker's views are not the recount, by the covers known now (the tree may still grow)."""
     counts = walked(rows, recorded_covers(one), one.cfg.tree.max_level)
 
     def at(name: str) -> int:
@@ -40,13 +46,14 @@ def counted(one: System, number: int, rows: npt.NDArray[np.float32]) -> bool:
         return sum(n for p, n in counts.items() if p[: len(path)] == path)
 
     portions = one.get("/v1/portions", number)["portions"]
-    told = {p["portion"]: p["rows"] for p in portions}
+    told = [("portion", p["portion"], p["rows"], at(p["portion"])) for p in portions]
     for depth in LEVELS:
         cover = one.get(f"/v1/levels/{depth}/cover", number)
-        if cover["rows"] != len(rows) or sum(e["rows"] for e in cover["cover"]) != len(rows):
-            return False
-        told |= {e["node"]: e["rows"] for e in cover["cover"]}
-    return bool(portions) and told == {name: at(name) for name in told}
+        told.append((depth, "all", cover["rows"], len(rows)))
+        told.append((depth, "entries", sum(e["rows"] for e in cover["cover"]), len(rows)))
+        told += [(depth, e["node"], e["rows"], at(e["node"])) for e in cover["cover"]]
+    wrong: list[object] = [entry for entry in told if entry[2] != entry[3]]
+    return wrong if portions else ["no portions"]
 
 
 def searched(one: System, query: npt.NDArray[np.float32]) -> Any:
