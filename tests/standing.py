@@ -52,6 +52,7 @@ class Standing:
             "dimension": dimension,
             "metric": metric,
             "cut": 1,
+            "shards": SHARDS,
             "sink_rows": 10**6,
         }
         self._fold(records.tree_record(settings, dimension, "a"))

@@ -103,7 +103,7 @@ def view() -> tuple[TreeView, Routing]:
     log = Routing()
     prototypes = np.array([[0, 0], [10, 0]], np.float32)
     cover = refine(prototypes, prototypes, 1.0, 0, 1)
-    log.fold(tree_record({"tree": "t"}, 2, "a"), 0, 0.0)
+    log.fold(tree_record({"tree": "t", "shards": 8}, 2, "a"), 0, 0.0)
     records = [*cover_records(ROOT, cover, 1, "a")]
     records.append(split_record(ROOT, cover, {(0, 0): 3, (0, 1): 5}, 2, "a"))
     for i, record in enumerate(records):

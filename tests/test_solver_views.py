@@ -59,7 +59,7 @@ class Standing:
     def __init__(self, metric: str = "euclidean") -> None:
         cover = refine(CENTRES, CENTRES, 1.5, 0, 1)
         owners = {(0, i): i % 2 for i in range(CHILDREN)}
-        settings = {"tree": "t", "metric": metric, "max_level": MAX_LEVEL}
+        settings = {"tree": "t", "metric": metric, "max_level": MAX_LEVEL, "shards": 2}
         self.records = [
             tree_record(settings, DIMENSION, "a"),
             *cover_records(ROOT, cover, 1, "a"),

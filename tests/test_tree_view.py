@@ -21,7 +21,7 @@ def log_of(split: bool) -> Routing:
     prototypes = np.arange(CHILDREN, dtype=np.float32)[:, None] * 10
     cover = refine(prototypes, prototypes, 1.0, 0, 1)
     log = Routing()
-    records: list[dict[str, Any]] = [tree_record({"tree": "t"}, 1, "a")]
+    records: list[dict[str, Any]] = [tree_record({"tree": "t", "shards": 2}, 1, "a")]
     records += cover_records(ROOT, cover, 1, "a")
     if split:
         owners = {(0, i): 0 for i in range(CHILDREN)}
@@ -36,6 +36,14 @@ def portion(number: int, rows: int, marks: list[Any]) -> dict[str, Any]:
     return {"portion": f"N0,{number}", "rows": rows, "marks": marks, "nodes": nodes}
 
 
+def origins(chance: random.Random, shard: int, rows: int) -> list[list[Any]]:
+    """Rows of one shard's input as marks: its own, and of partitions of another topic bridged there."""
+    own = chance.randrange(rows + 1)
+    one = chance.randrange(rows - own + 1)
+    return [["t.P0", shard, 7, 0, own], ["theirs", shard, 8, 0, one],
+            ["theirs", shard + 2, 9, 0, rows - own - one]]  # fmt: skip
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_a_row_held_at_the_split_is_counted_once_whatever_was_reported_last(seed: int) -> None:
     """Two shards and three portions report when they like; each row went down in order (R2)."""
@@ -46,7 +54,7 @@ def test_a_row_held_at_the_split_is_counted_once_whatever_was_reported_last(seed
     least = {(s, c): chance.randrange(held[s][c] + live[s][c] + 1)
              for s in held for c in range(CHILDREN)}  # fmt: skip
     for c in range(CHILDREN):
-        marks = [["t.P0", s, 7, 0, least[s, c]] for s in held]
+        marks = [mark for s in held for mark in origins(chance, s, least[s, c])]
         rows = sum(least[s, c] for s in held)
         rows_in += rows
         portions[f"N0,{c}"] = portion(c, rows, marks)

@@ -28,6 +28,9 @@ from pctstream.core.unit import Unit
 
 Portions = Mapping[str, Mapping[str, Any]]
 """What was told last of each portion and trunk node, by its name."""
+FEW = 10_000.0
+"""Rows a second: where fewer come, what came in one window is chance, and the rows that lie there say
+more of where the next ones go (a portion of 1 % has 100 of so many, give or take 10)."""
 
 
 class Turns:
@@ -164,7 +167,7 @@ class Author:
         promoted are placed by what is told of the ``portions``."""
         cover = log.covers[path]
         children: list[Path] = [(*path, i) for i in range(cover.k)]
-        if path in log.promotions.asked and portions:
+        if path in log.promotions.asked and portions and node_name(path) in portions:
             weights, loads = weighed(log, path, portions)
             owners = placement.apart(weights, loads, self._capacities)
         else:
@@ -218,16 +221,20 @@ def root_state(path: Path, portions: Portions) -> str:
 def weighed(
     log: Routing, path: Path, portions: Portions
 ) -> tuple[dict[Path, float], dict[int, float]]:
-    """Of a portion's children, and of the shards without it: rows per second, or rows where none come."""
-    unit = "rate" if any(record["rate"] > 0.0 for record in portions.values()) else "rows"
+    """Of a portion's children, and of the shards without it: rows per second, and `FEW` more that are
+    divided as the rows are."""
+    told = {p: portions[node_name(p)] for p in log.portions if node_name(p) in portions}
+    stored = sum(float(record["rows"]) for record in told.values())
+    weights = {
+        p: float(record["rate"]) + (FEW * float(record["rows"]) / stored if stored else 0.0)
+        for p, record in told.items()
+    }
     loads: dict[int, float] = {}
-    for other in log.portions:
-        if other != path and (record := portions.get(node_name(other))):
-            owner = log.owners[other]
-            loads[owner] = loads.get(owner, 0.0) + float(record[unit])
-    record = portions[node_name(path)]
-    nodes = dict(zip(record["nodes"]["path"], record["nodes"]["rows"], strict=True))
+    for other, weight in weights.items():
+        if other != path:
+            loads[log.owners[other]] = loads.get(log.owners[other], 0.0) + weight
+    nodes = dict(zip(told[path]["nodes"]["path"], told[path]["nodes"]["rows"], strict=True))
     rows = {(*path, i): float(nodes.get(str(i), 0)) for i in range(log.covers[path].k)}
     whole = sum(rows.values())
-    share = float(record[unit]) / whole if whole else 0.0
+    share = weights[path] / whole if whole else 0.0
     return {child: n * share for child, n in rows.items()}, loads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from pctstream.core import life
@@ -17,22 +18,22 @@ def at_root(log: Routing, shards: Iterable[Record], portions: Mapping[str, Recor
     return sum(_held(log, record, arrived) for record in shards)
 
 
-def _held(log: Routing, record: Record, arrived: Mapping[tuple[int, int], int]) -> int:
+def _held(log: Routing, record: Record, arrived: Counter[tuple[int, int]]) -> int:
     root = record["root"]
     if log.states.get(ROOT) != life.SPLITTING:
         return int(root["rows"])
-    there = [arrived.get((child[-1], record["shard"]), 0) for child in log.children(ROOT)]
+    there = [arrived[child[-1], record["shard"]] for child in log.children(ROOT)]
     if root["state"] != life.SPLITTING:
         return max(0, int(root["stored_rows"]) - sum(there))
     return sum(max(0, h - n) for h, n in zip(root["held"], there, strict=False))
 
 
-def _arrived(log: Routing, portions: Mapping[str, Record]) -> dict[tuple[int, int], int]:
-    """(child of N0, ingest partition) -> rows of it that the child has."""
-    found = {}
+def _arrived(log: Routing, portions: Mapping[str, Record]) -> Counter[tuple[int, int]]:
+    """(child of N0, shard) -> rows that the child has of those that the shard's N0 had; foreign partition
+    p is bridged to ingest partition p mod S."""
+    shards, found = int(log.tree["shards"]), Counter[tuple[int, int]]()
     for child in log.children(ROOT):
         record = portions.get(node_name(child))
-        for topic, partition, _, _, rows in record["marks"] if record else ():
-            if topic == f"{log.tree.get('tree', '')}.P0":
-                found[child[-1], partition] = int(rows)
+        for _, partition, _, _, rows in record["marks"] if record else ():
+            found[child[-1], partition % shards] += int(rows)
     return found

@@ -62,8 +62,6 @@ def test_a_second_tree_takes_the_place_of_the_first(both: tuple[System, System])
     finer.start(0, 1)
     wait_for("the finer tree to grow", lambda: finer.get("/v1/tree")["rows"] == ROWS)
     wait_for("it to have grown", lambda: finer.get("/v1/tree")["state"] == "grown")
-    # while N0 hands its rows down, reports of different moments may count some of them twice
-    wait_for("N0 to let go", lambda: not finer.get("/v1/tree")["levels"][0]["rows"])
     url, there = first.urls[0], finer.urls[0]
     assert found(url, rows) == first.tree and found(there, rows) == finer.tree
 

@@ -25,7 +25,7 @@ from pctstream.core.records import (
 )
 from pctstream.core.reopener import Mark, Reopener, Reports
 from pctstream.core.routing import Routing
-from pctstream.core.tree import Author
+from pctstream.core.tree import Author, weighed
 from pctstream.core.unit import Marker, Unit
 
 PIPE, INGEST = Source("t.P0.3", 0), Source("t.P0", 0)
@@ -126,12 +126,28 @@ def test_while_it_is_asked_it_does_not_move_and_then_its_children_are_portions()
     assert log.fold(record, record["seq"], 0.0)
     assert log.promotions.epochs == {(0, 1): log.epoch}
     assert log.portions == [(0, 0), (0, 1, 0), (0, 1, 1)]
-    # 20 and 10 rows a second beside the 5 that shard 0 has
+    # two thirds and one of what the portion has, beside the little that shard 0 has
     assert [log.owners[p] for p in log.portions] == [0, 1, 0]
     assert (log.nodes_at(1, 1), log.nodes_at(-1, 1)) == ([(0, 1)], [(0, 1, 0)])
     assert "above the cut" in order(log, {"do": "move", "portion": "N0,1", "to": 0})
     reopener = Reopener(SETTINGS, {0: 1.0}, "b")
     assert reopener.unmarked(log, Reports(), 1.0) == [Mark((0, 1), 0, log.promotions.epochs[0, 1])]
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1.0, "the rows"), (1e6, "the rates")])
+def test_few_rows_a_second_say_less_than_the_rows_that_lie_there(scale: float, told: str) -> None:
+    """N0,0 has nine times the rows of N0,1; of the rows of the last window it had none."""
+    log = tree()
+    log.covers[0, 1] = COVER
+    paths = {"path": ["", "0", "1"], "state": [life.SPLITTING, "", ""], "rows": [90, 60, 30]}
+    portions = {
+        "N0,0": {"rows": 810, "rate": 0.0},
+        "N0,1": {"rows": 90, "rate": scale, "nodes": paths},
+    }
+    weights, loads = weighed(log, (0, 1), portions)
+    assert weights[0, 1, 0] == pytest.approx(2 * weights[0, 1, 1])
+    heavier = "the rows" if loads[0] > sum(weights.values()) else "the rates"
+    assert heavier == told
 
 
 @pytest.mark.parametrize("state", [life.COVERING, life.SINK])
