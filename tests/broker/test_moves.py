@@ -92,7 +92,10 @@ class Feeding:
 
 @pytest.fixture
 def grown(system: Callable[..., System]) -> System:
-    one = system(shards__count=4, tree__epsilon=8.0, tree__gap=500, moves__grace_s=1.0)
+    # no node re-opens: rows that came before stay where they are then, and no recount says where
+    one = system(
+        shards__count=4, tree__epsilon=8.0, tree__gap=500, tree__miss_limit=0.0, moves__grace_s=1.0
+    )
     one.start(0, 1)
     one.feed(mixture(PART))
     wait_for("portions", lambda: one.get("/v1/portions")["portions"])
