@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from pctstream.agents.throttle import Throttle
 from pctstream.core.block import ARROW
+from pctstream.errors import NotFound, NotReady
 
 if TYPE_CHECKING:
     from pctstream.agents.shard import Shard
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 
 GIVES_WAY_S = 2.0
 """Between two pieces at most: who receives them takes a longer silence for the end."""
+
+
+def hosted(worker: Worker, number: int) -> Shard:
+    """A shard that is here; NotFound where there is none of this number, NotReady where another worker
+    hosts it, or this one has not opened it yet."""
+    count = worker.cfg.shards.count
+    if not 0 <= number < count:
+        raise NotFound(f"no shard {number}: there are 0 to {count - 1}")
+    shard = worker.shards.get(number)
+    if shard is None or shard.root is None:
+        raise NotReady(f"{worker.name} has not opened shard {number}: ask the worker that hosts it")
+    return shard
 
 
 def stream(

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
-from pctstream.errors import NotReady
-from pctstream.http import problem
-from pctstream.http.frozen import stream
+from pctstream.http.frozen import hosted, stream
 from pctstream.snapshots.moment import taken
 
 if TYPE_CHECKING:
@@ -24,9 +22,7 @@ def add(app: FastAPI, worker: Worker) -> None:
     def snapshot(number: int) -> Any:
         """Everything that the store of a shard hosted here holds, but portions that others answer for:
         an Arrow stream of keys and values."""
-        shard = worker.shards.get(number)
-        if shard is None or shard.root is None:
-            return problem.problem(NotReady(f"{worker.name} has not opened shard {number}"))
+        shard = hosted(worker, number)
         tree, routing = worker.cfg.tree.name, worker.routing
 
         def pieces(moment: Store) -> Iterator[bytes]:

@@ -28,6 +28,7 @@ from pctstream.http import (
 )
 from pctstream.http.body import PAGE_MAX, page
 from pctstream.http.digest import digest
+from pctstream.http.frozen import hosted
 from pctstream.http.hosts import WorkerHosts
 from pctstream.http.tree import TreeView
 
@@ -261,8 +262,5 @@ def _shards(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/shards/{number}/digest")
     def shard_digest(number: int) -> Response:
         """Every row of a shard hosted here as (origin, hash): what `verify` compares."""
-        hosted = worker.shards.get(number)
-        if hosted is None:
-            raise NotReady(f"shard {number} is not hosted by {worker.name}: ask the worker that is")
-        body = digest(hosted, worker.routing)
+        body = digest(hosted(worker, number), worker.routing)
         return Response(body, media_type="application/vnd.apache.arrow.stream")
