@@ -14,10 +14,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from blocks import ROOT, Block, blocks
-from broker.system import free_port, mixture
+from broker.system import free_port, mixture, wait_for
 
 from pctstream.cli import main
 
@@ -59,6 +60,9 @@ class Shell:
             with pytest.raises(SystemExit) as ended:
                 main(words[1:])
             assert ended.value.code == 0, f"{where}: {line}"
+            if words[1] == "feed":  # people read before they type on: a portion is there by then
+                asked = f"http://{self.places['127.0.0.1:8800']}/v1/portions"
+                wait_for("portions", lambda: httpx.get(asked, timeout=10.0).json()["portions"])
             return
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
