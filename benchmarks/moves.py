@@ -11,6 +11,9 @@ producer on the same machine.
     throttle   one portion of 50 MB at moves.bytes_per_s = 1 MB/s: bytes that the target received, from
                the moment one piece came to the moment another came, 30 s later
     moves      how many there were, seconds each; every proof equal, or the program ends
+
+A tree that grows looks at rows over and over, move or not. With --max-level 1 its portions are leaves, and
+what is seen is what a move costs alone.
 """
 
 from __future__ import annotations
@@ -173,6 +176,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=15.0, help="of each part")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--most", type=float, default=0.0, help="rows/s instead of the part `full`")
+    parser.add_argument(
+        "--max-level", type=int, default=0, help="1: portions are leaves; 0: the default"
+    )
     parser.add_argument("--only", choices=("writes", "throttle"), help="one of the two parts")
     options = parser.parse_args()
     found = {}
@@ -196,7 +202,10 @@ def main() -> int:
 def writes(options: argparse.Namespace) -> dict[str, Any]:
     """Rates, pauses and moves."""
     said: dict[str, Any] = {}
-    with Run(2, 128, {"moves.grace_s": 1.0, "drift.automatic": False}) as run:
+    settings: dict[str, Any] = {"moves.grace_s": 1.0, "drift.automatic": False}
+    if options.max_level:
+        settings["tree.max_level"] = options.max_level
+    with Run(2, 128, settings) as run:
         run.ask(FIRST_ROWS)
         run.through()
         moving = Moving(run)
