@@ -121,10 +121,13 @@ def test_what_stands_still_is_restarted_and_what_hangs_ends_its_worker(grown: Sy
     grown.settle()
     for number in (0, 1):
         grown.kill(number)
-    grown.start(1, ready=False, program=[LOSSY])
+    lossy = grown.folder / "lossy"
+    grown.start(1, ready=False, program=[LOSSY], LOSSY_FROM=str(lossy))
     grown.start(0, ready=False, PCT_HANG_AT="before-routed:1")
     grown.wait_ready()
     wait_for("each has shards", lambda: hosted(grown, 0) and hosted(grown, 1))
+    grown.settle()
+    lossy.touch()
     mine, other = (min(hosted(grown, n)) for n in (1, 0))
     produce(grown, mixture(1, seed=3), np.full(1, mine))
     produce(grown, mixture(1, seed=4), np.full(1, other))
