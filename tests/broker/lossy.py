@@ -7,16 +7,18 @@ Nothing is known to do that; the monitor is there for what is not known.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from pctstream.agents.node import NodeAgents
 from pctstream.agents.shard import Turn
 from pctstream.cli import main
 
 put, lost = NodeAgents.put, list[Turn]()
+FROM = Path(os.environ["LOSSY_FROM"])
 
 
 def put_or_lose(agents: NodeAgents, turn: Turn) -> None:
-    if turn.unit is None or lost or not os.path.exists(os.environ["LOSSY_FROM"]):
+    if turn.unit is None or lost or not FROM.exists():
         put(agents, turn)
     else:
         lost.append(turn)

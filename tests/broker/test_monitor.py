@@ -119,8 +119,7 @@ def test_a_stopped_worker_is_named_within_two_heartbeats_and_cleared(grown: Syst
 def test_what_stands_still_is_restarted_and_what_hangs_ends_its_worker(grown: System) -> None:
     """Worker 1 loses a turn, worker 0 hangs in one: each is named, counted, and nothing is lost."""
     grown.settle()
-    for number in (0, 1):
-        grown.kill(number)
+    grown.stop()  # nobody hangs in a turn of what was not routed yet
     lossy = grown.folder / "lossy"
     grown.start(1, ready=False, program=[LOSSY], LOSSY_FROM=str(lossy))
     grown.start(0, ready=False, PCT_HANG_AT="before-routed:1")
