@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
-from chaos import brokers, moving, report, stores, workers
+from chaos import brokers, copies, moving, report, stores, workers
 from chaos.fault import Breach, Fault, Outcome, Void
 from chaos.site import Site
 
@@ -31,7 +31,7 @@ FIRST = 0.08
 """Share of the rows that make the tree before anything happens."""
 KILLS = [0.15, 0.30, 0.45, 0.60, 0.75, 0.90]
 TIMES = {"kill -9 inside a move": 7, "kill -9 at a named point": 2, "kill -9 of the broker": 2}
-FAULTS = [*workers.FAULTS, *moving.FAULTS, *brokers.FAULTS, *stores.FAULTS]
+FAULTS = [*workers.FAULTS, *moving.FAULTS, *brokers.FAULTS, *stores.FAULTS, *copies.FAULTS]
 FOUND = (Breach, Void, AssertionError, httpx.HTTPError, LookupError)
 BEGUN = time.monotonic()
 

@@ -149,7 +149,11 @@ class Site:
                     self._say(f"   worker {number} ended ({worker.poll()}): started again")
                     self.one.start(number, ready=False)
             time.sleep(0.1)
-        self._slowest = max(self._slowest, time.monotonic() - began)
+        self.took(time.monotonic() - began)
+
+    def took(self, seconds: float) -> None:
+        """So long it was until all went on."""
+        self._slowest = max(self._slowest, seconds)
 
     def end(self, number: int) -> int:
         """SIGTERM, and SIGKILL if that takes long, as `up` does; the exit code."""
