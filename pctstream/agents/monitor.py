@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -190,7 +189,8 @@ class Watch:
             due = self._monitor.due()
         for number, name in due:
             worker.metrics.restarts.inc()
-            os.write(2, f"pctstream worker {worker.name}: {name} is restored\n".encode())
+            why = self.known(number, name)["stalled"] or "its agent raised"
+            worker.tell(f"{name} on shard {number} is restored: {why}")
             worker.restart(shards[number], node_path(name))
         self._beat(now)
         self._end(quiet, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,10 +70,10 @@ def none(rows: int) -> Block:
     return Block((Source("t", 0),), *names, np.zeros((rows, 1), np.float32))
 
 
-def write(broker: str, source: Source, count: int) -> None:
+def write(broker: str, source: Source, count: int, size: int = 0) -> None:
     producer = Producer({"bootstrap.servers": broker, "linger.ms": 5})
     for i in range(count):
-        producer.produce(source.topic, str(i).encode(), partition=source.partition)
+        producer.produce(source.topic, str(i).encode().zfill(size), partition=source.partition)
     assert producer.flush(30) == 0
 
 
@@ -132,10 +133,10 @@ def test_an_input_whose_node_falls_behind_is_paused_alone(
         """Each time is a unit of its own, also where polls are late; or the input is paused."""
         return lasts.get(slow) == last or heard.reader.held()["channel"] == 1
 
-    for time in range(10):
+    for part in range(10):
         write(broker.bootstrap, slow, 50)
         write(broker.bootstrap, quick, 50)
-        wait_for("the slow one has them", lambda last=50 * time + 49: seen(last))
+        wait_for("the slow one has them", lambda last=50 * part + 49: seen(last))
     wait_for("the quick one at its end", lambda: lasts.get(quick) == 499)
     assert heard.reader.held() == {"node": 0, "channel": 1}
     # one poll's messages may be in hand when the channel fills
@@ -167,3 +168,33 @@ def test_units_that_are_lost_do_not_stop_the_reading(broker: LocalBroker, tree_n
     heard.add(source, in_hand)
     heard.until(499)
     heard.reader.close()
+
+
+def test_a_log_is_read_before_another_that_is_far_behind_is_through(
+    broker: LocalBroker, tree_name: str
+) -> None:
+    """Seen: what was fetched of three partitions took half a minute to be taken, those of the fourth stood
+    in line behind it, and its node was restored for standing still, which put it at the end again."""
+    long, short = Source(f"{tree_name}.two", 0), Source(f"{tree_name}.two", 1)
+    topics.apply(AdminClient({"bootstrap.servers": broker.bootstrap}), [TopicSpec(long.topic, 2)])
+    write(broker.bootstrap, long, 40_000, size=100)
+    write(broker.bootstrap, short, 10)
+    heard = Heard(broker.bootstrap, channel_blocks=10_000, rows=100)
+    heard.add(long, -1)
+    read = 0
+
+    def take() -> Source:
+        nonlocal read
+        unit, load = heard.units.get(timeout=20)
+        time.sleep(0.0002 * len(unit))  # 5,000 rows a second are a node's work
+        load.leave()
+        read += len(unit)
+        return unit.source
+
+    while read < 2000:  # meanwhile more is fetched
+        take()
+    heard.add(short, -1)
+    while take() == long:
+        pass
+    heard.reader.close()
+    assert read < 20_000
