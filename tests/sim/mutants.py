@@ -133,7 +133,7 @@ MUTANTS = (
     Mutant(
         "what a node held is not scanned after a restart",
         "core/growth.py",
-        "            self._tree.scan(rows, leaf, self._unscanned)",
+        "            self._tree.leaves.scan(rows, now, self._unscanned)",
         "            pass",
         1,
     ),
@@ -295,9 +295,8 @@ MUTANTS = (
     Mutant(
         "a delete purged where a scan follows",
         "core/subtree.py",
-        "        return np.array([node.state in (life.SINK, life.LEAF) for node in self.nodes], np.bool_)",
-        "        ends = (life.SINK, life.LEAF, life.WAITING)\n"
-        "        return np.array([node.state in ends for node in self.nodes], np.bool_)",
+        "        ends = (life.SINK, life.LEAF)\n",
+        "        ends = (life.SINK, life.LEAF, life.WAITING)\n",
         1,
     ),
     Mutant(

@@ -41,6 +41,7 @@ def recursion(
     distances = kernels.distances(rows, np.zeros(len(rows), np.int32), centre[None])
     out: dict[str, Any] = {
         "state": life.COVERING, "limit": "", "cover": None, "uncovered": 0, "held": rows.tolist(),
+        "holds": False,
         "counts": {"rows": len(rows), "distance": float(np.cumsum([0.0, *distances])[-1]),
                    "radius": float(max(distances, default=0.0))},
     }  # fmt: skip
@@ -65,7 +66,8 @@ def recursion(
         held, found = scanned_again(rows, find.rows, epsilon, shape, budget)
         if held < 0:
             return {path: out | {"aside": np.array(found).tolist()}}
-        cover, sample, out["limit"] = unrefined(np.array(found), epsilon, shape.gap), 0, ""
+        cover, sample = unrefined(np.array(found), epsilon, shape.gap), 0
+        out |= {"limit": "", "holds": True}
     else:
         held, sample = 0, find.rows
         cover = refine(
@@ -219,6 +221,7 @@ def as_stored(store: Store, root: Path) -> Tree:
         out[tuple(record["path"])] = {
             "state": record["state"],
             "limit": record["limit"],
+            "holds": record["holds"],
             "cover": cover and first_of(cover, record).hash,
             "counts": {k: record["counts"][k] for k in ("rows", "distance", "radius")},
             "uncovered": record["counts"]["uncovered"],
