@@ -33,6 +33,8 @@ class Mutant(NamedTuple):
     instead: str
     first: int = 0
     """A seed that has seen it: tried before all others."""
+    kind: str = ""
+    """Of run: "deep", "sinking" (`world.World`)."""
 
 
 class Seen(NamedTuple):
@@ -300,6 +302,22 @@ MUTANTS = (
         1,
     ),
     Mutant(
+        "a sink forgets the scan that it is in",
+        "core/sink.py",
+        "        scanned = None if find is None else (find.rows, find.gap_now)",
+        "        scanned = None",
+        96,
+        "sinking",
+    ),
+    Mutant(
+        "the rows that a sink held go down in a later pass",
+        "core/subtree.py",
+        "        goes[list(split)] = True",
+        "        goes[:] = True",
+        3,
+        "sinking",
+    ),
+    Mutant(
         "places of what left stay",
         "agents/spatial.py",
         "            if any(last not in firsts for last in left[:, 0].tolist()):",
@@ -328,7 +346,7 @@ def red(mutant: Mutant, seeds: int = SEEDS) -> Seen | None:
         file.write_text(text.replace(mutant.line, mutant.instead))
         for first, count in ((mutant.first, 1), (0, seeds)):
             done = subprocess.run(
-                [sys.executable, "-m", "sim.run", str(first), str(count)],
+                [sys.executable, "-m", "sim.run", str(first), str(count), mutant.kind],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": folder},
                 capture_output=True,
