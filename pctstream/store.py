@@ -220,8 +220,7 @@ class Store(Leavings):
         nodes = []
         for node in self.tree_nodes(path):
             cover, rows = covers.get(node.number), b"".join(kept.get(node.number, ()))
-            dimension = cover.dimension if cover else node.record.get("dimension")
-            if dimension:
+            if dimension := cover.dimension if cover else node.record.get("dimension"):
                 aside = np.frombuffer(rows, "<f4").reshape(-1, dimension).astype(np.float32)
                 node = node._replace(cover=cover, aside=Aside(0, aside))
             nodes.append(node)

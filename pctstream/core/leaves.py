@@ -50,9 +50,12 @@ class Leaves:
         place."""
         order, starts = kernels.grouped(leaf, len(self._tree.nodes))
         for number in sorted(set(leaf.tolist()) if only is None else only):
+            node = self._tree.nodes[number]
+            if node.find is None and node.sink is None and node.first < 0:
+                continue
             mine = order[starts[number] : starts[number + 1]]
             if len(mine):
-                behind = mine[self._take(self._tree.nodes[number], rows, mine) :]
+                behind = mine[self._take(node, rows, mine) :]
                 if len(behind):
                     self._tree.go_down(np.ascontiguousarray(rows[behind]), leaf, behind)
 
@@ -66,6 +69,7 @@ class Leaves:
             self._tree.calm &= node.find.state == "covering"
             self._end_in_vain(node, node.find)
         if node.sink is not None:
+            at += node.sink.pass_by(len(mine) - at)
             at += node.sink.take(np.ascontiguousarray(rows[mine[at:]]))
             if node.sink.cover is not None:
                 self._tree.descent.split_late(node, node.sink.cover)

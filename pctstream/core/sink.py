@@ -71,16 +71,11 @@ class Sink:
     def take(self, rows: Float32) -> int:
         """The next rows f32[n, d] of the node; how many of them stay there."""
         at = 0
-        while at < len(rows) and self.cover is None:
-            if self._find is None:
-                passed = len(rows) - at
-                if self._room > 0:
-                    passed = min(passed, self._begins - self.seen)
-                    if not passed:
-                        self._find = self._scan()
-                self.seen += passed
-                at += passed
-                continue
+        while self.cover is None:
+            at += self.pass_by(len(rows) - at)
+            if at == len(rows):
+                return at
+            self._find = self._find or self._scan()
             before = self._find.rows
             self._find.feed(rows[at:])
             self.seen += self._find.rows - before
@@ -88,6 +83,14 @@ class Sink:
             if self._find.state == "sink":
                 self._find, self._saved = None, -1
         return at
+
+    def pass_by(self, rows: int) -> int:
+        """Of the next so many rows, how many stay unlooked at: those up to where a scan begins."""
+        if self._find is not None:
+            return 0
+        passed = min(rows, self._begins - self.seen) if self._room > 0 else rows
+        self.seen += passed
+        return passed
 
     @property
     def _begins(self) -> int:

@@ -6,7 +6,8 @@ import random
 
 import numpy as np
 import pytest
-from core.test_subtree import CENTRE, ROOT, SHAPE, Host
+from core.rows import block_of
+from core.test_subtree import CENTRE, INGEST, PIPE, ROOT, SHAPE, Host
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sim.recursion import recursion
@@ -14,6 +15,8 @@ from sim.recursion import recursion
 from pctstream.core import life
 from pctstream.core.find import FindCover
 from pctstream.core.node import Gates, Node, Shape
+from pctstream.core.trunk import Trunk
+from pctstream.core.unit import Unit
 
 Y = 50
 AGAIN = SHAPE._replace(sink_rows=Y, gap=12, sink_scans=True, prototypes=12)
@@ -126,3 +129,14 @@ def test_children_that_are_there_before_their_level_scan_nothing_until_it_is_ope
     assert not host.node.subtree.work
     host.open(2, WIDE.epsilons)
     assert {n.state for n in children} == {life.WAITING}
+
+
+def test_a_trunk_node_stays_a_sink() -> None:
+    """Its children would be topics: nobody else would know of them."""
+    rng = np.random.default_rng(1)
+    node = Trunk(ROOT, PIPE, CENTRE, 5, AGAIN, 4000, 7.0)
+    node.adopt(WIDE)
+    for at, rows in enumerate([noise(rng, 2 * Y), clusters(rng, 900)]):
+        places = [(INGEST, at * 10_000 + i, 0) for i in range(len(rows))]
+        node.feed(Unit(PIPE, at - 1, at, block_of(places, rows)))
+    assert node.mode == life.SINK and len(node.subtree.nodes) == 1
