@@ -302,6 +302,14 @@ MUTANTS = (
         1,
     ),
     Mutant(
+        "a portion turns without its marker",
+        "core/promotion.py",
+        "        self._told = told\n",
+        "        self._told = told\n        self._epoch_to_be = max(told.epochs, default=-1)\n",
+        1,
+        "deep",
+    ),
+    Mutant(
         "a sink forgets the scan that it is in",
         "core/sink.py",
         "        scanned = None if find is None else (find.rows, find.gap_now)",
