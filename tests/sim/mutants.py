@@ -142,8 +142,8 @@ MUTANTS = (
     Mutant(
         "a cover of all rows there are, not of those scanned",
         "core/growth.py",
-        "            rows = np.concatenate(self._kept[node.number])[: find.rows]",
-        "            rows = np.concatenate(self._kept[node.number])",
+        "        rows = np.concatenate(self._kept[node.number])[: find.rows]",
+        "        rows = np.concatenate(self._kept[node.number])",
         1,
     ),
     Mutant(
