@@ -40,7 +40,7 @@ class Descent:
         """Of every split node, where nodes re-open."""
         self._scanning: set[int] = set()
         self._late: set[int] = set()
-        """Sinks that have split: what they kept aside is still in the store."""
+        """Sinks that have split: what the scan kept aside is in the store still."""
 
     def draw(self, split: dict[int, tuple[list[int], Cover]]) -> None:
         """Lay out the covers of the split nodes, with the numbers of their children."""

@@ -117,7 +117,7 @@ class Growth:
         if self._unscanned:
             self._tree.leaves.scan(rows, now, self._unscanned)
         self._tree.move(rows, now, [n.number for n in self._split])
-        if self._split or self._goes or self._unscanned:
+        if self._split or self._goes or not np.array_equal(now, leaf):
             self._seen += [s._replace(rows=rows[:0]) for s in piece]
             self._places.append(now)
 
