@@ -3,8 +3,8 @@
 When a sink has had 2 Y rows, 4 Y, 8 Y and so on (Y = `tree.sink_rows`), find-cover begins anew with the row
 behind, and ends by the rules of the first time: with a cover when X rows added nothing, in vain after Y
 rows or where more prototypes would be needed than the node may have. So all scans of a node together look
-at no more rows than it had, and never at two in one go. Whatever the limit was that made it a sink: room
-does not grow, but what the rows need may shrink.
+at no more rows than it had. That goes for every limit that may have made it a sink (`sink_rows`,
+`prototypes`, `nodes`): its room does not grow, but what the rows need may shrink.
 
     take(rows) ----> all stay, unless the scan ends with a cover: then those behind go down
 
