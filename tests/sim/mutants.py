@@ -177,7 +177,7 @@ MUTANTS = (
         "core/root.py",
         "(BELOW, self._below.done(at.routed))",
         "(BELOW, self._below.done(1 << 62))",
-        14,
+        2,
     ),
     Mutant(
         "a cover is refined without the rows that have left",
@@ -230,7 +230,7 @@ MUTANTS = (
         "        from dataclasses import replace\n"
         "        rows = None if effect.path in self.shadows else effect.rows\n"
         "        with self.blooms.applying(replace(effect, rows=rows)):",
-        20,
+        50,
     ),
     Mutant(
         "the source lets go before the proof",
@@ -336,7 +336,7 @@ MUTANTS = (
         "agents/spatial.py",
         "        return part is not None and self.shard.store.version(path)[1] == part.purged",
         "        return part is not None",
-        17,
+        6,
     ),
 )
 
