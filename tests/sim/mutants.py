@@ -103,7 +103,7 @@ MUTANTS = (
         "agents/perform.py",
         "            turn.shard.lost.add(turn.node.path)",
         "            pass",
-        2,
+        13,
     ),
     Mutant(
         "purged before the owners have it",
@@ -144,7 +144,6 @@ MUTANTS = (
         "core/growth.py",
         "        rows = np.concatenate(self._kept[node.number])[: find.rows]",
         "        rows = np.concatenate(self._kept[node.number])",
-        1,
     ),
     Mutant(
         "a bridge's repeats are taken again",
@@ -245,14 +244,14 @@ MUTANTS = (
         "core/moves.py",
         "            elif move.stage == DONE and not move.dropped and move.source == shard:",
         "            elif False:",
-        5,
+        6,
     ),
     Mutant(
         "the new owner's epoch is not waited for",
         "core/mover.py",
         '        return told is not None and told["epoch"] >= log.since[move.portion]',
         "        return told is not None",
-        5,
+        6,
     ),
     Mutant(
         "a copy is done with what its owner has not told of",
@@ -292,7 +291,7 @@ MUTANTS = (
         "agents/inputs.py",
         "    return path == ROOT",
         "    return True",
-        2,
+        5,
     ),
     Mutant(
         "a delete purged where a scan follows",
