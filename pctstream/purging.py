@@ -1,7 +1,8 @@
 """Purging: rows that have left are taken off the disk, where no scan can follow (R0).
 
 A node that still covers, or waits to split, scans its rows in their places, so its dead stay. A sink, be it
-N0, and a leaf of the lowest level never look again: there a row that left is cut out of its segment.
+N0, and a leaf of the lowest level never look at a row again, nor does a node that was a sink at those it
+holds: there a row that left is cut out of its segment.
 Nothing that is told changes by it (counts go on counting what came and what left, proofs and copies are of
 what is live), so two shards need not purge at the same time, and when is nobody's business but the store's.
 

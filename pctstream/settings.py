@@ -63,6 +63,7 @@ class TreeSettings:
     fanout: int = _set(16, "prototypes", "children that an automatic epsilon aims at", allowed.whole(2, 4096))
     gap: int = _set(1000, "rows", "X: this many rows without a new prototype end the covering", allowed.whole(1, 10**9))
     sink_rows: int = _set(50_000, "rows", "Y: a node that scanned this many without a cover is a sink", allowed.whole(1, 10**9))
+    sink_scans: bool = _set(True, "-", "a sink below the cut scans again each time its rows have doubled, and splits where they have a cover by now", allowed.switch())
     level_rows: int = _set(50_000, "rows", "a level closes when its parents routed this many since it opened", allowed.whole(1, 10**12))
     stop: Literal["gap", "block"] = _set("gap", "-", "gap: X consecutive rows; block: a whole aligned block of X rows", allowed.one_of("gap", "block"))
     kmeans_iterations: int = _set(5, "iterations", "k-means steps that even out the cells of a found cover", allowed.whole(0, 1000))

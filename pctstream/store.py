@@ -220,8 +220,8 @@ class Store(Leavings):
         nodes = []
         for node in self.tree_nodes(path):
             cover, rows = covers.get(node.number), b"".join(kept.get(node.number, ()))
-            if cover is not None:
-                aside = np.frombuffer(rows, "<f4").reshape(-1, cover.dimension).astype(np.float32)
+            if dimension := cover.dimension if cover else node.record.get("dimension"):
+                aside = np.frombuffer(rows, "<f4").reshape(-1, dimension).astype(np.float32)
                 node = node._replace(cover=cover, aside=Aside(0, aside))
             nodes.append(node)
         return nodes

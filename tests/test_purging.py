@@ -414,3 +414,31 @@ def test_only_nodes_that_never_look_again_let_go() -> None:
     purge(here.store, PATH, np.array([False, True, False]))
     assert held() == [one for one in before if one[1:] != (1, True)] != before
     here.right(pipe.live)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_a_sink_holds_is_purged_when_it_has_split_and_its_tree_is_as_without(
+    seed: int,
+) -> None:
+    shape = Shape(3, gap=8, sink_rows=24, prototypes=7, max_level=2, sink_scans=True)
+    pipe, purging, keeping = Pipe(seed), Here(shape=shape), Here(purges=False, shape=shape)
+    gates, chance, split = Gates(1, {1: 1.7}), np.random.default_rng(seed), 0
+    for one in (purging, keeping):
+        one.perform(one.portion.adopt(gates))
+    for _ in range(200):
+        unit = pipe.unit()
+        purging.feed(unit)
+        keeping.feed(unit)
+        if chance.random() < 0.1:
+            purging.restart()
+            purging.perform(purging.portion.adopt(gates))
+        purging.right(pipe.live)
+        assert purging.store.tree_nodes(PATH) == keeping.store.tree_nodes(PATH)
+        split = split or (purging.portion.mode == life.SPLITTING and purging.store.purged(PATH))
+    (root, *_) = purging.portion.subtree.nodes
+    assert root.holds
+    held = [n for _, _, at in purging.store.placed(PATH) for n in at.tolist()].count(0)
+    at_first = (
+        keeping.portion.subtree.counts.rows[0] - keeping.portion.subtree.counts.rows[1:].sum()
+    )
+    assert purging.store.purged(PATH) > split and held < at_first / 2

@@ -9,7 +9,7 @@ the order of their centres hold so much of an answer is learnt (`across`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -38,17 +38,17 @@ class Balls(NamedTuple):
     @classmethod
     def of(
         cls, covers: Mapping[Path, Cover], radii: Mapping[Path, float | None],
-        owners: Mapping[Path, int], above: Above, rows: int = 0,
+        owners: Mapping[Path, int], above: Above, rows: int = 0, holding: Collection[Path] = (),
     ) -> Balls:  # fmt: skip
         """From the covers and radii of all nodes that are known. A node that has a cover, and waits
-        for its level before it splits, is a leaf."""
+        for its level before it splits, is a leaf; so is one that has split, and is ``holding`` rows."""
         split = {path[:-1] for path in radii} | {path[:-1] for path in owners}
         paths: list[Path] = []
         centres = [np.zeros((0, 0), np.float64)]
         for parent in sorted(covers.keys() & split):
             for i, centroid in enumerate(covers[parent].centroids.astype(np.float64)):
                 path = (*parent, i)
-                leaf = path not in covers or path not in split
+                leaf = path not in covers or path not in split or path in holding
                 if leaf and above.portion(path) in owners:
                     paths.append(path)
                     centres.append(centroid[None])

@@ -39,6 +39,8 @@ class Descent:
         self._reopening: dict[int, Reopening] = {}
         """Of every split node, where nodes re-open."""
         self._scanning: set[int] = set()
+        self._late: set[int] = set()
+        """Sinks that have split: what the scan kept aside is in the store still."""
 
     def draw(self, split: dict[int, tuple[list[int], Cover]]) -> None:
         """Lay out the covers of the split nodes, with the numbers of their children."""
@@ -130,6 +132,19 @@ class Descent:
         node.cover = one.grown()
         self._tree.add(paths, node.give(count), (0, *self._tree.now[1:]))
 
+    def split_late(self, node: Node, cover: Cover) -> None:
+        """A sink that was scanned again has a cover: in force from the next row on."""
+        tree, entry = self._tree, self._tree.now[1:]
+        node.cover, node.sink, node.limit, node.holds = cover, None, "", True
+        node.first = len(tree.nodes)
+        node.share_out(cover.k, tree.shape)
+        tree.add([(*node.path, i) for i in range(cover.k)], node.below, (0, *entry))
+        node.step(life.COVERED_LATE, (2, *entry))
+        tree.covered.add(node.number)
+        self._late.add(node.number)
+        self.begin(node)
+        tree.draw()
+
     # the store
 
     def record(self, number: int) -> dict[str, Any]:
@@ -142,6 +157,9 @@ class Descent:
     def take_aside(self, number: int) -> Aside | None:
         """What the store does not have of the rows that a node keeps aside."""
         one = self._reopening.get(number)
+        if one is None and number in self._late:
+            self._late.discard(number)
+            return Aside(0, np.zeros((0, self._tree.shape.dimension), np.float32))
         return None if one is None else one.take_aside()
 
     def restore(self, node: Node, record: Mapping[str, Any], aside: Aside | None) -> None:

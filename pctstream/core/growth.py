@@ -1,10 +1,10 @@
 """Growth: one pass over the rows of a portion, in order, brings its nodes on.
 
-1. A node whose scan is over gets its cover: k-means over exactly the rows it scanned, or is a sink.
+1. A node whose scan ended with a cover gets it: k-means over exactly the rows it scanned.
 2. A node with a cover whose level has closed splits: its rows go to its children, which begin to scan
    from their first row. One whose cover is found in this very pass splits at its end.
 3. A node that knows its epsilon and has unscanned rows (a level's epsilon came late, or the shard
-   was restored) scans them.
+   was restored) scans them. It may become a sink, and split as one, on the way (`sink`).
 4. A node of a level without epsilon proposes one from its first rows.
 
 Everything a pass changes is written at its end, in one batch: a crash in between changes nothing.
@@ -65,7 +65,7 @@ class Growth:
         """(offset of the segment, the leaf of each of its rows), where a row has moved."""
         for number in self._unscanned:
             node = subtree.nodes[number]
-            node.find = subtree.scanner(subtree.gates.epsilons[node.level])
+            node.find = subtree.leaves.scanner(subtree.gates.epsilons[node.level])
         subtree.now = now
         self._open(self._split)
 
@@ -113,11 +113,13 @@ class Growth:
                 mine = rows[leaf == number][: self._wanted[number]]
                 self._wanted[number] -= len(mine)
                 kept.append(mine)
+        now = leaf.copy()
         if self._unscanned:
-            self._tree.scan(rows, leaf, self._unscanned)
-        if self._split or self._goes:
+            self._tree.leaves.scan(rows, now, self._unscanned)
+        self._tree.move(rows, now, [n.number for n in self._split])
+        if self._split or self._goes or not np.array_equal(now, leaf):
             self._seen += [s._replace(rows=rows[:0]) for s in piece]
-            self._places.append(self._tree.move(rows, leaf) if self._split else leaf)
+            self._places.append(now)
 
     def finish(self) -> None:
         """All segments were taken."""
@@ -140,7 +142,9 @@ class Growth:
         for node in nodes:
             rows = np.concatenate(self._kept.pop(node.number))
             at = np.full(len(rows), node.number, np.int32)
-            places[places == node.number] = self._tree.move(rows, at)
+            here = places == node.number
+            self._tree.move(rows, at, [node.number])
+            places[here] = at
         ends = np.cumsum([len(s.leaf) for s in self._seen])[:-1]
         for segment, now in zip(self._seen, np.split(places, ends), strict=True):
             self._label(segment, now)
@@ -163,18 +167,10 @@ class Growth:
         assert find is not None
         _, offset, time, epoch = self._now
         self._tree.changed.add(node.number)
-        if find.state == "cover" and len(find.prototypes) <= node.budget:
-            rows = np.concatenate(self._kept[node.number])[: find.rows]
-            shape = self._tree.shape
-            node.cover = refine(
-                rows, find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap,
-                shape.balance,
-            )  # fmt: skip
-            self._tree.covered.add(node.number)
-            node.step(life.COVER_FOUND, (1, offset, time, epoch))
-            return
-        if find.state == "cover":
-            node.limit = "nodes"
-        else:
-            node.limit = "prototypes" if find.reason == "prototypes" else "sink_rows"
-        node.step(life.TOO_LARGE, self._now)
+        rows = np.concatenate(self._kept[node.number])[: find.rows]
+        shape = self._tree.shape
+        node.cover = refine(
+            rows, find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap, shape.balance
+        )
+        self._tree.covered.add(node.number)
+        node.step(life.COVER_FOUND, (1, offset, time, epoch))

@@ -8,8 +8,12 @@ A splitting node whose rows come to lie beyond its cover looks for more of it wh
 
     splitting --bound broken--> splitting, scanning --cover grown, scan in vain--> splitting
 
-The numbers are the seed's node modes: 0 covering, 1 cover found, 2 splitting. A sink and a leaf
-never left mode 0.
+A sink below the cut looks now and then whether its rows have a cover by now (`sink`):
+
+    sink --covered late--> splitting
+
+The numbers are the seed's node modes: 0 covering, 1 cover found, 2 splitting. A leaf never
+left mode 0, nor did a sink.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from pctstream.errors import IllegalTransition
 COVERING, WAITING, SPLITTING, SINK, LEAF = "covering", "waiting", "splitting", "sink", "leaf"
 COVER_FOUND, TOO_LARGE, LEVEL_OPENED = "cover found", "too large", "level opened"
 BOUND_BROKEN, COVER_GROWN, IN_VAIN = "bound broken", "cover grown", "scan in vain"
+COVERED_LATE = "covered late"
 
 MODES = {COVERING: 0, WAITING: 1, SPLITTING: 2, SINK: 0, LEAF: 0}
 
@@ -30,6 +35,7 @@ TRANSITIONS = {
     (SPLITTING, BOUND_BROKEN): SPLITTING,
     (SPLITTING, COVER_GROWN): SPLITTING,
     (SPLITTING, IN_VAIN): SPLITTING,
+    (SINK, COVERED_LATE): SPLITTING,
 }
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pctstream.core import life
 from pctstream.core.cover import Cover
 from pctstream.core.coverage import WINDOW
 from pctstream.core.find import FindCover
 from pctstream.core.names import Path, level
+
+if TYPE_CHECKING:
+    from pctstream.core.sink import Sink
 
 Entry = tuple[int, int, float, int]
 """Of a node's history: mode, offset in the portion's pipe, broker time in seconds, epoch. The time is
@@ -41,6 +44,8 @@ class Shape(NamedTuple):
     miss_window: int = WINDOW
     half_life_s: float = 0.0
     """After which a row weighs half; 0: weights do not fade."""
+    sink_scans: bool = False
+    """Sinks below the cut scan again; those of trees made before it was known do not."""
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> Shape:
@@ -84,6 +89,10 @@ class Node:
     cover: Cover | None = None
     find: FindCover | None = None
     """Of a covering node: it has scanned all rows that the node holds."""
+    sink: Sink | None = None
+    """Of one that scans again."""
+    holds: bool = False
+    """It was a sink: the rows that it had by its split lie at the node itself."""
     proposal: tuple[int, float] | None = None
     """(rows looked at, an epsilon that would suit them), where the level has none yet."""
 
@@ -136,14 +145,17 @@ class Node:
             "spare": self.spare,
             "history": self.history,
             "limit": self.limit,
+            "holds": self.holds,
         }
 
     @classmethod
     def restored(cls, number: int, record: Mapping[str, Any], cover: Cover | None) -> Node:
         """The node as the store has it; what it scanned is scanned again."""
         history = [(int(m), int(o), float(t), int(e)) for m, o, t, e in record["history"]]
-        return cls(
+        node = cls(
             tuple(record["path"]), number, record["budget"], record["state"], record["first"],
             [(first, count) for first, count in record.get("runs", ())],
             record.get("below", 0), record.get("spare", 0), history, record["limit"], cover,
         )  # fmt: skip
+        node.holds = record.get("holds", False)
+        return node

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pctstream.core import kernels, life
+from pctstream.core import life
 from pctstream.core.cover import Cover
 from pctstream.core.descent import Descent
 from pctstream.core.fading import Fading, Int64
-from pctstream.core.find import FindCover
 from pctstream.core.lanes import Float32
+from pctstream.core.leaves import Leaves
 from pctstream.core.names import Path
 from pctstream.core.node import Entry, Gates, Node, Shape
 from pctstream.core.reopening import Aside
@@ -54,7 +54,7 @@ class Subtree:
         self.gates = Gates()
         self.now: Entry = born
         """What a history says of what happens now."""
-        self._calm = False
+        self.calm = False
         """No node waits for a pass, and none will before something happens to it: with every turn it is
         asked, and nodes are many."""
         self._centroid = np.ascontiguousarray(centroid, np.float32).reshape(-1)
@@ -64,6 +64,7 @@ class Subtree:
         self.covered: set[int] = set()
         """Numbers of the nodes whose cover the store does not have yet."""
         self.descent = Descent(self)
+        self.leaves = Leaves(self)
         self.fading = Fading(shape.half_life_s)
         saved = list(saved)
         for number, record, cover, aside in saved:
@@ -73,6 +74,7 @@ class Subtree:
             for name, value in record["counts"].items():
                 getattr(self.counts, name)[number] = value
             self.descent.restore(self.nodes[number], record, aside)
+            self.leaves.restore(self.nodes[number], record, aside)
         self.fading.restore([one.record for one in saved])
         if not self.nodes:
             self.add([root], budget, born)
@@ -80,7 +82,7 @@ class Subtree:
 
     def add(self, paths: Iterable[Path], budget: int, born: Entry) -> None:
         """New nodes; those at `max_level` are leaves and scan nothing."""
-        self._calm = False
+        self.calm = False
         for path in paths:
             node = Node(path, len(self.nodes), budget, history=[born])
             if node.level >= self.shape.max_level:
@@ -90,7 +92,7 @@ class Subtree:
             self.fading.extend(1)
             self.descent.watch.extend(1)
             self.changed.add(node.number)
-            self.listen(node)
+            self.leaves.listen(node)
 
     def draw(self) -> None:
         """Lay out the covers of the split nodes for the walk."""
@@ -101,25 +103,12 @@ class Subtree:
             for child in children:
                 self._above[child] = number
 
-    def listen(self, node: Node) -> None:
-        """Begin to scan where nothing was missed: the node has no row yet."""
-        epsilon = self.gates.epsilons.get(node.level)
-        if node.state == life.COVERING and epsilon and not self.counts.rows[node.number]:
-            node.find = self.scanner(epsilon)
-
-    def scanner(self, epsilon: float) -> FindCover:
-        """Find-cover as this tree's nodes do it."""
-        shape = self.shape
-        return FindCover(
-            shape.dimension, epsilon, shape.gap, shape.sink_rows, shape.stop, shape.prototypes
-        )
-
     def open(self, gates: Gates) -> None:
         """What the routing says of levels now."""
-        self.gates, self._calm = gates, False
+        self.gates, self.calm = gates, False
         for node in self.nodes:
             if node.find is None:
-                self.listen(node)
+                self.leaves.listen(node)
 
     # rows
 
@@ -129,9 +118,9 @@ class Subtree:
         leaf = np.zeros(len(rows), np.int32)
         arrive(rows, self._centroid, self.counts)
         self.descent.walk(rows, leaf)
+        self.leaves.scan(rows, leaf)
         if steps is not None:
             self.fading.came(leaf, steps)
-        self.scan(rows, leaf)
         self._touch(leaf)
         return leaf
 
@@ -141,15 +130,22 @@ class Subtree:
         self.counts.uncovered[0] += uncovered
         self.changed.add(0)
 
-    def move(self, rows: Float32, leaf: Int32) -> Int32:
-        """Where rows that lie at ``leaf`` lie now; covering leaves scan those that are new there."""
-        now = leaf.copy()
-        self.descent.walk(rows, now)
-        moved = now != leaf
-        if moved.any():
-            self.scan(np.ascontiguousarray(rows[moved]), now[moved])
-            self._touch(now[moved])
-        return now
+    def move(self, rows: Float32, at: Int32, split: Iterable[int]) -> None:
+        """Move each row from the node ``at`` int32[n], where that is one of ``split``, to its leaf, in
+        place; covering leaves scan those that are new there."""
+        goes = np.zeros(len(self.nodes), np.bool_)
+        goes[list(split)] = True
+        moved = np.flatnonzero(goes[at])
+        if len(moved):
+            self.go_down(np.ascontiguousarray(rows[moved]), at, moved)
+
+    def go_down(self, rows: Float32, at: Int32, which: Int64) -> None:
+        """Rows f32[m, d], the ``which`` of all, go on from split nodes to their leaves, in place."""
+        leaf = at[which]
+        self.descent.walk(rows, leaf)
+        self.leaves.scan(rows, leaf)
+        self._touch(leaf)
+        at[which] = leaf
 
     def leave(self, leaf: Int32, above: Int32 | None = None) -> None:
         """Rows at these leaves int32[n] have left; counted on the way up, as far as ``above`` where
@@ -170,17 +166,6 @@ class Subtree:
                 number = self._above[number]
         self.changed |= touched
 
-    def scan(self, rows: Float32, leaf: Int32, only: set[int] | None = None) -> None:
-        """Covering leaves take their rows f32[n, d], in order."""
-        order, starts = kernels.grouped(leaf, len(self.nodes))
-        for number in sorted(set(leaf.tolist()) if only is None else only):
-            node = self.nodes[number]
-            if node.find is not None and node.find.state == "covering":
-                mine = order[starts[number] : starts[number + 1]]
-                if len(mine):
-                    node.find.feed(np.ascontiguousarray(rows[mine]))
-                    self._calm &= node.find.state == "covering"
-
     def examine(self, rows: Float32) -> None:
         """Compute for each row what `place` will, and change nothing."""
         scratch = Counts()
@@ -190,20 +175,24 @@ class Subtree:
 
     @property
     def final(self) -> npt.NDArray[np.bool_]:
-        """bool[nodes]: those that never scan or split again (R0)."""
-        return np.array([node.state in (life.SINK, life.LEAF) for node in self.nodes], np.bool_)
+        """bool[nodes]: those whose rows are never scanned again, nor handed down (R0)."""
+        ends = (life.SINK, life.LEAF)
+        return np.array([node.state in ends or node.holds for node in self.nodes], np.bool_)
 
     @property
     def dead(self) -> int:
         """Rows of those nodes that have left."""
-        return int(self.counts.gone[self.final].sum())
+        below = np.array(self._above)
+        own = self.counts.gone.copy()
+        np.subtract.at(own, below[below >= 0], self.counts.gone[below >= 0])
+        return int(own[self.final].sum())
 
     # work
 
     @property
     def unscanned(self) -> list[Node]:
         """Covering nodes that know their epsilon and hold rows which nobody scanned."""
-        return [n for n in self._covering if n.find is None and n.level in self.gates.epsilons]
+        return [n for n in self._open if n.find is None and n.level in self.gates.epsilons]
 
     @property
     def ended(self) -> list[Node]:
@@ -221,7 +210,7 @@ class Subtree:
     def unmeasured(self) -> list[Node]:
         """The first nodes of a level without epsilon that have rows enough to propose one."""
         few, enough = 4 * self.shape.fanout, FIRST_ROWS * self.shape.fanout
-        unknown = [n for n in self._covering if n.level not in self.gates.epsilons]
+        unknown = [n for n in self._open if n.level not in self.gates.epsilons]
         wanted = []
         for node in unknown[:PROPOSERS]:
             looked = node.proposal[0] if node.proposal else 0
@@ -233,6 +222,11 @@ class Subtree:
     @property
     def _covering(self) -> list[Node]:
         return [n for n in self.nodes if n.state == life.COVERING]
+
+    @property
+    def _open(self) -> list[Node]:
+        """Those of them that may scan: the children of a sink may be there before their level is open."""
+        return [n for n in self._covering if n.level <= self.gates.open_level]
 
     @property
     def grown_to(self) -> int:
@@ -248,16 +242,16 @@ class Subtree:
     @property
     def work(self) -> bool:
         """Whether a pass over the stored rows would bring a node on."""
-        if self._calm:
+        if self.calm:
             return False
         waits = bool(self.splitting or self.ended or self.unscanned or self.unmeasured)
         known = all(n.level in self.gates.epsilons for n in self._covering)
-        self._calm = known and not waits
+        self.calm = known and not waits
         return waits
 
     def passed(self) -> None:
         """A pass is over: what it brought may want another."""
-        self._calm = False
+        self.calm = False
 
     def take_records(self) -> tuple[NodeRecord, ...]:
         """The nodes that changed since the last call, for the store."""
@@ -267,10 +261,11 @@ class Subtree:
                 number,
                 self.nodes[number].record
                 | {"counts": counts}
+                | self.leaves.record(number)
                 | self.descent.record(number)
                 | self.fading.record(number),
                 self.nodes[number].cover if number in self.covered else None,
-                self.descent.take_aside(number),
+                self.leaves.take_aside(number) or self.descent.take_aside(number),
             )
             for number, counts in zip(numbers, self.counts.of(numbers), strict=True)
         ]

@@ -61,6 +61,8 @@ class Trunk(HandsDown, Portion):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         HandsDown.__init__(self)
         Portion.__init__(self, *args, **kwargs)
+        # its children would be topics: that takes a record
+        self.subtree.shape = self.subtree.shape._replace(sink_scans=False)
         saved: Mapping[str, Any] = kwargs.get("saved") or {}
         self.stored_rows = int(saved.get("stored_rows", 0))
         self._epoch = max(self._epoch, self.position.epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +60,16 @@ class WorkerHosts:
         """The leaves, as they were reported."""
         log, model = self._worker.routing, self._worker.model
         portions = list(model.portions().values())
-        radii = {
-            node_path(node["name"]): node["radius"]
-            for record in portions
-            for node in nodes_of(record)
-        }
+        told = {node_path(n["name"]): n for record in portions for n in nodes_of(record)}
+        radii = {path: node["radius"] for path, node in told.items()}
         covers = {**model.covers(), **log.covers}
         rows = sum(r["rows"] for r in portions if not r.get("trunk"))
-        return Balls.of(covers, radii, dict(log.owners), log.above, rows)
+        live = {path: node["rows"] - node["gone"] for path, node in told.items()}
+        below: Counter[Path] = Counter()
+        for path, count in live.items():
+            below[path[:-1]] += count
+        holding = {path for path, count in live.items() if count > below[path]}
+        return Balls.of(covers, radii, dict(log.owners), log.above, rows, holding)
 
     def blooms(self, shard: int) -> Blooms | None:
         """The filters of a shard of this worker."""

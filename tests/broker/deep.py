@@ -27,10 +27,12 @@ EVER = 10**9
 DEEP: dict[str, object] = {
     "tree.epsilon": 20.0, "tree.epsilon_ratio": 0.4, "tree.gap": 100, "tree.sink_rows": 600,
     "tree.kmeans_iterations": 3, "tree.max_level": 3, "limits.nodes": 4000,
-    "tree.miss_limit": 0.0, "tree.level_rows": EVER, "tree.level_idle_s": float(EVER),
+    "tree.miss_limit": 0.0, "tree.sink_scans": False, "tree.level_rows": EVER,
+    "tree.level_idle_s": float(EVER),
     "tree.level_timeout_s": float(EVER),
 }  # fmt: skip
-"""Closes a level only when all its nodes ended: each test says what else does."""
+"""Closes a level only when all its nodes ended: each test says what else does. Trees are the same at any
+cut, where no cover is looked for again."""
 
 
 def nested(count: int, seed: int = 0) -> np.ndarray:

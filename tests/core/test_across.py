@@ -188,6 +188,10 @@ def test_a_node_that_waits_for_its_level_is_a_leaf() -> None:
     )
     assert split.paths == ((0, 1), (0, 0, 0), (0, 0, 1))
     assert split.portions == ((0, 1), (0, 0)) and split.portion.tolist() == [0, 1, 1]
+    # one that was a sink holds the rows of before
+    radii = {(0, 0): 1.0, (0, 1): 1.0, (0, 0, 0): 0.1, (0, 0, 1): 0.1}
+    holding = Balls.of(covers, radii, owners, Above(), holding={(0, 0)})
+    assert holding.paths == ((0, 0), (0, 1), (0, 0, 0), (0, 0, 1))
     # a portion of which nobody has told is asked
     assert Balls.of({ROOT: top}, {}, owners, Above()).within(np.array([9.0, 9.0]), 0.0) == set(
         owners

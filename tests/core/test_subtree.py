@@ -79,7 +79,9 @@ class Host:
                     self.node.revisit(offset, rows, leaves)
                 self.perform(self.node.end_pass())
 
-    def through(self, rows: np.ndarray, chance: random.Random) -> None:
+    def through(
+        self, rows: np.ndarray, chance: random.Random, epsilons: dict[int, float] = EPSILONS
+    ) -> None:
         """All the rows, in units of any size, while levels open and the process dies."""
         at = 0
         while at < len(rows):
@@ -87,11 +89,11 @@ class Host:
             self.feed(rows[at : at + size])
             at += size
             if chance.random() < 0.1:
-                self.open(min(4, self.gates.open_level + 1))
+                self.open(min(4, self.gates.open_level + 1), epsilons)
             if chance.random() < 0.05:
                 self.restart()
         for level in range(self.gates.open_level, 5):
-            self.open(level)
+            self.open(level, epsilons)
         self.perform(self.node.hurry())
 
     def told(self) -> Tree:

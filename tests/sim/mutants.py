@@ -33,6 +33,8 @@ class Mutant(NamedTuple):
     instead: str
     first: int = 0
     """A seed that has seen it: tried before all others."""
+    kind: str = ""
+    """Of run: "deep", "sinking" (`world.World`)."""
 
 
 class Seen(NamedTuple):
@@ -101,7 +103,7 @@ MUTANTS = (
         "agents/perform.py",
         "            turn.shard.lost.add(turn.node.path)",
         "            pass",
-        2,
+        13,
     ),
     Mutant(
         "purged before the owners have it",
@@ -133,16 +135,15 @@ MUTANTS = (
     Mutant(
         "what a node held is not scanned after a restart",
         "core/growth.py",
-        "            self._tree.scan(rows, leaf, self._unscanned)",
+        "            self._tree.leaves.scan(rows, now, self._unscanned)",
         "            pass",
         1,
     ),
     Mutant(
         "a cover of all rows there are, not of those scanned",
         "core/growth.py",
-        "            rows = np.concatenate(self._kept[node.number])[: find.rows]",
-        "            rows = np.concatenate(self._kept[node.number])",
-        1,
+        "        rows = np.concatenate(self._kept[node.number])[: find.rows]",
+        "        rows = np.concatenate(self._kept[node.number])",
     ),
     Mutant(
         "a bridge's repeats are taken again",
@@ -175,7 +176,7 @@ MUTANTS = (
         "core/root.py",
         "(BELOW, self._below.done(at.routed))",
         "(BELOW, self._below.done(1 << 62))",
-        14,
+        2,
     ),
     Mutant(
         "a cover is refined without the rows that have left",
@@ -228,7 +229,7 @@ MUTANTS = (
         "        from dataclasses import replace\n"
         "        rows = None if effect.path in self.shadows else effect.rows\n"
         "        with self.blooms.applying(replace(effect, rows=rows)):",
-        20,
+        50,
     ),
     Mutant(
         "the source lets go before the proof",
@@ -243,14 +244,14 @@ MUTANTS = (
         "core/moves.py",
         "            elif move.stage == DONE and not move.dropped and move.source == shard:",
         "            elif False:",
-        5,
+        6,
     ),
     Mutant(
         "the new owner's epoch is not waited for",
         "core/mover.py",
         '        return told is not None and told["epoch"] >= log.since[move.portion]',
         "        return told is not None",
-        5,
+        6,
     ),
     Mutant(
         "a copy is done with what its owner has not told of",
@@ -290,15 +291,38 @@ MUTANTS = (
         "agents/inputs.py",
         "    return path == ROOT",
         "    return True",
-        2,
+        5,
     ),
     Mutant(
         "a delete purged where a scan follows",
         "core/subtree.py",
-        "        return np.array([node.state in (life.SINK, life.LEAF) for node in self.nodes], np.bool_)",
-        "        ends = (life.SINK, life.LEAF, life.WAITING)\n"
-        "        return np.array([node.state in ends for node in self.nodes], np.bool_)",
+        "        ends = (life.SINK, life.LEAF)\n",
+        "        ends = (life.SINK, life.LEAF, life.WAITING)\n",
         1,
+    ),
+    Mutant(
+        "a portion turns without its marker",
+        "core/promotion.py",
+        "        self._told = told\n",
+        "        self._told = told\n        self._epoch_to_be = max(told.epochs, default=-1)\n",
+        1,
+        "deep",
+    ),
+    Mutant(
+        "a sink forgets the scan that it is in",
+        "core/sink.py",
+        "        scanned = None if find is None else (find.rows, find.gap_now)",
+        "        scanned = None",
+        96,
+        "sinking",
+    ),
+    Mutant(
+        "the rows that a sink held go down in a later pass",
+        "core/subtree.py",
+        "        goes[list(split)] = True",
+        "        goes[:] = True",
+        3,
+        "sinking",
     ),
     Mutant(
         "places of what left stay",
@@ -311,7 +335,7 @@ MUTANTS = (
         "agents/spatial.py",
         "        return part is not None and self.shard.store.version(path)[1] == part.purged",
         "        return part is not None",
-        17,
+        6,
     ),
 )
 
@@ -329,7 +353,7 @@ def red(mutant: Mutant, seeds: int = SEEDS) -> Seen | None:
         file.write_text(text.replace(mutant.line, mutant.instead))
         for first, count in ((mutant.first, 1), (0, seeds)):
             done = subprocess.run(
-                [sys.executable, "-m", "sim.run", str(first), str(count)],
+                [sys.executable, "-m", "sim.run", str(first), str(count), mutant.kind],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": folder},
                 capture_output=True,

@@ -37,10 +37,11 @@ def recursion(
 ) -> Tree:
     """Every node below and with ``path``, all levels open from the start; nodes above ``cut`` do not
     re-open."""
-    here = shape if len(path) > cut else shape._replace(miss_limit=0.0)
+    here = shape if len(path) > cut else shape._replace(miss_limit=0.0, sink_scans=False)
     distances = kernels.distances(rows, np.zeros(len(rows), np.int32), centre[None])
     out: dict[str, Any] = {
         "state": life.COVERING, "limit": "", "cover": None, "uncovered": 0, "held": rows.tolist(),
+        "holds": False,
         "counts": {"rows": len(rows), "distance": float(np.cumsum([0.0, *distances])[-1]),
                    "radius": float(max(distances, default=0.0))},
     }  # fmt: skip
@@ -59,19 +60,62 @@ def recursion(
     k = len(find.prototypes)
     if find.state == "sink" or k > budget:
         why = {"rows": "sink_rows", "prototypes": "prototypes"}.get(find.reason, "nodes")
-        return {path: out | {"state": life.SINK, "limit": why}}
-    cover = refine(
-        rows[: find.rows], find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap,
-        shape.balance,
-    )  # fmt: skip
-    node = Living(cover, here, budget, level)
-    child = np.array([node.row(row, at >= find.rows) for at, row in enumerate(rows)])
-    out |= {"state": life.SPLITTING, "cover": cover.hash, "held": [], "uncovered": node.uncovered}
+        out |= {"state": life.SINK, "limit": why}
+        if not here.sink_scans:
+            return {path: out}
+        held, found = scanned_again(rows, find.rows, epsilon, shape, budget)
+        if held < 0:
+            return {path: out | {"aside": np.array(found).tolist()}}
+        cover, sample = unrefined(np.array(found), epsilon, shape.gap), 0
+        out |= {"limit": "", "holds": True}
+    else:
+        held, sample = 0, find.rows
+        cover = refine(
+            rows[:sample], find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap,
+            shape.balance,
+        )  # fmt: skip
+    node, out["held"], rows = Living(cover, here, budget, level), rows[:held].tolist(), rows[held:]
+    child = np.array([node.row(row, at >= sample) for at, row in enumerate(rows)], int)
+    out |= {"state": life.SPLITTING, "cover": cover.hash, "uncovered": node.uncovered}
     out |= {"prototypes": node.prototypes.tolist(), "aside": np.array(node.aside).tolist()}
     tree = {path: out}
     for i, (centre, below) in enumerate(zip(node.centroids, node.below, strict=True)):
         tree |= recursion((*path, i), rows[child == i], centre, shape, below, epsilons, cut)
     return tree
+
+
+def scanned_again(
+    rows: Float32, seen: int, epsilon: float, shape: Shape, budget: int
+) -> tuple[int, list[Float32]]:
+    """Of the rows of a sink, that was one after so many: those up to the one at which it splits, and its
+    prototypes. -1 if it stays one, and what it has found where it still scans."""
+    start, room = 2 * shape.sink_rows, min(shape.prototypes, budget)
+    while room > 0 and start < len(rows):
+        if start < seen:
+            start *= 2
+            continue
+        found: list[Float32] = []
+        gap = 0
+        for scanned, row in enumerate(rows[start : start + shape.sink_rows], 1):
+            seen = start + scanned
+            if new := not found or _beyond(row, np.array(found), epsilon):
+                if len(found) == room:
+                    break
+                found.append(row)
+            gap = 0 if new else gap + 1
+            if gap >= shape.gap and (shape.stop == "gap" or scanned % shape.gap == 0):
+                return seen, found
+        else:
+            if seen < start + shape.sink_rows:
+                return -1, found
+    return -1, []
+
+
+def unrefined(prototypes: Float32, epsilon: float, gap: int) -> Cover:
+    """The cover of prototypes alone, of so many rows."""
+    k, radius = len(prototypes), np.nextafter(np.float32(epsilon), np.float32(np.inf))
+    ones = np.ones(k, np.int64)
+    return Cover(prototypes, prototypes, ones, np.full(k, radius), epsilon, k, gap, 0.0, 0.0)
 
 
 class Living:
@@ -177,11 +221,14 @@ def as_stored(store: Store, root: Path) -> Tree:
         out[tuple(record["path"])] = {
             "state": record["state"],
             "limit": record["limit"],
+            "holds": record["holds"],
             "cover": cover and first_of(cover, record).hash,
             "counts": {k: record["counts"][k] for k in ("rows", "distance", "radius")},
             "uncovered": record["counts"]["uncovered"],
             "held": np.concatenate(vectors)[mine].tolist() if vectors else [],
         }
+        if "epsilon" in record:
+            out[tuple(record["path"])]["aside"] = [] if aside is None else aside.rows.tolist()
         if record["state"] == life.SPLITTING:
             assert cover is not None
             assert aside is not None
@@ -194,7 +241,7 @@ def as_stored(store: Store, root: Path) -> Tree:
 def first_of(cover: Cover, record: Mapping[str, Any]) -> Cover:
     """The cover as it was at the split."""
     k = cover.k - sum(count for _, count in record["runs"])
-    if k == cover.k:
+    if k == cover.k and not record.get("holds"):
         return cover
     parts = [a[:k] for a in (cover.prototypes, cover.centroids, cover.weights, cover.radii)]
     return Cover(*parts, cover.epsilon, int(parts[2].sum()), cover.gap, 0.0, 0.0)

@@ -17,6 +17,7 @@ from pctstream.core.block import Origin, Source
 from pctstream.core.effects import Parcel
 
 DIMENSION = 2
+EVER = 1 << 62
 
 
 @dataclass(slots=True)
@@ -69,9 +70,11 @@ class Maker:
 
     def __init__(
         self, chance: random.Random, truth: Truth, hard: bool, names: random.Random,
-        drift: random.Random | None = None,
+        drift: random.Random | None = None, calms: int = EVER,
     ) -> None:  # fmt: skip
-        """``drift``: now and then a centre goes elsewhere."""
+        """``drift``: now and then a centre goes elsewhere; ``calms``: behind so many rows, they come from
+        close around the centres."""
+        self._calms = calms
         self._drift = drift
         self._names = names
         self._pool = names.choice([0, 5, 5, 12, 60])
@@ -158,6 +161,9 @@ class Maker:
 
     def _vector(self) -> np.ndarray:
         chance = self._chance
+        self._calms -= 1
+        if not self._calms:
+            self._spread = 0.5
         if self._drift is not None and self._drift.random() < 0.02:
             there = tuple(self._drift.uniform(-30, 30) for _ in range(DIMENSION))
             self._centres[self._drift.randrange(len(self._centres))] = there

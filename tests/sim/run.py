@@ -50,18 +50,20 @@ class Ended(NamedTuple):
     """The same of trunk nodes below it, but their first."""
     promoted: int = 0
     """Portions that became trunk nodes."""
+    late: int = 0
+    """Sinks that split."""
 
 
-def run(seed: int, deep: bool = False) -> Ended:
+def run(seed: int, deep: bool = False, sinking: bool = False) -> Ended:
     """Run a seed to its end. A failure names the seed."""
     try:
-        return _run(seed, deep)
+        return _run(seed, deep, sinking)
     except Exception as error:
         raise AssertionError(f"PCT_SIM_SEED={seed} replays this: {error}") from error
 
 
-def _run(seed: int, deep: bool) -> Ended:
-    world = World(seed, deep=deep)
+def _run(seed: int, deep: bool, sinking: bool) -> Ended:
+    world = World(seed, deep=deep, sinking=sinking)
     try:
         return _lived(world, seed)
     except InputLost as said:
@@ -98,17 +100,19 @@ def _lived(world: World, seed: int) -> Ended:
         a.portion == b.portion and a.source == b.target for a, b in combinations(done, 2)
     )
     stages = tuple(move.stage for move in moves)
-    reopened = sum(
-        len(record["runs"])
+    records = [
+        record
         for number, ledger in world.ledgers.items()
         for path in log.owned(number)
         for _, record, *_ in ledger.store.subtree(path)
-    )
+    ]
+    reopened = sum(len(record["runs"]) for record in records)
     epochs = len(log.reopened.epochs.get(ROOT, ()))
     below = sum(len(e) - 1 for path, e in log.reopened.epochs.items() if path != ROOT)
     return Ended(
         log.states.get(ROOT, "nothing"), stages, world.met, returned, reopened, epochs,
         world.guard.taken_over, below, len(log.promotions.epochs),
+        sum(record.get("holds", False) for record in records),
     )  # fmt: skip
 
 
@@ -237,7 +241,8 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
     for node, entry in stored.items():
         purged = said[node] - found[node]
         assert purged == shard.store.purged(path) or node != path, f"R11: {path} purged others"
-        if entry["state"] in (life.SINK, life.LEAF):
+        purged -= sum(said[child] - found[child] for child in said if child[:-1] == node)
+        if entry["state"] in (life.SINK, life.LEAF) or entry["holds"]:
             whole = tree[node]["held"]
             assert len(whole) - len(entry["held"]) == purged, (
                 f"R11: {node} counts other rows as gone"
@@ -260,7 +265,7 @@ def _without(nodes: Nodes, rows: set[Origin]) -> Nodes:
 
 def same_as_without_faults(world: World, seed: int) -> None:
     """The same input, no fault: the same cover, and the same rows in the same portions."""
-    calm = World(seed, faults=False, deep=world.deep)
+    calm = World(seed, faults=False, deep=world.deep, sinking=world.sinking)
     calm.truth.good, calm.truth.bad = world.truth.good, world.truth.bad
     calm.truth.deletes, calm.truth.names = world.truth.deletes, world.truth.names
     calm.truth.expiries = world.truth.expiries
@@ -313,4 +318,4 @@ def same_as_without_faults(world: World, seed: int) -> None:
 if __name__ == "__main__":
     first, count = int(sys.argv[1]), int(sys.argv[2])
     for at in range(first, first + count):
-        run(at)
+        run(at, "deep" in sys.argv, "sinking" in sys.argv)

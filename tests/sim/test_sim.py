@@ -32,6 +32,8 @@ STANDING = (0, 33, 36)
 """Seeds in whose runs warm copies take over; in one N0 is re-opened, in one portions move."""
 DEEP = (1, 9)
 """Seeds in whose deep runs trunk nodes re-open and portions are promoted, with faults at every step."""
+SINKING = (2, 24, 33)
+"""Seeds in whose sinking runs sinks come to have a cover; in two of them portions move, with faults."""
 LOSSY = (38, 83)
 """Seeds in whose runs the ingest log is cut."""
 
@@ -61,6 +63,15 @@ def test_nodes_re_open_in_the_runs() -> None:
     """And are, at rest, those of a plain recursion over the rows, wherever they went."""
     ended = [lived(seed) for seed in LIVING]
     assert all(one.reopened and "DONE" in one.moves for one in ended), ended
+
+
+def test_sinks_that_come_to_have_a_cover_split_whatever_happens() -> None:
+    """And the tree at rest is that of a plain recursion over the rows, those that stayed and left too."""
+    ended = [run(seed, sinking=True) for seed in SINKING]
+    assert all(one.late for one in ended), ended
+    faults = {fault for one in ended for _, _, fault in one.met}
+    assert faults >= {"crash", "rebuild", "zombie"}
+    assert sum("DONE" in one.moves and one.reopened > 0 for one in ended) == 2, ended
 
 
 def test_n0_is_re_opened_in_the_runs() -> None:

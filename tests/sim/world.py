@@ -16,7 +16,7 @@ from sim.author import AuthorProcess
 from sim.keeper import Keeper
 from sim.log import Log, Outlet
 from sim.memory import MemoryKV
-from sim.rows import Maker, Truth
+from sim.rows import EVER, Maker, Truth
 from sim.rules import INGEST, Ledger, Rules
 from sim.standby import Guard, Kept
 from sim.worker import CONTROL, ROUTING, Crashed, Key, Worker
@@ -60,10 +60,14 @@ OFTEN = {ASKED: 0.02, RECORDED: 0.3, MARKED: 0.05, HANDING: 0.3}
 class World:
     """One run."""
 
-    def __init__(self, seed: int, faults: bool = True, deep: bool = False) -> None:
-        """``deep``: trunk nodes below N0 are re-opened, and portions are promoted."""
+    def __init__(
+        self, seed: int, faults: bool = True, deep: bool = False, sinking: bool = False
+    ) -> None:
+        """``deep``: trunk nodes below N0 are re-opened, and portions are promoted; ``sinking``: rows come
+        from everywhere at first, and from a few places later, so that sinks come to have covers."""
         self.chance = chance = random.Random(seed)
         self.deep = deep
+        self.sinking = sinking
         self.rises = random.Random(f"rises {seed}")
         self.faults = faults
         self.sources = [Source(INGEST, p) for p in range(chance.randint(1, 3))]
@@ -100,6 +104,14 @@ class World:
                 "gap": self.rises.randint(3, 5), "stop": "gap", "epsilon": 8.0, "sink_rows": 60,
                 "level_rows": 1,
             }  # fmt: skip
+        sinks = random.Random(f"sinks {seed}")
+        self.settings["sink_scans"] = sinking or sinks.random() < 0.5
+        if sinking:
+            self.settings |= {
+                "epsilon": 100.0, "epsilon_ratio": 0.02, "gap": sinks.randint(4, 6), "cut": 1,
+                "sink_rows": sinks.randint(8, 14), "prototypes": sinks.randint(5, 8),
+                "max_level": sinks.randint(2, 3), "nodes": 10_000,
+            }  # fmt: skip
         self.drifts = random.Random(f"drift77 {seed}")
         self.drifting = bool(self.settings["miss_limit"]) and self.drifts.random() < 0.4
         """Whether N0 is re-opened."""
@@ -121,8 +133,9 @@ class World:
         """Bytes for an index of places; there may be too few."""
         hard = chance.random() < 0.1
         self.maker = Maker(
-            chance, self.truth, hard, names, living if self.settings["miss_limit"] else None
-        )
+            chance, self.truth, hard or sinking, names,
+            living if self.settings["miss_limit"] else None, sinks.randint(20, 80) if sinking else EVER,
+        )  # fmt: skip
         self.told: dict[str, dict[str, Any]] = {}
         self.rules = Rules(
             self.truth, self.settings["sink_rows"], UNIT * 4, self.settings["cut"], self.told
@@ -760,8 +773,11 @@ class World:
                 if shard.root is not None:
                     self.rules.visible(shard.root, self.ledgers[number])
                 for portion in shard.portions:
+                    late = {n.path for n in portion.subtree.nodes if n.holds}
                     assert all(
-                        n.level <= self.opened or n.state == life.LEAF
+                        n.level <= self.opened
+                        or n.state == life.LEAF
+                        or (n.find is None and n.path[:-1] in late)
                         for n in portion.subtree.nodes
                     ), f"R0: a node of {portion.path} covers before its level is open"
                 units = (sum(t.unit is not None for t in c) for c in worker.channels.values())
