@@ -163,7 +163,8 @@ class Watch:
         shards = dict(worker.shards)
         busy = worker.agents.in_hand()
         quiet = self._quiet(shards, busy, now)
-        ends, full = worker.inputs.reader.ends(), worker.room.full()
+        reader, full = worker.inputs.reader, worker.room.full()
+        ends = reader.ends()
         with self._lock:
             self._monitor.tick(now)
             self._monitor.host({n: set(map(node_name, s.nodes)) for n, s in shards.items()})
@@ -177,12 +178,10 @@ class Watch:
                         lag = 0 if quiet_s < WORKING_S else max(1, lag)
                     # a shard that grows a portion is at work, though nothing is taken meanwhile
                     lag = 0 if shard.growing else lag
-                    # nor does one wait in vain for what a full worker has not read yet
-                    lag = (
-                        0
-                        if full and worker.inputs.reader.unread((shard.number, source), node.taken)
-                        else lag
-                    )
+                    # nor does one wait in vain for what a worker that has enough has not read yet
+                    place = shard.number, source
+                    enough = full or reader.behind(place)
+                    lag = 0 if enough and reader.unread(place, node.taken) else lag
                     held = self._held(source, (shard.number, path), busy, now)
                     sight = Sight((at.stored, at.routed), lag, held)
                     self._look(shard.number, node_name(path), sight)

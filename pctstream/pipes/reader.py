@@ -30,11 +30,10 @@ from pctstream.errors import InputBroken, Refused
 from pctstream.pipes.bounds import LOST
 from pctstream.pipes.input import Collect, Decode, Input, Sink
 from pctstream.pipes.message import as_message
+from pctstream.pipes.polls import Polls
 from pctstream.pipes.priority import lower
 from pctstream.pipes.room import Room
 
-POLL_MESSAGES, POLL_BYTES = range(64, 1025), 4 << 20
-"""A look at all inputs costs as much as reading some messages: small ones are asked for by the thousand."""
 LARGE = 4096
 """Messages of so many bytes are counted one by one, smaller ones all that came in one poll."""
 IDLE_S, STEP_S = 0.05, 0.005
@@ -70,7 +69,7 @@ class Reader:
         self._closing = False
         self.rounds = 0
         """How often the thread came round: it does so many times a second, whatever happens."""
-        self._look_at, self._ask_for = 0.0, POLL_MESSAGES.start
+        self._look_at, self._polls = 0.0, Polls(time.monotonic())
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
         self._thread.start()
 
@@ -157,6 +156,10 @@ class Reader:
         entry = self._inputs.get(source)
         return entry is not None and not entry.waiting and entry.delivered <= taken
 
+    def behind(self) -> bool:
+        """Whether what an input lacks may stand in line behind that of others (`polls`)."""
+        return self._polls.behind(time.monotonic())
+
     def held(self) -> dict[str, int]:
         """Inputs paused now, by who holds them: "node" or "channel"."""
         holds = [entry.hold for entry in list(self._inputs.values()) if entry.paused]
@@ -200,8 +203,7 @@ class Reader:
                 self.rounds += 1
                 self._obey()
                 if self._room.wait(IDLE_S, sum(e.weight for e in self._inputs.values())):
-                    messages = self._consumer.consume(self._ask_for, self._patience())
-                    self._take(messages)
+                    self._take(self._consumer.consume(self._polls.most, self._patience()))
                 self._make_units(now := time.monotonic())
                 self._look(now)
         except Exception as error:
@@ -244,9 +246,7 @@ class Reader:
             if error is not None:
                 self._on_error(entry, error, int(message.offset() or 0))
         size += self._collected(entry, some, now)
-        if messages:
-            wanted = POLL_BYTES * len(messages) // max(1, size)
-            self._ask_for = max(POLL_MESSAGES.start, min(wanted, POLL_MESSAGES.stop - 1))
+        self._polls.took(len(messages), size, now)
 
     def _collected(self, entry: Input | None, some: list[Message], now: float) -> int:
         """Messages of one input that came together; their bytes."""

@@ -73,6 +73,11 @@ class Readers:
         reader = self._where.get(place)
         return reader is not None and reader.asked(place[1])
 
+    def behind(self, place: Place) -> bool:
+        """Whether its reader has more all the time than it can give out (`Reader.behind`)."""
+        reader = self._where.get(place)
+        return reader is not None and reader.behind()
+
     def unread(self, place: Place, taken: int) -> bool:
         """Whether a node that has taken up to this offset was given nothing more yet."""
         reader = self._where.get(place)

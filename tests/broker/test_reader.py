@@ -196,5 +196,9 @@ def test_a_log_is_read_before_another_that_is_far_behind_is_through(
     heard.add(short, -1)
     while take() == long:
         pass
-    heard.reader.close()
     assert read < 20_000
+    assert heard.reader.behind(), "the monitor does not blame who stands in line"
+    while read < 40_010:
+        take()
+    wait_for("nothing is left", lambda: not heard.reader.behind())
+    heard.reader.close()
