@@ -44,7 +44,8 @@ def test_who_is_folded_is_a_function_of_the_rows_alone(seed: int, stop: str, bud
     times = ages(seed, len(rows))
     shape = FOLDS._replace(stop=stop, sink_rows=chance.choice([90, 400]),
         miss_limit=chance.choice([0.0, 0.1, 0.3]), miss_cooldown=chance.choice([1, 64, 100]),
-        fold_share=chance.choice([0.01, 0.1, 0.4]), half_life_s=chance.choice([5.0, 40.0]))  # fmt: skip
+        fold_share=chance.choice([0.01, 0.1, 0.4]), half_life_s=chance.choice([5.0, 40.0]),
+        sink_scans=chance.random() < 0.5)  # fmt: skip
     host, at = Timed(shape, budget), 0
     while at < len(rows):
         size = chance.choice([1, 7, 60, 400])

@@ -135,7 +135,7 @@ MUTANTS = (
     Mutant(
         "what a node held is not scanned after a restart",
         "core/growth.py",
-        "            self._tree.leaves.scan(rows, now, self._unscanned)",
+        "            self._tree.leaves.scan(rows, now, steps, self._unscanned)",
         "            pass",
         1,
     ),
