@@ -76,6 +76,7 @@ def cover(one: System, at: float | None = None) -> dict[str, dict[str, Any]]:
     return {entry["node"]: entry for entry in entries}
 
 
+@pytest.mark.timeout(420)
 def test_a_place_that_nobody_comes_to_is_folded_and_its_rows_are_found(one: System) -> None:
     rows, places = stream()
     one.start(0)
