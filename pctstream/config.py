@@ -167,7 +167,8 @@ def _read(key: str, raw: object, source: str) -> object:
 
 def _check_together(config: Config) -> None:
     """Refuse values that are possible alone and impossible together."""
-    for key, value, wrong, must_be in (*_of_the_tree(config), *_of_its_place(config)):
+    rules = (*_of_the_tree(config), *_of_folding(config), *_of_its_place(config))
+    for key, value, wrong, must_be in rules:
         if wrong:
             raise ConfigError(f"{key} = {value!r} must be {must_be}")
 
@@ -223,6 +224,20 @@ def _of_the_tree(config: Config) -> list[Rule]:
             0.0 < config.spatial.max_size < config.spatial.min_size * 2,
             f"0 (no limit) or at least twice spatial.min_size = {config.spatial.min_size}",
         ),
+    ]
+
+
+def _of_folding(config: Config) -> list[Rule]:
+    tree, share = config.tree, config.tree.fold_share
+    # as `core.coverage.least_limit`, which takes numpy
+    limit = min(1.0, 9.0 / tree.gap) if tree.miss_limit == "auto" else tree.miss_limit
+    fades, again = (
+        tree.half_life_s > 0,
+        "below tree.miss_limit: what is folded would be found again",
+    )
+    return [
+        ("tree.fold_share", share, share > 0 and not fades, "0 where weights do not fade"),
+        ("tree.fold_share", share, 0 < limit <= share, again),
     ]
 
 

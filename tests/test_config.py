@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pctstream import packed
 from pctstream.config import SETTINGS, Config, load, sources, to_env, to_toml
+from pctstream.core.coverage import least_limit
 from pctstream.errors import ConfigError
 from pctstream.settings import CHOSEN, COST
 
@@ -114,6 +115,8 @@ def test_variables_that_are_no_settings_are_left_alone() -> None:
         ("tree.name", "a.b", "no dot"),
         ("tree.name", "", "1 to 80"),
         ("tree.sink_rows", 999, "at least tree.gap"),
+        ("tree.fold_share", 0.01, "0 where weights do not fade"),
+        ("tree.fold_share", 0.6, "a number from 0 to 0.5"),
         ("tree.cut", 7, "at most tree.max_level"),
         ("shards.active", 9, "at most shards.count"),
         ("shards.capacity", {"8": 1}, "0 to shards.count - 1"),
@@ -142,6 +145,22 @@ def test_what_is_refused_and_what_is_said(key: str, value: object, said: str) ->
     assert key in str(refused.value)
     assert said in str(refused.value)
     assert refused.value.exit_code == 2
+
+
+def test_children_are_folded_only_where_they_are_not_found_again() -> None:
+    for gap in (5, 1000, 20_000):
+        limit = least_limit(gap)
+        given = {"tree.gap": gap, "tree.sink_rows": 10**6, "tree.half_life_s": 60.0}
+        assert load(None, {}, given | {"tree.fold_share": 0.49 * limit}).tree.fold_share > 0
+        with pytest.raises(ConfigError, match=r"below tree\.miss_limit"):
+            load(
+                None, {}, given | {"tree.fold_share": min(0.5, limit), "tree.miss_limit": limit / 2}
+            )
+        if limit <= 0.5:
+            with pytest.raises(ConfigError, match=r"below tree\.miss_limit"):
+                load(None, {}, given | {"tree.fold_share": limit})
+        off = load(None, {}, given | {"tree.fold_share": 0.5, "tree.miss_limit": 0})
+        assert off.tree.fold_share == 0.5
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:8800", "[::]:8800", "192.0.2.1:80", "example.org:80"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pctstream.agents.shard import Shard
@@ -95,6 +95,7 @@ def node_columns(root: Path, nodes: list[NodeRecord], shape: Shape) -> dict[str,
     bound = 1.0 + (dimension + 4) * 2.0**-52
     records = [r.record for r in nodes]
     counts = [r["counts"] for r in records]
+    gone = {"folded": folded(records)} if shape.fold_share else {}
     return {
         "path": [",".join(map(str, r["path"][len(root) :])) for r in records],
         "state": [r["state"] for r in records],
@@ -108,24 +109,37 @@ def node_columns(root: Path, nodes: list[NodeRecord], shape: Shape) -> dict[str,
         "reopened": [len(r.get("runs", ())) for r in records],
         "scanning": [int(bool(r.get("scanned"))) for r in records],
         "history": [r["history"] for r in records],
+        **gone,
     }
+
+
+def folded(records: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Of each of a portion's nodes: 1 where it gets no more rows (`folding`).
+
+    >>> folded([{"path": [0, 3], "folded": [1]}, {"path": [0, 3, 0]}, {"path": [0, 3, 1]}])
+    [0, 0, 1]
+    """
+    gone = {(*r["path"], child) for r in records for child in r.get("folded", ())}
+    return [int(tuple(r["path"]) in gone) for r in records]
 
 
 def miss_bound(record: Mapping[str, Any], shape: Shape) -> float | None:
     """Of the mass that a split node's cover misses, rounded up to four digits: 4,096 are in one message."""
     if "watch" not in record:
         return None
-    return _rounded(record["watch"][:4], shape, shape.miss_window)
+    evidence = Coverage.from_json(record["watch"][:4]).evidence(shape.miss_window)
+    if record.get("folded"):  # what the scan promised was of a cover that is not in force any more
+        return _rounded(evidence.bound())
+    return _rounded(published(min(1.0, SCANNED / shape.gap), evidence, shape.miss_window))
 
 
 def routed_bound(coverage: Any, shape: Shape) -> float:
     """The same of a trunk node, by the rows that it sent on."""
-    return _rounded(coverage, shape, WINDOW)
+    evidence = Coverage.from_json(coverage).evidence(WINDOW)
+    return _rounded(published(min(1.0, SCANNED / shape.gap), evidence, WINDOW))
 
 
-def _rounded(coverage: Any, shape: Shape, window: int) -> float:
-    evidence = Coverage.from_json(coverage).evidence(window)
-    bound = published(min(1.0, SCANNED / shape.gap), evidence, window)
+def _rounded(bound: float) -> float:
     return min(1.0, float(f"{bound * 1.0005:.4g}"))
 
 

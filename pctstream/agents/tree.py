@@ -248,6 +248,7 @@ def settings(cfg: Config) -> dict[str, Any]:
         "miss_cooldown": tree.miss_cooldown,
         "half_life_s": tree.half_life_s,
         "sink_scans": tree.sink_scans,
+        "fold_share": tree.fold_share,
         "level_rows": tree.level_rows,
         "level_idle_s": tree.level_idle_s,
         "level_timeout_s": tree.level_timeout_s,

@@ -54,6 +54,7 @@ class Growth:
         self._goes = {n.number for n in self._ended if n.level < subtree.gates.open_level}
         """Of those that have ended: they split as soon as they have a cover, so all their rows are kept."""
         self._kept: dict[int, list[Float32]] = {n.number: [] for n in self._ended + self._measured}
+        self._aged: dict[int, list[Int64]] = {number: [] for number in self._goes}
         self._wanted = {n.number: FIRST_ROWS * subtree.shape.fanout for n in self._measured}
         self._wanted |= {n.number: n.find.rows for n in self._ended if n.find is not None}
         self._piece: list[Segment] = []
@@ -106,17 +107,21 @@ class Growth:
             return
         rows = np.concatenate([s.rows for s in piece])
         leaf = np.concatenate([s.leaf for s in piece])
+        aged = [s.steps for s in piece if s.steps is not None]
+        steps = np.concatenate(aged) if aged else None
         for number, kept in self._kept.items():
             if number in self._goes:
                 kept.append(rows[leaf == number])
+                if steps is not None:
+                    self._aged[number].append(steps[leaf == number])
             elif self._wanted[number] > 0:
                 mine = rows[leaf == number][: self._wanted[number]]
                 self._wanted[number] -= len(mine)
                 kept.append(mine)
         now = leaf.copy()
         if self._unscanned:
-            self._tree.leaves.scan(rows, now, self._unscanned)
-        self._tree.move(rows, now, [n.number for n in self._split])
+            self._tree.leaves.scan(rows, now, steps, self._unscanned)
+        self._tree.move(rows, now, [n.number for n in self._split], steps)
         if self._split or self._goes or not np.array_equal(now, leaf):
             self._seen += [s._replace(rows=rows[:0]) for s in piece]
             self._places.append(now)
@@ -140,10 +145,11 @@ class Growth:
             return
         places = np.concatenate(self._places)
         for node in nodes:
-            rows = np.concatenate(self._kept.pop(node.number))
+            rows, aged = np.concatenate(self._kept.pop(node.number)), self._aged[node.number]
+            steps = np.concatenate(aged) if aged else None
             at = np.full(len(rows), node.number, np.int32)
             here = places == node.number
-            self._tree.move(rows, at, [node.number])
+            self._tree.move(rows, at, [node.number], steps)
             places[here] = at
         ends = np.cumsum([len(s.leaf) for s in self._seen])[:-1]
         for segment, now in zip(self._seen, np.split(places, ends), strict=True):

@@ -45,9 +45,11 @@ class Leaves:
             shape.dimension, epsilon, shape.gap, shape.sink_rows, shape.stop, shape.prototypes
         )
 
-    def scan(self, rows: Float32, leaf: Int32, only: set[int] | None = None) -> None:
-        """Leaves take their rows f32[n, d], in order; those behind the one at which a sink split go on, in
-        place."""
+    def scan(
+        self, rows: Float32, leaf: Int32, steps: Int64 | None = None, only: set[int] | None = None
+    ) -> None:
+        """Leaves take their rows f32[n, d], of these steps i64[n], in order; those behind the one at which
+        a sink split go on, in place."""
         order, starts = kernels.grouped(leaf, len(self._tree.nodes))
         for number in sorted(set(leaf.tolist()) if only is None else only):
             node = self._tree.nodes[number]
@@ -57,7 +59,7 @@ class Leaves:
             if len(mine):
                 behind = mine[self._take(node, rows, mine) :]
                 if len(behind):
-                    self._tree.go_down(np.ascontiguousarray(rows[behind]), leaf, behind)
+                    self._tree.go_down(rows, leaf, behind, steps)
 
     def _take(self, node: Node, rows: Float32, mine: Int64) -> int:
         """The next rows of a node, ``mine`` of all; how many of them stay there."""

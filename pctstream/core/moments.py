@@ -84,6 +84,8 @@ class Moment:
     """Rows in the node's subtree, and its radius."""
     faded: Mapping[Path, float] | None = None
     """Its faded rows as they were then; None: weights did not fade."""
+    folded: frozenset[Path] = frozenset()
+    """Those that got no more rows."""
 
     @classmethod
     def of(
@@ -101,8 +103,9 @@ class Moment:
             depth = at
         told = {p: (n.rows, n.radius) for p, n in nodes.items() if level(p) <= depth}
         faded = {p: n.faded for p, n in nodes.items() if p in told and n.faded is not None}
+        folded = frozenset(p for p in told if nodes[p].folded)
         whole = len(told) == len(nodes)
-        return cls(number, time, epoch, None if whole else depth, told, faded or None)
+        return cls(number, time, epoch, None if whole else depth, told, faded or None, folded)
 
     def record(self) -> dict[str, Any]:
         """As it is told on `.state`: names in one text (a list would be ten times as large where it is
@@ -118,6 +121,8 @@ class Moment:
         if self.faded is not None:
             faded = np.array([self.faded[path] for path in self.nodes], "<f8")
             said["faded"] = base64.b64encode(faded.tobytes()).decode()
+        if self.folded:
+            said["folded"] = ";".join(sorted(map(node_name, self.folded)))
         return said
 
     @classmethod
@@ -135,10 +140,12 @@ class Moment:
             if "faded" in record:
                 weights = np.frombuffer(base64.b64decode(record["faded"]), "<f8").tolist()
                 faded = dict(zip(paths, weights, strict=True))
+            said = record.get("folded", "")
+            folded = frozenset(node_path(name) for name in said.split(";") if name)
             depth = record["depth"]
             return cls(
                 int(record["offset"]), float(record["time"]), int(record["epoch"]),
-                None if depth is None else int(depth), nodes, faded,
+                None if depth is None else int(depth), nodes, faded, folded,
             )  # fmt: skip
         except (LookupError, TypeError, ValueError, AttributeError, binascii.Error, PctError):
             raise Unreadable("a moment on `.state` is not what was written") from None
@@ -152,6 +159,7 @@ class Moment:
                 radius,
                 known[path].centroid,
                 faded=None if self.faded is None else self.faded[path],
+                folded=path in self.folded,
             )
             for path, (rows, radius) in self.nodes.items()
             if path in known

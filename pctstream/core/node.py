@@ -46,6 +46,9 @@ class Shape(NamedTuple):
     """After which a row weighs half; 0: weights do not fade."""
     sink_scans: bool = False
     """Sinks below the cut scan again; those of trees made before it was known do not."""
+    fold_share: float = 0.0
+    """Children that together weigh less than this share of all are folded; 0, or where nothing fades:
+    none is."""
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> Shape:
@@ -80,6 +83,8 @@ class Node:
     """Number of its first child; -1 before the split."""
     runs: list[tuple[int, int]] = field(default_factory=list)
     """(number of the first, how many) of the children it got each time it re-opened."""
+    folded: list[int] = field(default_factory=list)
+    """Places in its cover of the children that get no more rows (`folding`)."""
     below: int = 0
     """Of its budget, what each child of the split got."""
     spare: int = 0
@@ -107,6 +112,11 @@ class Node:
             return []
         later = [n for first, count in self.runs for n in range(first, first + count)]
         return [*range(self.first, self.first + self.cover.k - len(later)), *later]
+
+    @property
+    def living(self) -> list[int]:
+        """The numbers of the children that get rows."""
+        return [number for at, number in enumerate(self.children) if at not in self.folded]
 
     def share_out(self, children: int, shape: Shape) -> None:
         """Its budget at the split: each child's share, and a quarter for those to come, where it may
@@ -141,6 +151,7 @@ class Node:
             "state": self.state,
             "first": self.first,
             "runs": self.runs,
+            "folded": self.folded,
             "below": self.below,
             "spare": self.spare,
             "history": self.history,
@@ -155,7 +166,8 @@ class Node:
         node = cls(
             tuple(record["path"]), number, record["budget"], record["state"], record["first"],
             [(first, count) for first, count in record.get("runs", ())],
-            record.get("below", 0), record.get("spare", 0), history, record["limit"], cover,
+            list(record.get("folded", ())), record.get("below", 0), record.get("spare", 0), history,
+            record["limit"], cover,
         )  # fmt: skip
         node.holds = record.get("holds", False)
         return node

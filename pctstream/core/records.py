@@ -13,7 +13,7 @@ VERSION = 1
 FIXED = ("tree", "dimension", "metric", "seed", "shards", "cut", "max_level", "fanout", "gap",
          "epsilon_ratio", "sink_rows", "stop", "kmeans_iterations", "balance", "prototypes",
          "nodes", "topics", "miss_limit", "miss_cooldown", "miss_window", "half_life_s",
-         "sink_scans")  # fmt: skip
+         "sink_scans", "fold_share")  # fmt: skip
 """What record 0 fixes for good."""
 
 

@@ -13,6 +13,10 @@ A weight is the entry's share of all rows behind the entries, so the weights sum
 reports they were made. Where weights fade (`fading`) it is the share of the faded rows. An entry without
 rows has weight 0 and stays: its ball is part of the cover.
 
+A folded node (`folding`) is no entry, nor is what lies below it. Its rows stand with the nearest of its
+siblings that are not folded; at a lower level with the entry below that one whose centre is nearest. The
+ball of that entry is widened to hold theirs.
+
 The centre of a node is its centroid in its parent's cover. N0 has no parent: its centre is the mean
 of its children's, weighted by their rows. Until it has children nobody knows a centre: then N0 stands
 for its rows without one (null, or NaN where there is no null). A node with neither rows nor a centre
@@ -21,7 +25,7 @@ is no entry: before the first row the cover is empty.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +52,8 @@ class NodeSummary:
     """Of the mass that its own cover misses, at 95 % confidence; None: it has none."""
     faded: float | None = None
     """Of ``rows``, each by its age; None: they do not fade."""
+    folded: bool = False
+    """It gets no more rows (`folding`)."""
 
 
 Nodes = Mapping[Path, NodeSummary]
@@ -118,9 +124,9 @@ def level_cover(nodes: Nodes, level: int, epsilon: float | None = None) -> Level
     weights = faded if faded.any() else rows.astype(np.float64)  # all are too old to weigh anything
     total = float(weights.sum())
     w: Float64 = weights / total if total else np.zeros(len(rows), np.float64)
-    return LevelCover(
-        level, epsilon, tuple(path for path, _, _ in entries), x, w, rows, faded, radius, miss_bound
-    )
+    paths = tuple(path for path, _, _ in entries)
+    found = LevelCover(level, epsilon, paths, x, w, rows, faded, radius, miss_bound)
+    return _folded_in(found, _hosts(nodes, paths))
 
 
 def _weight(node: NodeSummary) -> float:
@@ -145,6 +151,70 @@ def _entries(nodes: Nodes, level: int) -> list[tuple[Path, int, float]]:
         if rows or place(nodes, path)[0] is not None:
             entries.append((path, rows, weight))
     return entries
+
+
+def _hosts(nodes: Nodes, entries: Sequence[Path]) -> dict[int, int]:
+    """The number of each entry that is folded, or below a node that is -> of the one that it stands with;
+    not of those none of whose siblings is an entry."""
+    siblings: dict[Path, list[Path]] = {
+        path[:-1]: [] for path, node in nodes.items() if node.folded
+    }
+    if not siblings:
+        return {}
+    for path, node in nodes.items():
+        if not node.folded and path[:-1] in siblings:
+            siblings[path[:-1]].append(path)
+    below: dict[Path, list[int]] = {path: [] for some in siblings.values() for path in some}
+    found: dict[int, int] = {}
+    tops = [_folded_top(nodes, path) for path in entries]
+    for number, path in enumerate(entries):
+        for depth in range(2, len(path) + 1) if tops[number] is None else ():
+            if path[:depth] in below:
+                below[path[:depth]].append(number)
+    for number, top in enumerate(tops):
+        there = [p for p in siblings.get(top[:-1], ()) if below[p]] if top else []
+        if top and there:
+            near = min(there, key=lambda p: (_apart(nodes, p, top), p))
+            own = entries[number]
+            found[number] = min(below[near], key=lambda n: (_apart(nodes, entries[n], own), n))
+    return found
+
+
+def _folded_top(nodes: Nodes, path: Path) -> Path | None:
+    """The highest folded node on the way to a node."""
+    ways = (path[:depth] for depth in range(2, len(path) + 1))
+    return next((p for p in ways if p in nodes and nodes[p].folded), None)
+
+
+def _apart(nodes: Nodes, one: Path, other: Path) -> float:
+    """Between two centres, as a sum in order; infinite where one is not known."""
+    a, b = nodes[one].centroid, nodes[other].centroid
+    if a is None or b is None:
+        return np.inf
+    return float(np.sqrt(np.cumsum((a.astype(np.float64) - b.astype(np.float64)) ** 2)[-1]))
+
+
+def _folded_in(found: LevelCover, hosts: Mapping[int, int]) -> LevelCover:
+    """The cover without those entries, their rows with their hosts."""
+    if not hosts:
+        return found
+    rows, faded, w, radius = (
+        found.rows.copy(), found.faded.copy(), found.w.copy(), found.radius.copy()
+    )  # fmt: skip
+    x = found.x.astype(np.float64)
+    slack = 1.0 + (x.shape[1] + 4) * 2.0**-52
+    for number, host in hosts.items():
+        if found.rows[number]:
+            apart = np.sqrt(np.cumsum((x[number] - x[host]) ** 2)[-1])
+            radius[host] = np.maximum(radius[host], slack * (apart + found.radius[number]))
+        rows[host] += found.rows[number]
+        faded[host] += found.faded[number]
+        w[host] += found.w[number]
+    left = [n for n in range(len(found)) if n not in hosts]
+    return LevelCover(
+        found.level, found.epsilon, tuple(found.paths[n] for n in left), found.x[left], w[left],
+        rows[left], faded[left], radius[left], found.miss_bound[left],
+    )  # fmt: skip
 
 
 def place(nodes: Nodes, path: Path) -> tuple[Float32 | None, float | None]:

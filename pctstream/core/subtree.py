@@ -90,18 +90,18 @@ class Subtree:
             self.nodes.append(node)
             self.counts.extend(1)
             self.fading.extend(1)
-            self.descent.watch.extend(1)
+            self.descent.extend(1)
             self.changed.add(node.number)
             self.leaves.listen(node)
 
     def draw(self) -> None:
         """Lay out the covers of the split nodes for the walk."""
-        split = {n.number: (n.children, n.cover) for n in self.nodes if n.cover and n.first >= 0}
+        split = [node for node in self.nodes if node.cover and node.first >= 0]
         self.descent.draw(split)
         self._above = [-1] * len(self.nodes)
-        for number, (children, _) in split.items():
-            for child in children:
-                self._above[child] = number
+        for node in split:
+            for child in node.children:
+                self._above[child] = node.number
 
     def open(self, gates: Gates) -> None:
         """What the routing says of levels now."""
@@ -117,8 +117,8 @@ class Subtree:
         i64[n]: how old they are, where weights fade."""
         leaf = np.zeros(len(rows), np.int32)
         arrive(rows, self._centroid, self.counts)
-        self.descent.walk(rows, leaf)
-        self.leaves.scan(rows, leaf)
+        self.descent.walk(rows, leaf, steps)
+        self.leaves.scan(rows, leaf, steps)
         if steps is not None:
             self.fading.came(leaf, steps)
         self._touch(leaf)
@@ -130,20 +130,23 @@ class Subtree:
         self.counts.uncovered[0] += uncovered
         self.changed.add(0)
 
-    def move(self, rows: Float32, at: Int32, split: Iterable[int]) -> None:
+    def move(
+        self, rows: Float32, at: Int32, split: Iterable[int], steps: Int64 | None = None
+    ) -> None:
         """Move each row from the node ``at`` int32[n], where that is one of ``split``, to its leaf, in
         place; covering leaves scan those that are new there."""
         goes = np.zeros(len(self.nodes), np.bool_)
         goes[list(split)] = True
         moved = np.flatnonzero(goes[at])
         if len(moved):
-            self.go_down(np.ascontiguousarray(rows[moved]), at, moved)
+            self.go_down(rows, at, moved, steps)
 
-    def go_down(self, rows: Float32, at: Int32, which: Int64) -> None:
-        """Rows f32[m, d], the ``which`` of all, go on from split nodes to their leaves, in place."""
-        leaf = at[which]
-        self.descent.walk(rows, leaf)
-        self.leaves.scan(rows, leaf)
+    def go_down(self, rows: Float32, at: Int32, which: Int64, steps: Int64 | None) -> None:
+        """The ``which`` of these rows go on from split nodes to their leaves, in place."""
+        leaf, rows = at[which], np.ascontiguousarray(rows[which])
+        aged = None if steps is None else steps[which]
+        self.descent.walk(rows, leaf, aged)
+        self.leaves.scan(rows, leaf, aged)
         self._touch(leaf)
         at[which] = leaf
 

@@ -29,7 +29,7 @@ from pctstream.core.lanes import (
 )
 from pctstream.core.nearest import MANY, nearest_of, room
 from pctstream.core.scan import band_of, covered
-from pctstream.core.watch import ROWS, Watch, broke
+from pctstream.core.watch import ROWS, Watch, halts
 
 Int32 = npt.NDArray[np.int32]
 
@@ -64,7 +64,7 @@ def _ordered(at: Any, onward: Any) -> Any:
 def _walk(
     rows: Any, at: Any, onward: Any, children: Any, tiles: Any, places: Any, epsilon: Any, table: Any,
     centroids: Any, prototypes: Any, closest: Any, count: Any, total: Any, radius: Any, uncovered: Any,
-    widest: int, window: int, limit: Any, watched: Any, faded: Any, found: Any,
+    widest: int, window: int, every: int, limit: Any, watched: Any, faded: Any, found: Any,
 ) -> tuple[int, int]:  # fmt: skip
     index, own, away = np.empty(MANY, np.int32), np.empty(MANY, np.int64), np.empty(MANY)
     work, m, stopped = room(widest), 0, 0
@@ -75,7 +75,7 @@ def _walk(
         j = 0
         while j < order.shape[0]:
             node, taken = at[order[j]], 1
-            if not onward[node]:  # since it broke
+            if not onward[node]:  # since it halted
                 j += 1
                 continue
             # a window closes with a row that is taken alone, behind which the node may stop
@@ -97,7 +97,7 @@ def _walk(
                         found[m, 0], found[m, 1] = row, node
                         m += 1
             uncovered[node] += missed
-            if broke(node, taken, missed, window, limit, watched, faded):
+            if halts(node, taken, missed, window, every, limit, watched, faded):
                 onward[node] = False
                 stopped += 1
             j += taken
@@ -191,11 +191,11 @@ class Map:
         self, rows: Float32, at: Int32, counts: Counts, watch: Watch, stay: Sequence[int] = ()
     ) -> tuple[list[int], Int32]:
         """Move each row f32[n, d] from the node ``at`` int32[n] down to its leaf, in place; a node of
-        ``stay`` keeps its rows, and one whose bound breaks those behind the row at which it did.
+        ``stay`` keeps its rows, and one at which something is due (`watch.halts`) those behind that row.
 
         ``counts`` of every node that a row comes to are taken; of the node it starts at only
-        ``uncovered``; ``watch`` of every node that hands one on. The nodes whose bound broke,
-        and (row, node) int32[m, 2] of the rows beyond, those of a node in order; none where none re-opens.
+        ``uncovered``; ``watch`` of every node that hands one on. The nodes that halted, and
+        (row, node) int32[m, 2] of the rows beyond, those of a node in order; none where none re-opens.
         """
         expect_rows(rows, self.dimension)
         onward = self.split.copy()
@@ -205,10 +205,11 @@ class Map:
         m, stopped = _walk(
             read_only(rows), at, onward, self.children, self.tiles, self.places, self.epsilon, self.table,
             self.centroids, self.prototypes, self.closest, counts.rows, counts.distance, counts.radius,
-            counts.uncovered, self.widest, watch.window, watch.limits, watch.counts, watch.faded, found,
+            counts.uncovered, self.widest, watch.window, watch.every, watch.limits, watch.counts,
+            watch.faded, found,
         )  # fmt: skip
-        broke = np.flatnonzero(self.split & ~onward).tolist() if stopped else []
-        return [node for node in broke if node not in stay], found[:m]
+        halted = np.flatnonzero(self.split & ~onward).tolist() if stopped else []
+        return [node for node in halted if node not in stay], found[:m]
 
 
 @compiled

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pctstream.core.coverage import SETTLED, Coverage, closed, limits
+from pctstream.core.coverage import SETTLED, Coverage, closed, faded_rows, limits
 from pctstream.core.lanes import inlined
 
 Int64 = npt.NDArray[np.int64]
@@ -30,11 +30,12 @@ _closed = inlined(closed)
 
 
 @inlined
-def broke(
-    node: int, taken: int, missed: int, window: int, limit: Any, counts: Any, faded: Any
+def halts(
+    node: int, taken: int, missed: int, window: int, every: int, limit: Any, counts: Any, faded: Any
 ) -> bool:
     """Count rows of a node, ``taken`` together, only the last of which may close the window; whether it
-    did, and the bound is beyond the limit."""
+    did, and something is due: the bound is beyond the limit, or it was one of ``every`` windows (0: none
+    is)."""
     counts[node, ROWS] += taken
     counts[node, MISSED] += missed
     if counts[node, ROWS] < window:
@@ -43,6 +44,8 @@ def broke(
     counts[node, WINDOWS] += 1
     counts[node, ROWS], counts[node, MISSED] = 0, 0
     w: int = counts[node, WINDOWS]
+    if every > 0 and w % every == 0:
+        return True
     return w >= counts[node, RESUME] and bool(faded[node] > limit[min(w, SETTLED)])
 
 
@@ -55,6 +58,8 @@ class Watch:
     """Of the bound; 0: nobody re-opens."""
     cooldown: int
     """Rows of a node in which it does not re-open, once its cover is in force."""
+    looks: bool = False
+    """Whether nodes look after their children (`folding`): once in so many rows."""
     counts: Int64 = field(default_factory=lambda: np.zeros((0, 4), np.int64))
     faded: Float64 = field(default_factory=lambda: np.zeros(0))
 
@@ -73,9 +78,31 @@ class Watch:
         self.counts[node], self.faded[node] = (-sample, 0, 0, 0), 0.0
         self.rest(node)
 
+    def _windows(self, rows: int) -> int:
+        return max(1, -(-rows // self.window))
+
+    @property
+    def every(self) -> int:
+        """Windows after which a node looks after its children; 0: it does not."""
+        return self._windows(self.cooldown) if self.looks else 0
+
+    def broken(self, node: int) -> bool:
+        """Whether the window that has just closed broke its bound, and it may re-open."""
+        _, _, windows, resume = self.counts[node].tolist()
+        return windows >= resume and bool(self.faded[node] > self.limits[min(windows, SETTLED)])
+
+    def missed(self, node: int) -> float:
+        """The faded share of rows beyond, in closed windows; at least one has."""
+        rows, _ = faded_rows(int(self.counts[node, WINDOWS]), self.window)
+        return float(self.faded[node]) / rows
+
+    def passed(self, node: int) -> int:
+        """Rows in closed windows since its cover is in force."""
+        return int(self.counts[node, WINDOWS]) * self.window
+
     def rest(self, node: int, rows: int = 0) -> None:
         """It does not re-open before the cool-down, or so many rows, are over."""
-        wait = max(1, -(-max(self.cooldown, rows) // self.window))
+        wait = self._windows(max(self.cooldown, rows))
         self.counts[node, RESUME] = self.counts[node, WINDOWS] + wait
 
     def stop(self, node: int) -> None:

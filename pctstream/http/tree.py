@@ -41,7 +41,7 @@ class TreeView:
         self._log, self._shards, self._portions = log, shards, portions
         self._covers = {**covers, **log.covers}
         self._stalled, self._drift = stalled, drift or {}
-        self._tree = str(log.tree.get("tree", ""))
+        self._fades, self._tree = bool(log.tree.get("half_life_s")), str(log.tree.get("tree", ""))
 
     @cached_property
     def _nodes(self) -> dict[Path, dict[str, Any]]:
@@ -108,9 +108,9 @@ class TreeView:
             return held + sum(map(self.faded, below))
         return self._faded.get(path, 0.0)
 
-    @property
-    def _fades(self) -> bool:
-        return self._log.shape.half_life_s > 0
+    def folded(self, path: Path) -> bool:
+        """Whether its siblings get what would come to it."""
+        return bool(self._nodes.get(path, {}).get("folded"))
 
     def held(self, path: Path) -> int:
         """Rows that lie at the node itself."""
@@ -145,8 +145,8 @@ class TreeView:
             centroid = self._centroid(path)
             if path == ROOT or centroid is not None:
                 rows, missed = self.rows(path), self.miss_bound(path)
-                faded = self.faded(path) if self._fades else None
-                found[path] = NodeSummary(path, rows, radius, centroid, missed, faded)
+                faded, gone = self.faded(path) if self._fades else None, self.folded(path)
+                found[path] = NodeSummary(path, rows, radius, centroid, missed, faded, gone)
         return found
 
     def _centroid(self, path: Path) -> Float32 | None:
@@ -165,7 +165,8 @@ class TreeView:
             if (level(p) == number or self._stands(p, number))
             and (p == ROOT or self._centroid(p) is not None)
         )  # fmt: skip
-        return entries, self.rows(ROOT) if ROOT in entries else None
+        folded = frozenset(filter(self.folded, self.paths))
+        return entries, folded, self.rows(ROOT) if ROOT in entries else None
 
     def _stands(self, path: Path, number: int) -> bool:
         """Whether a node above a level is an entry of its cover."""
@@ -236,6 +237,7 @@ class TreeView:
             "epsilon": cover.epsilon if cover else self.epsilon(level(path)),
             "rows": self.rows(path),
             "faded": self.faded(path),
+            "folded": self.folded(path),
             "held": self.held(path),
             "prototypes": cover.k if cover else 0,
             "gap": cover.gap if cover else None,

@@ -64,11 +64,12 @@ def epsilons(one: System) -> dict[int, float]:
     return known
 
 
-def oracle(one: System, rows: np.ndarray) -> Tree:
-    """The whole tree of these rows f32[n, d] in the order of the log, N0 too, by plain recursion."""
+def oracle(one: System, rows: np.ndarray, times: np.ndarray | None = None) -> Tree:
+    """The whole tree of these rows f32[n, d] in the order of the log, N0 too, by plain recursion; ``times``
+    f64[n] in seconds."""
     shape = Shape.of(settings(one.cfg) | {"dimension": rows.shape[1]})
     centre, most = np.zeros(rows.shape[1], np.float32), one.cfg.limits.nodes - 1
-    return recursion(ROOT, rows, centre, shape, most, epsilons(one), one.cfg.tree.cut)
+    return recursion(ROOT, rows, centre, shape, most, epsilons(one), one.cfg.tree.cut, times)
 
 
 @contextmanager

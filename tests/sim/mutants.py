@@ -135,7 +135,7 @@ MUTANTS = (
     Mutant(
         "what a node held is not scanned after a restart",
         "core/growth.py",
-        "            self._tree.leaves.scan(rows, now, self._unscanned)",
+        "            self._tree.leaves.scan(rows, now, steps, self._unscanned)",
         "            pass",
         1,
     ),
@@ -323,6 +323,34 @@ MUTANTS = (
         "        goes[:] = True",
         3,
         "sinking",
+    ),
+    Mutant(
+        "a fold decided by the clock",
+        "core/descent.py",
+        "        passed = self.watch.passed(node.number)\n",
+        "        import time\n        passed = time.time_ns() // 1_000_000 % 128\n",
+        129,
+    ),
+    Mutant(
+        "who is folded is forgotten at a restart",
+        "core/node.py",
+        '            list(record.get("folded", ())), ',
+        "            [], ",
+        170,
+    ),
+    Mutant(
+        "what a child got is forgotten at a restart",
+        "core/folding.py",
+        "            self._rows[number, int(step) % KEPT] = rows",
+        "            pass",
+        170,
+    ),
+    Mutant(
+        "a pass that splits a node does not say how old its rows are",
+        "core/growth.py",
+        "self._tree.move(rows, now, [n.number for n in self._split], steps)",
+        "self._tree.move(rows, now, [n.number for n in self._split])",
+        182,
     ),
     Mutant(
         "places of what left stay",

@@ -14,7 +14,10 @@ from pctstream.core import fading, ingest, kernels, life
 from pctstream.core.block import Origin, Source
 from pctstream.core.cover import Cover, refine
 from pctstream.core.coverage import Coverage
+from pctstream.core.fading import KEPT, STEPS
 from pctstream.core.find import FindCover
+from pctstream.core.folding import GRAINS
+from pctstream.core.kernels import Float64
 from pctstream.core.lanes import Float32
 from pctstream.core.names import ROOT, Path
 from pctstream.core.node import Shape
@@ -34,10 +37,13 @@ def recursion(
     budget: int,
     epsilons: Mapping[int, float],
     cut: int = 0,
+    times: Float64 | None = None,
 ) -> Tree:
     """Every node below and with ``path``, all levels open from the start; nodes above ``cut`` do not
-    re-open."""
-    here = shape if len(path) > cut else shape._replace(miss_limit=0.0, sink_scans=False)
+    re-open or fold. ``times`` f64[n] of the rows, in seconds."""
+    trunk = {"miss_limit": 0.0, "sink_scans": False, "fold_share": 0.0}
+    here = shape if len(path) > cut else shape._replace(**trunk)
+    times = np.full(len(rows), np.nan) if times is None else times
     distances = kernels.distances(rows, np.zeros(len(rows), np.int32), centre[None])
     out: dict[str, Any] = {
         "state": life.COVERING, "limit": "", "cover": None, "uncovered": 0, "held": rows.tolist(),
@@ -74,13 +80,17 @@ def recursion(
             rows[:sample], find.prototypes, find.epsilon, shape.kmeans_iterations, shape.gap,
             shape.balance,
         )  # fmt: skip
-    node, out["held"], rows = Living(cover, here, budget, level), rows[:held].tolist(), rows[held:]
-    child = np.array([node.row(row, at >= sample) for at, row in enumerate(rows)], int)
+    node, out["held"] = Living(cover, here, budget, level), rows[:held].tolist()
+    rows, times = rows[held:], times[held:]
+    sent = enumerate(zip(rows, times, strict=True))
+    child = np.array([node.row(row, time, at >= sample) for at, (row, time) in sent], int)
     out |= {"state": life.SPLITTING, "cover": cover.hash, "uncovered": node.uncovered}
     out |= {"prototypes": node.prototypes.tolist(), "aside": np.array(node.aside).tolist()}
+    out |= {"folded": node.folded}
     tree = {path: out}
     for i, (centre, below) in enumerate(zip(node.centroids, node.below, strict=True)):
-        tree |= recursion((*path, i), rows[child == i], centre, shape, below, epsilons, cut)
+        mine = child == i
+        tree |= recursion((*path, i), rows[mine], centre, shape, below, epsilons, cut, times[mine])
     return tree
 
 
@@ -119,7 +129,8 @@ def unrefined(prototypes: Float32, epsilon: float, gap: int) -> Cover:
 
 
 class Living:
-    """A split node, a row at a time: its cover, what it misses, and what it finds when it re-opens."""
+    """A split node, a row at a time: its cover, what it misses, what it finds when it re-opens, and which
+    children it folds."""
 
     def __init__(self, cover: Cover, shape: Shape, budget: int, level: int) -> None:
         self.prototypes, self.centroids = cover.prototypes, cover.centroids
@@ -129,6 +140,9 @@ class Living:
         self.below = [0 if lowest else (free - self._spare) // cover.k] * cover.k
         self.uncovered = 0
         self.aside: list[Float32] = []
+        self.folded: list[int] = []
+        self._sent: list[tuple[int, int]] = []
+        """(child, step) of each row that has a time."""
         self._fresh()
 
     def _fresh(self) -> None:
@@ -139,19 +153,57 @@ class Living:
     def _windows(self, rows: int) -> int:
         return max(1, math.ceil(rows / self._shape.miss_window))
 
-    def row(self, row: Float32, counts: bool) -> int:
+    @property
+    def _left(self) -> list[int]:
+        return [i for i in range(len(self.prototypes)) if i not in self.folded]
+
+    def row(self, row: Float32, time: float, counts: bool) -> int:
         """Its child; ``counts``: it is behind those that the cover was found in."""
-        child = int(_nearest(row, self.centroids))
+        left = self._left
+        child = left[int(_nearest(row, self.centroids[left]))]
+        if self._shape.half_life_s and math.isfinite(time):
+            self._sent.append((child, math.floor(time * STEPS / self._shape.half_life_s)))
         if counts:
-            beyond = _beyond(row, self.prototypes, self._cover.epsilon)
+            beyond = _beyond(row, self.prototypes[left], self._cover.epsilon)
             self.uncovered += beyond
+            grown, scanned = len(self.prototypes), self._scan is not None
             self._counted(row, beyond)
+            if not scanned and self._scan is None and grown == len(self.prototypes):
+                self._look()
         return child
+
+    def _look(self) -> None:
+        """Once in so many windows: those that weigh too little are folded."""
+        shape, coverage = self._shape, self._coverage
+        if not shape.fold_share or coverage.rows or coverage.windows < 1:
+            return
+        if coverage.windows % self._windows(shape.miss_cooldown):
+            return
+        newest = max((step for _, step in self._sent), default=0)
+        weights = [0] * len(self.prototypes)
+        for child, step in self._sent:
+            if newest - step < KEPT:
+                weights[child] += round(GRAINS * 2.0 ** (-(newest - step) / STEPS))
+        total, passed = sum(weights), coverage.windows * shape.miss_window
+        if total < shape.miss_window * GRAINS or passed * GRAINS < total:
+            return
+        halves = [0.5**age for age in range(coverage.windows)]
+        missed = coverage.faded / (shape.miss_window * sum(halves))
+        lightest = sorted(self._left, key=lambda i: (weights[i], i))[:-1]
+        sums = np.cumsum([weights[i] for i in lightest])
+        light = [
+            i
+            for i, s in zip(lightest, sums, strict=True)
+            if s < (shape.fold_share - missed) * total
+        ]
+        if light:
+            self.folded += sorted(light)
+            self._fresh()
 
     def _counted(self, row: Float32, beyond: bool) -> None:
         shape, coverage = self._shape, self._coverage
         coverage.take(np.array([beyond]), shape.miss_window)
-        room = min(self._spare, shape.prototypes - len(self.prototypes))
+        room = min(self._spare, shape.prototypes - len(self._left))
         if not shape.miss_limit or room < 1:
             return
         new = beyond and (not self.aside or _beyond(row, np.array(self.aside), self._cover.epsilon))
@@ -234,6 +286,7 @@ def as_stored(store: Store, root: Path) -> Tree:
             assert aside is not None
             out[tuple(record["path"])] |= {
                 "prototypes": cover.prototypes.tolist(), "aside": aside.rows.tolist(),
+                "folded": record["folded"],
             }  # fmt: skip
     return out
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import orjson
-from sim.recursion import as_stored, child_by_place, faded_of, fading_of, gone_of, recursion
+from sim.recursion import Tree, as_stored, child_by_place, faded_of, fading_of, gone_of, recursion
 from sim.rest import drain, hasten
 from sim.rows import DIMENSION
 from sim.worker import ROUTING
@@ -20,7 +20,7 @@ from pctstream.core.block import Origin, Source
 from pctstream.core.effects import Parcel, Send
 from pctstream.core.marks import Marks
 from pctstream.core.moves import DONE
-from pctstream.core.names import ROOT, level, node_name
+from pctstream.core.names import ROOT, Path, level, node_name
 from pctstream.core.portion import Portion
 from pctstream.core.records import not_reopened_record
 from pctstream.core.routing import Routing
@@ -52,6 +52,8 @@ class Ended(NamedTuple):
     """Portions that became trunk nodes."""
     late: int = 0
     """Sinks that split."""
+    folded: int = 0
+    """Children that got no more rows."""
 
 
 def run(seed: int, deep: bool = False, sinking: bool = False) -> Ended:
@@ -107,12 +109,13 @@ def _lived(world: World, seed: int) -> Ended:
         for _, record, *_ in ledger.store.subtree(path)
     ]
     reopened = sum(len(record["runs"]) for record in records)
+    folded = sum(len(record["folded"]) for record in records)
     epochs = len(log.reopened.epochs.get(ROOT, ()))
     below = sum(len(e) - 1 for path, e in log.reopened.epochs.items() if path != ROOT)
     return Ended(
         log.states.get(ROOT, "nothing"), stages, world.met, returned, reopened, epochs,
         world.guard.taken_over, below, len(log.promotions.epochs),
-        sum(record.get("holds", False) for record in records),
+        sum(record.get("holds", False) for record in records), folded,
     )  # fmt: skip
 
 
@@ -217,12 +220,11 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
     assert not sent, f"R0: {path} sends what its pipe says on"
     if not log.above.has(path):
         assert again.state == shard.store.state(path), f"R0: {path} is not a function of its pipe"
-    rows = (
-        np.zeros((0, DIMENSION), np.float32)
-        if unit.rows is None
-        else unit.rows.keep(Marks().advance(unit.rows)).plain.vectors
-    )
-    tree = recursion(path, rows, centroid, shape, budget, log.gates.epsilons, log.cut)
+    rows, times = np.zeros((0, DIMENSION), np.float32), np.zeros(0)
+    if unit.rows is not None:
+        fresh = unit.rows.keep(Marks().advance(unit.rows)).plain
+        rows, times = fresh.vectors, fading.times_of(fresh)
+    tree = recursion(path, rows, centroid, shape, budget, log.gates.epsilons, log.cut, times)
     if level(path) < log.cut:
         cover = log.cover_of(path) if path in log.covers else None
         assert (cover and cover.hash) == tree[path]["cover"], f"R0: the cover of {path}"
@@ -238,6 +240,8 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
     said = {tuple(r["path"]): r["counts"]["gone"] for _, r, *_ in shard.store.subtree(path)}
     found = gone_of(shard.store, path)
     stored = as_stored(shard.store, path)
+    assert folds_of(stored) == folds_of(tree), f"R0: who is folded below {path}"
+    assert stored.keys() == tree.keys(), f"R0: {path} has other nodes"
     for node, entry in stored.items():
         purged = said[node] - found[node]
         assert purged == shard.store.purged(path) or node != path, f"R11: {path} purged others"
@@ -256,6 +260,11 @@ def rebuilt(world: World, log: Routing, number: int, path: tuple[int, ...]) -> N
         came = fading.times_of(unit.rows.plain) if unit.rows is not None else np.zeros(0)
         faded = faded_of(shard.store, path, shape.half_life_s, came)
         assert fading_of(shard.store, path) == faded, f"R0: the weights of {path}"
+
+
+def folds_of(tree: Tree) -> dict[Path, list[int]]:
+    """The children of each node that get no more rows."""
+    return {path: node["folded"] for path, node in tree.items() if node.get("folded")}
 
 
 def _without(nodes: Nodes, rows: set[Origin]) -> Nodes:

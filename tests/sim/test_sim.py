@@ -34,6 +34,8 @@ DEEP = (1, 9)
 """Seeds in whose deep runs trunk nodes re-open and portions are promoted, with faults at every step."""
 SINKING = (2, 24, 33)
 """Seeds in whose sinking runs sinks come to have a cover; in two of them portions move, with faults."""
+FOLDING = (129, 159, 170, 182)
+"""Seeds in whose runs children are folded."""
 LOSSY = (38, 83)
 """Seeds in whose runs the ingest log is cut."""
 
@@ -72,6 +74,15 @@ def test_sinks_that_come_to_have_a_cover_split_whatever_happens() -> None:
     faults = {fault for one in ended for _, _, fault in one.met}
     assert faults >= {"crash", "rebuild", "zombie"}
     assert sum("DONE" in one.moves and one.reopened > 0 for one in ended) == 2, ended
+
+
+def test_children_are_folded_in_the_runs() -> None:
+    """The same ones, at rest, as in a plain recursion over the rows and their times, wherever they went."""
+    ended = [lived(seed) for seed in FOLDING]
+    assert all(one.folded for one in ended), ended
+    assert sum("DONE" in one.moves for one in ended) > 1, "no portion moved meanwhile"
+    assert sum(one.reopened > 0 for one in ended) > 1, "none re-opened meanwhile"
+    assert any(one.taken_over for one in ended), "no warm copy took over"
 
 
 def test_n0_is_re_opened_in_the_runs() -> None:

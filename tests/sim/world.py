@@ -96,6 +96,13 @@ class World:
         }
         self.settings["half_life_s"] = random.Random(f"fading {seed}").choice([0.0, 0.001, 0.02])
         """A message's time is its offset in milliseconds."""
+        folds = random.Random(f"folds5318 {seed}")
+        if folds.random() < 0.3:
+            self.settings |= {
+                "fold_share": folds.choice([0.2, 0.4]), "half_life_s": folds.choice([0.01, 0.03]),
+                "miss_limit": folds.choice([0.2, 0.4]), "miss_cooldown": folds.choice([1, 8]),
+                "miss_window": 4,
+            }  # fmt: skip
         if self.settings["max_level"] > 1 and chance.random() < 0.4:
             self.settings["cut"] = chance.randint(2, self.settings["max_level"])
         if deep:
