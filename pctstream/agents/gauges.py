@@ -165,14 +165,27 @@ class Gauges(Collector):
         yield told("pct_miss_limit_ratio", [((), limit)] if limit else [])
 
     def _sizes(self, nodes: Mapping[Path, Mapping[str, Any]]) -> list[int]:
-        """By level: its nodes and the leaves above it, of these."""
-        counted = {p: n["state"] for p, n in nodes.items() if n["state"]}
-        deepest = max([self._deepest(), *map(level, counted)])
-        return [
-            sum(level(p) == at or (level(p) < at and state != life.SPLITTING)
-                for p, state in counted.items())
-            for at in range(deepest + 1)
-        ]  # fmt: skip
+        """By level: its nodes, and those above that rows lie at, of these; folded ones are no entries."""
+        known = {p: n for p, n in nodes.items() if n["state"]}
+        gone = {p for p, n in known.items() if n.get("folded")}
+        kept = [p for p in known if not any(p[:depth] in gone for depth in range(2, len(p) + 1))]
+        deepest = max([self._deepest(), *map(level, known)])
+        stays = {p for p in kept if known[p]["state"] != life.SPLITTING} | self._holding(known)
+        levels = Counter(map(level, kept))
+        ends = Counter(level(p) for p in stays.intersection(kept))
+        return [levels[at] + sum(ends[above] for above in range(at)) for at in range(deepest + 1)]
+
+    def _holding(self, nodes: Mapping[Path, Mapping[str, Any]]) -> set[Path]:
+        """Split nodes of these that rows lie at; those above the cut hand theirs down."""
+        below: Counter[Path] = Counter()
+        for path, node in nodes.items():
+            below[path[:-1]] += node["rows"] - node.get("gone", 0)
+        above = self._worker.routing.above
+        return {
+            path for path, node in nodes.items()
+            if node["state"] == life.SPLITTING and not above.has(path)
+            and node["rows"] - node["gone"] > below[path]
+        }  # fmt: skip
 
     def _regions(self) -> Iterator[Metric]:
         surveyor = self._worker.surveyor

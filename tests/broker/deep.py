@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import numpy as np
 import orjson
 from broker.system import System, records, wait_for
@@ -118,6 +119,16 @@ def nodes(one: System) -> dict[Path, dict[str, Any]]:
         page = one.get(f"/v1/nodes?cursor={cursor}")
         found, cursor = found + page["nodes"], page["next"]
     return {node_path(n["name"]): n for n in found}
+
+
+def sizes_told(one: System, levels: int) -> bool:
+    """Whether `pct_cover_size` is of each of these levels what its cover has (one worker hosts all)."""
+    text = httpx.get(f"{one.urls[0]}/metrics", timeout=10.0).text
+    covers = [one.get(f"/v1/levels/{n}/cover")["cover"] for n in range(levels)]
+    return all(
+        f'pct_cover_size{{level="{n}"}} {float(len(cover))}' in text.splitlines()
+        for n, cover in enumerate(covers)
+    )
 
 
 def states(tree: Tree) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from broker.deep import EVER, below_root, end, nodes, oracle, same, stored
+from broker.deep import EVER, below_root, end, nodes, oracle, same, sizes_told, stored
 from broker.system import System, wait_for
 
 from pctstream.client import Producer
@@ -115,6 +115,7 @@ def test_a_place_that_nobody_comes_to_is_folded_and_its_rows_are_found(one: Syst
     before, after = cover(one, then), wait_for("all rows to be told of", lambda: whole_cover(one))
     assert name in before and name not in after, "no entry any more, but it was one"
     assert len(after) == 7
+    wait_for("the sizes of covers", lambda: sizes_told(one, 3))
     siblings = [e for e in after if e.rpartition(",")[0] == name.rpartition(",")[0]]
     near = min(siblings, key=lambda e: apart(before[e], before[name]))
     assert after[near]["rows"] == len(expected_rows(expected, near)) + len(

@@ -153,7 +153,9 @@ def test_the_answers_are_what_the_views_say(watched: Watched) -> None:
     wait_for("the refused row", lambda: by(watched, refused, "code") == {("dimension",): 1.0})
     assert by(watched, expression("Workers ready")) == {(): 2.0}
     assert set(watched.ask(expression("Nodes that stand still")).values()) == {0.0}
-    files = by(watched, expression("Files by shard"), "shard")
+    shown = expression("Files by shard")  # a scrape may have come late
+    wait_for("files of both", lambda: len(by(watched, shown, "shard")) == 2)
+    files = by(watched, shown, "shard")
     held = {shard: sum(f.stat().st_size for f in (one.folder / "shards" / shard).iterdir())
             for (shard,) in files}  # fmt: skip
     assert set(held) == {"0", "1"}

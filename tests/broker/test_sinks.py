@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from broker.brute import NEAREST, searched
-from broker.deep import EVER, below_root, end, nodes, oracle, same, stored
+from broker.deep import EVER, below_root, end, nodes, oracle, same, sizes_told, stored
 from broker.system import System, wait_for
 
 from pctstream.core import life
@@ -111,6 +111,7 @@ def test_a_sink_splits_where_its_rows_come_to_have_a_cover(one: System) -> None:
     asked(one, rows)
     entries = {e["node"] for e in one.get("/v1/levels/2/cover")["cover"]}
     assert {split["name"], *split["children"]} <= entries
+    wait_for("the sizes of covers", lambda: sizes_told(one, 3))
     verdict = one.verify()
     assert (verdict.lost, verdict.duplicated, verdict.applied) == (0, 0, ALL)
     expected = oracle(one, rows)
