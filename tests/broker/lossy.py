@@ -14,11 +14,10 @@ from pctstream.agents.shard import Turn
 from pctstream.cli import main
 
 put, lost = NodeAgents.put, list[Turn]()
-FROM = Path(os.environ["LOSSY_FROM"])
 
 
 def put_or_lose(agents: NodeAgents, turn: Turn) -> None:
-    if turn.unit is None or lost or not FROM.exists():
+    if turn.unit is None or lost or not Path(os.environ["LOSSY_FROM"]).exists():
         put(agents, turn)
     else:
         lost.append(turn)
