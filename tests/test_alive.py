@@ -8,6 +8,7 @@ import pytest
 from test_hosted import worker
 
 from pctstream.agents.monitor import Watch
+from pctstream.core.monitor import Sight
 
 
 @pytest.fixture
@@ -36,3 +37,14 @@ def test_the_wiring_may_take_long(watch: Watch) -> None:
         assert watch.dead() is None
     watch._vitals.look(603.0, {"the wiring": 7})
     assert watch.dead() == "the wiring has done nothing for 603 s"
+
+
+def test_restarts_of_a_former_host_are_told_before_the_first_look(watch: Watch) -> None:
+    """Seen on a busy machine: a report went out between a shard's arrival and the monitor's look at it,
+    said 0, and was what the monitor then took over."""
+    told = {"node": "N0", "stored": 7, "routed": 7, "moved": 12.5, "restarts": 3}
+    watch._worker.model.fold({"kind": "shard", "shard": 2, "epoch": 0, "offset": 7, "inputs": [told]})
+    assert watch.known(2, "N0") == {"moved": 12.5, "restarts": 3, "stalled": None}
+    assert watch.known(2, "N0,4") == {"moved": 0.0, "restarts": 0, "stalled": None}
+    watch._look(2, "N0", Sight((7, 7), 0, ""))
+    assert watch.known(2, "N0") == {"moved": 12.5, "restarts": 3, "stalled": None}

@@ -93,8 +93,12 @@ class Watch:
         self._worker.metrics.restarts.inc()
         if shard.standby:
             return self._worker.standby.raised(shard, path)
+        name = node_name(path)
         with self._lock:
-            wait = self._monitor.raised(shard.number, node_name(path))
+            if not self._monitor.watches(shard.number, name):
+                past = _life(self._past(shard.number, name))
+                self._monitor.adopt(shard.number, name, Sight((-1, -1), 0), *past)
+            wait = self._monitor.raised(shard.number, name)
         return None if wait else self._worker.restore(shard, path)
 
     def stalled(self) -> list[Stalled]:
@@ -109,7 +113,11 @@ class Watch:
     def known(self, shard: int, node: str) -> dict[str, Any]:
         """What a shard's record says of one of its nodes."""
         with self._lock:
-            moved, restarts, why = self._monitor.known(shard, node)
+            if self._monitor.watches(shard, node):
+                moved, restarts, why = self._monitor.known(shard, node)
+            else:
+                # not looked at since it came: what its host before said still holds
+                moved, restarts, why = *_life(self._past(shard, node)), None
         return {"moved": moved, "restarts": restarts, "stalled": why}
 
     def told(self) -> Callable[[str | None], None]:
@@ -197,13 +205,17 @@ class Watch:
     def _look(self, shard: int, node: str, sight: Sight) -> None:
         if self._monitor.watches(shard, node):
             return self._monitor.look(shard, node, sight, time.time())
+        past = self._past(shard, node)
+        moved_at, restarts = _life(past)
+        same = (past.get("stored"), past.get("routed")) == sight.at
+        at = moved_at if same and moved_at else time.time()
+        return self._monitor.adopt(shard, node, sight, at, restarts)
+
+    def _past(self, shard: int, node: str) -> dict[str, Any]:
+        """What the shard's record said last of one of its nodes."""
         told = self._worker.model.held(f"shard:{shard}")
         inputs: list[dict[str, Any]] = told["inputs"] if told else []
-        before: dict[str, Any] = next((i for i in inputs if i["node"] == node), {})
-        same = (before.get("stored"), before.get("routed")) == sight.at
-        moved_at = float(before.get("moved", 0.0)) if same else 0.0
-        restarts = int(before.get("restarts", 0))
-        return self._monitor.adopt(shard, node, sight, moved_at or time.time(), restarts)
+        return next((i for i in inputs if i["node"] == node), {})
 
     def _quiet(self, shards: dict[int, Shard], busy: Turns, now: float) -> Turns:
         """For each turn in hand: for how long nothing was carried out on its shard meanwhile."""
@@ -270,6 +282,11 @@ class Watch:
         deadline = time.monotonic() + self._patience_s
         while self._unacked and time.monotonic() < deadline:
             self._closing.wait(TICK_S)
+
+
+def _life(past: dict[str, Any]) -> tuple[float, int]:
+    """When a node moved last (0.0: not known) and how often it was restarted, by its record."""
+    return float(past.get("moved", 0.0)), int(past.get("restarts", 0))
 
 
 def _alive_s(part: str) -> float:
