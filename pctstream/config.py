@@ -229,14 +229,14 @@ def _of_the_tree(config: Config) -> list[Rule]:
 
 def _of_folding(config: Config) -> list[Rule]:
     tree, share = config.tree, config.tree.fold_share
-    # as `core.coverage.least_limit`, which takes numpy
-    limit = min(1.0, 9.0 / tree.gap) if tree.miss_limit == "auto" else tree.miss_limit
-    fades, again = (
-        tree.half_life_s > 0,
-        "below tree.miss_limit: what is folded would be found again",
-    )
+    if not share:
+        return []
+    from pctstream.core.coverage import least_limit  # takes numpy
+
+    limit = least_limit(tree.gap) if tree.miss_limit == "auto" else tree.miss_limit
+    again = "below tree.miss_limit: what is folded would be found again"
     return [
-        ("tree.fold_share", share, share > 0 and not fades, "0 where weights do not fade"),
+        ("tree.fold_share", share, not tree.half_life_s, "0 where weights do not fade"),
         ("tree.fold_share", share, 0 < limit <= share, again),
     ]
 

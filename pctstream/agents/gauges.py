@@ -25,6 +25,7 @@ from pctstream.core.names import ROOT, Path, level, node_name, node_path
 from pctstream.core.reopener import missed
 from pctstream.errors import StoreFailed
 from pctstream.faded import faded_nodes
+from pctstream.holding import holding
 from pctstream.metrics import LABELLED_NODES_MAX
 from pctstream.rocks import RocksKV
 from pctstream.tables import Record, nodes_of
@@ -167,25 +168,14 @@ class Gauges(Collector):
     def _sizes(self, nodes: Mapping[Path, Mapping[str, Any]]) -> list[int]:
         """By level: its nodes, and those above that rows lie at, of these; folded ones are no entries."""
         known = {p: n for p, n in nodes.items() if n["state"]}
-        gone = {p for p, n in known.items() if n.get("folded")}
-        kept = [p for p in known if not any(p[:depth] in gone for depth in range(2, len(p) + 1))]
+        folded = {p for p, n in known.items() if n.get("folded")}
+        kept = [p for p in known if not any(p[:depth] in folded for depth in range(2, len(p) + 1))]
         deepest = max([self._deepest(), *map(level, known)])
-        stays = {p for p in kept if known[p]["state"] != life.SPLITTING} | self._holding(known)
-        levels = Counter(map(level, kept))
-        ends = Counter(level(p) for p in stays.intersection(kept))
-        return [levels[at] + sum(ends[above] for above in range(at)) for at in range(deepest + 1)]
-
-    def _holding(self, nodes: Mapping[Path, Mapping[str, Any]]) -> set[Path]:
-        """Split nodes of these that rows lie at; those above the cut hand theirs down."""
-        below: Counter[Path] = Counter()
-        for path, node in nodes.items():
-            below[path[:-1]] += node["rows"] - node.get("gone", 0)
-        above = self._worker.routing.above
-        return {
-            path for path, node in nodes.items()
-            if node["state"] == life.SPLITTING and not above.has(path)
-            and node["rows"] - node["gone"] > below[path]
-        }  # fmt: skip
+        # those above the cut hand theirs down
+        stay = {p for p in holding(known) if not self._worker.routing.above.has(p)}
+        ends = [p for p in kept if p in stay or known[p]["state"] != life.SPLITTING]
+        at, ended = Counter(map(level, kept)), Counter(map(level, ends))
+        return [at[n] + sum(ended[above] for above in range(n)) for n in range(deepest + 1)]
 
     def _regions(self) -> Iterator[Metric]:
         surveyor = self._worker.surveyor

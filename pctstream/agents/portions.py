@@ -127,19 +127,19 @@ def miss_bound(record: Mapping[str, Any], shape: Shape) -> float | None:
     """Of the mass that a split node's cover misses, rounded up to four digits: 4,096 are in one message."""
     if "watch" not in record:
         return None
-    evidence = Coverage.from_json(record["watch"][:4]).evidence(shape.miss_window)
-    if record.get("folded"):  # what the scan promised was of a cover that is not in force any more
-        return _rounded(evidence.bound())
-    return _rounded(published(min(1.0, SCANNED / shape.gap), evidence, shape.miss_window))
+    # what a scan promised was of a cover that is not in force any more where children are folded
+    return _bound(record["watch"][:4], shape, shape.miss_window, not record.get("folded"))
 
 
 def routed_bound(coverage: Any, shape: Shape) -> float:
     """The same of a trunk node, by the rows that it sent on."""
-    evidence = Coverage.from_json(coverage).evidence(WINDOW)
-    return _rounded(published(min(1.0, SCANNED / shape.gap), evidence, WINDOW))
+    return _bound(coverage, shape, WINDOW)
 
 
-def _rounded(bound: float) -> float:
+def _bound(coverage: Any, shape: Shape, window: int, scanned: bool = True) -> float:
+    evidence = Coverage.from_json(coverage).evidence(window)
+    promised = min(1.0, SCANNED / shape.gap)
+    bound = published(promised, evidence, window) if scanned else evidence.bound()
     return min(1.0, float(f"{bound * 1.0005:.4g}"))
 
 

@@ -40,7 +40,7 @@ class Descent:
         self.watch = Watch(shape.miss_window, shape.miss_limit, shape.miss_cooldown, folds)
         self.arrivals = Arrivals(folds)
         self._above: Int32 = np.zeros(0, np.int32)
-        """Of each node that rows are sent to, who sends them."""
+        """Of each node its parent."""
         self._map = Map(shape.dimension)
         self._reopening: dict[int, Reopening] = {}
         """Of every split node, where nodes re-open."""
@@ -53,13 +53,11 @@ class Descent:
         self.watch.extend(nodes)
         self.arrivals.extend(nodes)
 
-    def draw(self, split: list[Node]) -> None:
-        """Lay out the covers in force of the split nodes."""
+    def draw(self, split: list[Node], above: list[int]) -> None:
+        """Lay out the covers in force of the split nodes; ``above``: each node's parent, or -1."""
         covers = {n.number: (n.living, living(n.cover, n.folded)) for n in split if n.cover}
         self._map = Map.of(self._tree.shape.dimension, len(self._tree.nodes), covers)
-        self._above = np.full(len(self._tree.nodes), NOBODY, np.int32)
-        for number, (children, _) in covers.items():
-            self._above[children] = number
+        self._above = np.array(above, np.int32)
 
     def begin(self, node: Node, sample: int = 0) -> None:
         """A node's cover is in force; the first ``sample`` rows that come were scanned for it."""

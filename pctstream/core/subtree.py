@@ -97,11 +97,11 @@ class Subtree:
     def draw(self) -> None:
         """Lay out the covers of the split nodes for the walk."""
         split = [node for node in self.nodes if node.cover and node.first >= 0]
-        self.descent.draw(split)
         self._above = [-1] * len(self.nodes)
         for node in split:
             for child in node.children:
                 self._above[child] = node.number
+        self.descent.draw(split, self._above)
 
     def open(self, gates: Gates) -> None:
         """What the routing says of levels now."""

@@ -26,7 +26,13 @@ ROWS, MISSED, WINDOWS, RESUME = range(4)
 which on the node may re-open."""
 
 
-_closed = inlined(closed)
+def broke(node: int, limit: Any, counts: Any, faded: Any) -> bool:
+    """Whether the window that has just closed broke the bound of a node, and it may re-open."""
+    w: int = counts[node, WINDOWS]
+    return bool(w >= counts[node, RESUME]) and bool(faded[node] > limit[min(w, SETTLED)])
+
+
+_closed, _broke = inlined(closed), inlined(broke)
 
 
 @inlined
@@ -43,10 +49,9 @@ def halts(
     faded[node] = _closed(faded[node], counts[node, MISSED])
     counts[node, WINDOWS] += 1
     counts[node, ROWS], counts[node, MISSED] = 0, 0
-    w: int = counts[node, WINDOWS]
-    if every > 0 and w % every == 0:
+    if every > 0 and counts[node, WINDOWS] % every == 0:
         return True
-    return w >= counts[node, RESUME] and bool(faded[node] > limit[min(w, SETTLED)])
+    return _broke(node, limit, counts, faded)
 
 
 @dataclass(slots=True)
@@ -87,9 +92,8 @@ class Watch:
         return self._windows(self.cooldown) if self.looks else 0
 
     def broken(self, node: int) -> bool:
-        """Whether the window that has just closed broke its bound, and it may re-open."""
-        _, _, windows, resume = self.counts[node].tolist()
-        return windows >= resume and bool(self.faded[node] > self.limits[min(windows, SETTLED)])
+        """As `broke`."""
+        return broke(node, self.limits, self.counts, self.faded)
 
     def missed(self, node: int) -> float:
         """The faded share of rows beyond, in closed windows; at least one has."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from pctstream.agents.search import Search
 from pctstream.core.balls import Balls
 from pctstream.core.names import ROOT, Path, node_name, node_path
 from pctstream.core.routing import Routing
+from pctstream.holding import holding
 from pctstream.tables import nodes_of
 
 if TYPE_CHECKING:
@@ -64,12 +64,7 @@ class WorkerHosts:
         radii = {path: node["radius"] for path, node in told.items()}
         covers = {**model.covers(), **log.covers}
         rows = sum(r["rows"] for r in portions if not r.get("trunk"))
-        live = {path: node["rows"] - node["gone"] for path, node in told.items()}
-        below: Counter[Path] = Counter()
-        for path, count in live.items():
-            below[path[:-1]] += count
-        holding = {path for path, count in live.items() if count > below[path]}
-        return Balls.of(covers, radii, dict(log.owners), log.above, rows, holding)
+        return Balls.of(covers, radii, dict(log.owners), log.above, rows, holding(told))
 
     def blooms(self, shard: int) -> Blooms | None:
         """The filters of a shard of this worker."""

@@ -24,13 +24,11 @@ def as_brute_force(one: System, rows: npt.NDArray[np.float32]) -> None:
     """Every worker counts the rows of each portion and of each entry of some levels' covers, whoever
     owned them meanwhile; an exact search finds what a scan of all rows finds."""
     for number in (0, 1):
-        wrong: list[object] = ["nothing was told"]
-
-        def right(n: int = number, wrong: list[object] = wrong) -> bool:
-            wrong[:] = miscounted(one, n, rows)
-            return not wrong
-
-        wait_for(f"the counts at worker {number}", right, wrong=wrong)
+        try:
+            wait_for("the counts", lambda n=number: not miscounted(one, n, rows))
+        except AssertionError:
+            wrong = miscounted(one, number, rows)
+            raise AssertionError(f"miscounted by worker {number}: {wrong}") from None
     for query in mixture(ASKED, rows.shape[1], seed=77):
         wanted = np.sort(np.linalg.norm(rows.astype(np.float64) - query, axis=1))[:NEAREST]
         found = wait_for("an exact answer", lambda q=query: searched(one, q))

@@ -44,11 +44,8 @@ def free_port(count: int = 1) -> int:
     return first
 
 
-def wait_for(
-    what: str, condition: Callable[[], Any], within_s: float = 60.0, wrong: Sequence[object] = ()
-) -> Any:
-    """The first true answer of the condition; fails by name when the time is over, and says what is
-    ``wrong`` then."""
+def wait_for(what: str, condition: Callable[[], Any], within_s: float = 60.0) -> Any:
+    """The first true answer of the condition; fails by name when the time is over."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:
@@ -57,7 +54,7 @@ def wait_for(
         except (httpx.HTTPError, LookupError, TypeError):  # not there yet
             pass
         time.sleep(0.1)
-    raise AssertionError(f"not within {within_s} s: {what}{f', {wrong}' if wrong else ''}")
+    raise AssertionError(f"not within {within_s} s: {what}")
 
 
 @dataclass

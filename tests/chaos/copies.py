@@ -10,16 +10,10 @@ from broker.system import wait_for
 from chaos.fault import Fault
 from chaos.site import WORKERS, Site
 from chaos.stores import current
+from chaos.workers import rolling
 
 _TURN = itertools.count()
-
-
-def anew(site: Site, copies: int) -> None:
-    """All workers, one after the other, with so many copies of each shard."""
-    for number in range(WORKERS):
-        site.end(number)
-        site.one.start(number, ready=False, PCT_STORE__STANDBY=str(copies))
-        wait_for("it is back", lambda n=number: site.ready(n))
+COPIES = {"PCT_STORE__STANDBY": "1"}
 
 
 def all_level(site: Site) -> bool:
@@ -28,7 +22,7 @@ def all_level(site: Site) -> bool:
 
 def taken_over(site: Site) -> int:
     """Timed from the death until every shard of it is somebody else's, who has applied what there is."""
-    anew(site, 1)
+    rolling(site, **COPIES)
     wait_for("level copies", lambda: all_level(site), 120.0)
     victim = next(n for n in (next(_TURN) % WORKERS for _ in range(WORKERS)) if site.hosted(n))
     own = site.hosted(victim)
@@ -41,9 +35,9 @@ def taken_over(site: Site) -> int:
     wait_for("its shards are at others", lambda: not site.hosted(victim), 60.0)
     site.took(time.monotonic() - died)
     held = all(current(site, shard) not in stores for shard in own)
-    site.one.start(victim, ready=False, PCT_STORE__STANDBY="1")
+    site.one.start(victim, ready=False, **COPIES)
     wait_for("it is back", lambda: site.ready(victim))
-    anew(site, 0)
+    rolling(site)
     return int(held)
 
 

@@ -44,11 +44,12 @@ def at_points(site: Site) -> int:
     return sum(w.returncode == -signal.SIGKILL for w in site.one.workers.values())
 
 
-def rolling(site: Site) -> int:
+def rolling(site: Site, **env: str) -> int:
+    """All workers, one after the other, from then on with this environment."""
     ended = 0
     for number in range(WORKERS):
         ended += site.end(number) == 0
-        site.one.start(number, ready=False)
+        site.one.start(number, ready=False, **env)
         wait_for("it is back", lambda n=number: site.ready(n))
     return ended
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +31,13 @@ FADES = SHAPE._replace(half_life_s=HALF_LIFE_S)
 
 class Timed(Host):
     """Rows come with times."""
+
+    times: Sequence[float | None] = ()
+    """Of the rows that `through` brings."""
+
+    def feed(self, rows: np.ndarray) -> None:
+        self.feed_at(rows, list(self.times[: len(rows)]))
+        self.times = self.times[len(rows) :]
 
     def feed_at(self, rows: np.ndarray, times: list[float | None]) -> None:
         at = self.node.taken + 1
@@ -69,16 +77,9 @@ def test_every_node_tells_the_sum_over_its_rows_by_their_age(seed: int) -> None:
         i * 0.1 + chance.uniform(-spread, spread) for i in range(len(rows))
     ]
     times[7] = None
-    host, at = Timed(FADES), 0
-    while at < len(rows):
-        size = chance.choice([1, 7, 60, 400])
-        host.feed_at(rows[at : at + size], times[at : at + size])
-        at += size
-        if chance.random() < 0.1:
-            host.open(min(4, host.gates.open_level + 1))
-        if chance.random() < 0.05:
-            host.restart()
-    host.perform(host.node.hurry())
+    host = Timed(FADES)
+    host.times = times
+    host.through(rows, chance)
     records = [node.record for node in host.store.tree_nodes(ROOT)]
     columns = node_columns(ROOT, host.store.tree_nodes(ROOT), FADES)
     clock, told = fading.told(records)

@@ -46,18 +46,9 @@ def test_who_is_folded_is_a_function_of_the_rows_alone(seed: int, stop: str, bud
         miss_limit=chance.choice([0.0, 0.1, 0.3]), miss_cooldown=chance.choice([1, 64, 100]),
         fold_share=chance.choice([0.01, 0.1, 0.4]), half_life_s=chance.choice([5.0, 40.0]),
         sink_scans=chance.random() < 0.5)  # fmt: skip
-    host, at = Timed(shape, budget), 0
-    while at < len(rows):
-        size = chance.choice([1, 7, 60, 400])
-        host.feed_at(rows[at : at + size], times[at : at + size])
-        at += size
-        if chance.random() < 0.1:
-            host.open(min(4, host.gates.open_level + 1))
-        if chance.random() < 0.05:
-            host.restart()
-    for level in range(host.gates.open_level, 5):
-        host.open(level)
-    host.perform(host.node.hurry())
+    host = Timed(shape, budget)
+    host.times = times
+    host.through(rows, chance)
     known = np.array([np.nan if t is None else t for t in times])
     wanted = recursion(ROOT, rows, CENTRE, shape, budget, EPSILONS, 0, known)
     assert host.told() == wanted
