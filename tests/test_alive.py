@@ -43,7 +43,9 @@ def test_restarts_of_a_former_host_are_told_before_the_first_look(watch: Watch) 
     """Seen on a busy machine: a report went out between a shard's arrival and the monitor's look at it,
     said 0, and was what the monitor then took over."""
     told = {"node": "N0", "stored": 7, "routed": 7, "moved": 12.5, "restarts": 3}
-    watch._worker.model.fold({"kind": "shard", "shard": 2, "epoch": 0, "offset": 7, "inputs": [told]})
+    watch._worker.model.fold(
+        {"kind": "shard", "shard": 2, "epoch": 0, "offset": 7, "inputs": [told]}
+    )
     assert watch.known(2, "N0") == {"moved": 12.5, "restarts": 3, "stalled": None}
     assert watch.known(2, "N0,4") == {"moved": 0.0, "restarts": 0, "stalled": None}
     watch._look(2, "N0", Sight((7, 7), 0, ""))
