@@ -6,6 +6,9 @@ from typing import Any
 
 from pctstream.config import Config
 
+BATCH_BYTES = 1_048_588
+"""The largest batch a topic takes unless told otherwise (Kafka's `max.message.bytes`)."""
+
 
 def common(cfg: Config, role: str) -> dict[str, Any]:
     """Broker, identity and the user's own properties (security above all)."""
@@ -27,15 +30,16 @@ def consumer(cfg: Config, role: str, group: str = "") -> dict[str, Any]:
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
         "fetch.wait.max.ms": 50,
-        # What librdkafka holds before anybody asks for it. Of each partition little at a time: one
-        # fetch begins where the last one began, one partition on, so that with 1 MB of each and 56
-        # of them those at the end of the row were not read for 20 s (seen: nodes "stood still"). And
-        # nothing while there are some polls' worth of all of them: what was fetched stands in one
-        # line, and 16 MB of small messages are half a minute of a busy worker.
+        # What librdkafka holds before anybody asks for it: nothing more while there are some polls'
+        # worth of all partitions. What was fetched stands in one line, and 16 MB of small messages are
+        # half a minute of a busy worker.
         "queued.min.messages": 4096,
         "queued.max.messages.kbytes": 16384,
-        "fetch.max.bytes": 16_777_216,
-        "max.partition.fetch.bytes": 262_144,
+        # Of each partition as much as its largest batch may have, and room for that of 50: the broker
+        # answers with a batch larger than this of the first partition only, and the first is always the
+        # same one, so that the others were not read before it was through (seen with 256 kB).
+        "max.partition.fetch.bytes": BATCH_BYTES,
+        "fetch.max.bytes": 50 * BATCH_BYTES,
         "fetch.queue.backoff.ms": 5,
     }
 
