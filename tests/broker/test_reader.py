@@ -177,7 +177,7 @@ def test_a_log_is_read_before_another_that_is_far_behind_is_through(
     in line behind it, and its node was restored for standing still, which put it at the end again."""
     long, short = Source(f"{tree_name}.two", 0), Source(f"{tree_name}.two", 1)
     topics.apply(AdminClient({"bootstrap.servers": broker.bootstrap}), [TopicSpec(long.topic, 2)])
-    write(broker.bootstrap, long, 40_000, size=100)
+    write(broker.bootstrap, long, 40_000, size=400)
     write(broker.bootstrap, short, 10)
     heard = Heard(broker.bootstrap, channel_blocks=10_000, rows=100)
     heard.add(long, -1)
