@@ -71,6 +71,23 @@ def test_exact_answers_over_shards_are_brute_force(grown: Any) -> None:
     assert client.counted[-1][0] == "exact"
 
 
+def test_of_thousands_of_equal_rows_the_first_by_id_and_origin_are_told() -> None:
+    tree = Standing(5)
+    tree.split(CENTRES)
+    rng = np.random.default_rng(3)
+    rows = CENTRES[rng.integers(0, 2, 6000)]
+    rows[::100] += np.float32(0.5)
+    ids = [None if i % 3 == 0 else f"{'ät'[i % 2]}{i * 7919 % 6000}" for i in range(6000)]
+    for i in range(0, 6000, 600):
+        tree.feed(tree.block(rows[i : i + 600], ids[i : i + 600], None))
+    called = [f"t.P0/0/{i}/0" if name is None else name for i, name in enumerate(ids)]
+    client = Client(tree)
+    for query in (CENTRES[0], CENTRES[1] + 0.5, (CENTRES[0] + CENTRES[1]) / 2):
+        for k in (1, 10, 100, 1000):
+            found = client.post("search", vector=query.astype(float).tolist(), k=k)
+            assert told(found["results"]) == brute(rows, called, query.astype(float), k)
+
+
 def test_what_is_included(grown: Any) -> None:
     _, client, rows, ids = grown
     found = client.post("search", vector=rows[4].astype(float).tolist(), k=4,

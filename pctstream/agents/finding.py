@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+import pyarrow as pa
 
 from pctstream.agents.view import Mask, View
 from pctstream.core.answers import Hit, Question, Tally, farthest, nearest
@@ -16,7 +17,7 @@ from pctstream.core.kernels import Float64, Int64
 from pctstream.core.names import node_name
 from pctstream.core.run import Run
 from pctstream.core.table import Table
-from pctstream.core.ties import candidates
+from pctstream.core.ties import Called, candidates, first
 from pctstream.core.walk import Int32
 from pctstream.errors import Late
 
@@ -41,6 +42,45 @@ class Candidate(NamedTuple):
     @property
     def rank(self) -> tuple[float, str, str]:
         return self.distance, self.id, self.origin
+
+
+class Rows:
+    """Of one table, those in these slots i64[n]: where they lie, who they are."""
+
+    def __init__(self, owner: Owner, starts: Int64, slot: Int64) -> None:
+        self._owner = owner
+        self._number = np.searchsorted(starts, slot, side="right") - 1
+        self._slot = slot - starts[self._number]
+        self._place = np.empty((len(slot), 2), np.int64)
+        for number in np.unique(self._number).tolist():
+            run, here = owner[number][1], self._number == number
+            self._place[here] = run.place[run.cells.rows[self._slot[here]]]
+
+    def called(self, at: Int64) -> Called:
+        """Ids and origins of those at these places i64[t]."""
+        lies = np.stack([self._number[at], self._place[at, 0]])
+        order = np.lexsort(lies)
+        cuts = np.flatnonzero(np.diff(lies[:, order], axis=1).any(axis=0)) + 1
+        ids, origins = [], []
+        for some in np.split(at[order], cuts):
+            view, segment = self._owner[self._number[some[0]]][0], self._place[some[0], 0]
+            named = view.segments[segment].called(self._place[some, 1])
+            ids.append(named[0])
+            origins.append(named[1])
+        back = pa.array(np.argsort(order))
+        return pa.concat_arrays(ids).take(back), pa.concat_arrays(origins).take(back)
+
+    def candidates(self, distance: Float64, at: Int64) -> list[Candidate]:
+        """Those at these places, each alone; ``distance`` f64[n] of all."""
+        found = []
+        for i in at.tolist():
+            view, run = self._owner[self._number[i]]
+            segment, row = self._place[i].tolist()
+            who = view.segments[segment]
+            name, origin = who.name(row), str(who.origin(row))
+            away, own = float(distance[i]), int(self._slot[i])
+            found.append(Candidate(away, name, origin, view, segment, row, run, own))
+        return found
 
 
 class Finder:
@@ -95,7 +135,9 @@ class Finder:
             if exact:
                 most = float(within[i])
                 distance, slot = candidates(table, found, i, queries[i], k, most, mask)
-            fresh = self._candidates(table, owner, distance, slot)
+            rows = Rows(owner, table.starts(), slot)
+            chosen = first(distance, k, rows.called)
+            fresh = rows.candidates(distance, chosen)
             self._best[number] = nearest([*self._best[number], *fresh], k)
             self._within[number] = farthest(self._best[number], k, float(self._within[number]))
             tally = Tally(
@@ -124,23 +166,6 @@ class Finder:
             self.unknown -= names
             masks += passed
         return np.concatenate(masks)
-
-    def _candidates(
-        self, table: Table, owner: Owner, distance: Float64, slot: Int64
-    ) -> list[Candidate]:
-        starts = table.starts()
-        numbers = np.searchsorted(starts, slot, side="right") - 1
-        found = []
-        for away, at, number in zip(
-            distance.tolist(), slot.tolist(), numbers.tolist(), strict=True
-        ):
-            view, run = owner[number]
-            own = at - int(starts[number])
-            segment, row = run.place[run.cells.rows[own]].tolist()
-            who = view.segments[segment]
-            name, origin = who.name(row), str(who.origin(row))
-            found.append(Candidate(away, name, origin, view, segment, row, run, own))
-        return found
 
     def hits(self) -> list[list[Hit]]:
         """The nearest of each query, with what else was asked of them."""
