@@ -44,7 +44,9 @@ from pctstream.config import to_env
 from pctstream.core import given
 from pctstream.pipes import client
 
-PIPES, SHARDS, DIFFERENT = 48, 8, 200
+PIPES, SHARDS = 48, 8
+DIFFERENT, DIFFERENT_ROWS = 200, 100_000
+"""Blocks and rows at least: where rows come again and again, what is nearest is a crowd of equals."""
 FIRST_ROWS = 24_576
 REST_S = 10.0
 WAIT_S = 1800.0
@@ -61,7 +63,7 @@ def blocks_of(dimension: int, size: int) -> list[bytes]:
     rng = np.random.default_rng(7)
     centres = rng.normal(0, 6, (PIPES, dimension))
     blocks = []
-    for _ in range(DIFFERENT):
+    for _ in range(max(DIFFERENT, DIFFERENT_ROWS // size)):
         which = rng.integers(0, PIPES, size)
         rows = centres[which] + rng.normal(0, 0.4, (len(which), dimension))
         blocks.append(given.encode(given.batch(rows.astype(np.float32))))
