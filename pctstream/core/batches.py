@@ -12,22 +12,23 @@ Nothing becomes much larger here than it came (R13): see `frames` and `fields`.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pctstream.core import fields, given
-from pctstream.core.block import Block, Longs, Source, Vectors, matrix
+from pctstream.core.block import Block, Ints, Longs, Source, Vectors, matrix
 from pctstream.core.changes import Changes
 from pctstream.core.fields import Bad
 from pctstream.core.frames import EXPANDED_BYTES, walk
 from pctstream.core.unit import Message
 from pctstream.errors import RowRefused
 
+Seconds = npt.NDArray[np.float64]
 VECTORS = ("vector", "embedding", "values")
 """What a row may call its vector; the first of these is it."""
 
@@ -46,6 +47,28 @@ class Rows(NamedTuple):
     blocks: list[Block]
     refused: list[Refusal]
     original: Callable[[int], bytes | None]
+
+
+class Places(NamedTuple):
+    """Of n rows, where each came: offset i64, number in its message i32, its message's time f64 (s)."""
+
+    offset: Longs
+    row: Ints
+    seconds: Seconds
+
+    @classmethod
+    def of(cls, messages: Sequence[Message], counts: Sequence[int], first: int = 0) -> Places:
+        """Rows of messages that have so many each; ``first``: the number of the first one.
+
+        >>> said = [Message(7, None, None, time_ms=500), Message(9, None, None, time_ms=1000)]
+        >>> [part.tolist() for part in Places.of(said, [1, 2])]
+        [[7, 9, 9], [0, 0, 1], [0.5, 1.0, 1.0]]
+        """
+        ends = np.cumsum(counts)
+        index = np.arange(ends[-1]) - np.repeat(ends - counts, counts) + first
+        seconds = np.array([m.time_ms / 1000.0 for m in messages])
+        offset = np.array([m.offset for m in messages], np.int64)
+        return cls(np.repeat(offset, counts), index.astype(np.int32), np.repeat(seconds, counts))
 
 
 def read(source: Source, message: Message, dimension: int) -> Rows:
@@ -68,8 +91,8 @@ def read(source: Source, message: Message, dimension: int) -> Rows:
     rows = Rows([], [], original)
     for first, batch in zip(firsts, found, strict=False):
         bad: Bad = {}
-        block = _block(source, message, batch, dimension, bad)
-        block = replace(block, index=block.index + np.int32(first)) if first else block
+        places = Places.of([message], [batch.num_rows], first)
+        block = block_of(source, places, batch, dimension, bad)
         if bad:
             keep = np.ones(batch.num_rows, np.bool_)
             keep[list(bad)] = False
@@ -104,8 +127,8 @@ def widths(stream: bytes) -> list[int]:
     return found
 
 
-def _block(
-    source: Source, message: Message, batch: pa.RecordBatch, dimension: int, bad: Bad
+def block_of(
+    source: Source, places: Places, batch: pa.RecordBatch, dimension: int, bad: Bad
 ) -> Block:
     """A row for each of the batch; those in ``bad`` are none."""
     names = batch.schema.names
@@ -131,13 +154,11 @@ def _block(
     return Block(
         (source,),
         np.zeros(count, np.int32),
-        np.full(count, message.offset, np.int64),
-        np.arange(count, dtype=np.int32),
+        places.offset,
+        places.row,
         vectors,
         ids,
-        fields.times(batch["time"], bad)
-        if "time" in names
-        else pa.array(np.full(count, message.time_ms / 1000.0)),
+        fields.times(batch["time"], bad) if "time" in names else pa.array(places.seconds),
         fields.payloads(batch, others),
         Changes.deletes(gone),
     )

@@ -10,6 +10,7 @@ buffers claim to become: a few bytes may claim many gigabytes, and a library all
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,15 +20,23 @@ MAGIC = b"\xff\xff\xff\xff"
 EXPANDED_BYTES = 16 * 1024 * 1024
 """What a message may become once it is decompressed and written out without dictionaries."""
 
-_DICTIONARY, _BATCH = 2, 3
+SCHEMA, _DICTIONARY, BATCH = 1, 2, 3
 _WORD = struct.Struct("<I").unpack_from
 _INT = struct.Struct("<i").unpack_from
 _LONG = struct.Struct("<q").unpack_from
 _VTABLE = struct.Struct("<6H").unpack_from
 
 
-def walk(stream: bytes) -> None:
-    """Nothing, where the stream is whole and no larger inside than allowed.
+class Frames(NamedTuple):
+    """Of a whole stream: what kind each frame is, where each ends, what its compressed buffers claim."""
+
+    kinds: tuple[int, ...]
+    ends: tuple[int, ...]
+    claimed: int
+
+
+def walk(stream: bytes) -> Frames:
+    """Its frames, where the stream is whole and no larger inside than allowed.
 
     Else RowRefused: ``truncated`` where the bytes end before the stream does, ``too-large`` where its
     buffers claim more than EXPANDED_BYTES, ``decode`` where it is no Arrow stream.
@@ -37,19 +46,21 @@ def walk(stream: bytes) -> None:
     pctstream.errors.RowRefused: the Arrow stream is cut: frame 0 ends at byte 16 of 12
     """
     try:
-        _walk(stream)
+        return _walk(stream)
     except (struct.error, ValueError) as error:
         raise RowRefused("decode", f"not an Arrow stream: {error}") from None
 
 
-def _walk(stream: bytes) -> None:
-    at = batches = frames = claimed = 0
+def _walk(stream: bytes) -> Frames:
+    at = claimed = 0
+    kinds: list[int] = []
+    ends: list[int] = []
     while at < len(stream):
         if stream[at : at + 4] != MAGIC[: len(stream) - at]:
-            what = "bytes that are no frame follow" if frames else "it does not begin like one"
+            what = "bytes that are no frame follow" if kinds else "it does not begin like one"
             raise RowRefused("decode", f"not an Arrow stream: {what} at byte {at}")
         if at + 8 > len(stream):
-            raise _cut(frames, at + 8, len(stream))
+            raise _cut(len(kinds), at + 8, len(stream))
         size = _INT(stream, at + 4)[0]
         start, body = at + 8, at + 8 + size
         if size == 0:
@@ -59,25 +70,26 @@ def _walk(stream: bytes) -> None:
                     f"{len(stream) - start} bytes follow the end of the Arrow stream: send each "
                     "stream as a message of its own",
                 )
-            return
+            break
         if size < 0:
             raise RowRefused("decode", f"not an Arrow stream: a frame of {size} bytes")
         if body > len(stream):
-            raise _cut(frames, body, len(stream))
+            raise _cut(len(kinds), body, len(stream))
         kind, header, length = _message(stream, start)
         at = body + length
         if length < 0 or at > len(stream):
-            raise _cut(frames, at, len(stream))
-        batches += kind == _BATCH
-        frames += 1
+            raise _cut(len(kinds), at, len(stream))
+        kinds.append(kind)
+        ends.append(at)
         claimed += _claimed(stream, kind, header, body)
         if claimed > EXPANDED_BYTES:
             raise RowRefused(
                 "too-large", f"the block decompresses to {claimed} bytes, at most {EXPANDED_BYTES}"
             )
-    if not batches:
+    if at == len(stream) and BATCH not in kinds:
         # only after a batch may a stream end without its end mark
-        raise _cut(frames, len(stream) + 8, len(stream))
+        raise _cut(len(kinds), len(stream) + 8, len(stream))
+    return Frames(tuple(kinds), tuple(ends), claimed)
 
 
 def size_at(stream: bytes, start: int) -> int:
@@ -114,7 +126,7 @@ def _claimed(stream: bytes, kind: int, header: int, body: int) -> int:
     """Bytes that the compressed buffers of a batch say they become; 0 if it has none."""
     if kind == _DICTIONARY and header:
         header = _target(stream, _fields(stream, header)[1])
-    if kind not in (_DICTIONARY, _BATCH) or not header:
+    if kind not in (_DICTIONARY, BATCH) or not header:
         return 0
     _, _, buffers, compression = _fields(stream, header)
     if not compression:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from pctstream.core import batches, expiry, fields, formats, kernels, objects
+from pctstream.core import batches, expiry, fields, formats, kernels, objects, streams
 from pctstream.core.batches import Refusal
 from pctstream.core.between import FENCE, MARKER, fence, marker
 from pctstream.core.block import Block, Origin, Source, concat
@@ -86,16 +87,7 @@ def _decoded(
         if message.pct_type is not None:
             found.ours(message)
             continue
-        try:
-            found.take(message, assumed)
-        except RowRefused as refused:
-            found.dead.append(_whole(source, message, refused.code, str(refused)))
-        except MemoryError:
-            raise
-        except Exception as error:
-            # the core alone decides here: the same bytes fail again, at whoever reads them (R6)
-            why = f"the message cannot be read: {error!r}"
-            found.dead.append(_whole(source, message, "decode", why))
+        found.tried(message, lambda m: found.take(m, assumed))
     found.flush()
     dead, rows = found.dead, None
     if found.blocks:
@@ -137,6 +129,20 @@ class _Found:
         self._source, self._dimension, self._size = source, dimension, 4 * dimension
         self.floats: list[tuple[Message, str | None]] = []
         self._objects: list[tuple[Message, objects.ObjectRow]] = []
+        self._streams: list[Message] = []
+
+    def tried(self, message: Message, take: Callable[[Message], None]) -> None:
+        """Its rows, or a dead letter."""
+        try:
+            take(message)
+        except RowRefused as refused:
+            self.dead.append(_whole(self._source, message, refused.code, str(refused)))
+        except MemoryError:
+            raise
+        except Exception as error:
+            # the core alone decides here: the same bytes fail again, at whoever reads them (R6)
+            why = f"the message cannot be read: {error!r}"
+            self.dead.append(_whole(self._source, message, "decode", why))
 
     def take(self, message: Message, assumed: str) -> None:
         """The rows of one message; RowRefused leaves everything as it was."""
@@ -153,13 +159,15 @@ class _Found:
             if len(message.value) != self._size:
                 raise formats.wrong_length(message, self._dimension)
             named = (message, message.name)
-            if self._objects:
+            if self._objects or self._streams:
                 self.flush()
             self.floats.append(named)
         elif said is not None:
             self._one(message, objects.read(said, message, self._dimension))
         else:
-            self._many(message)
+            if self.floats or self._objects:
+                self.flush()
+            self._streams.append(message)
 
     def ours(self, message: Message) -> None:
         """A message of our own between the rows: an expiry is entries in its place."""
@@ -170,17 +178,27 @@ class _Found:
             self.blocks += expiry.entries(self._source, message, self._dimension)
 
     def _one(self, message: Message, row: objects.ObjectRow) -> None:
-        if self.floats:
+        if self.floats or self._streams:
             self.flush()
         self._objects.append((message, row))
 
     def _many(self, message: Message) -> None:
-        found = batches.read(self._source, message, self._dimension)
-        letters = [_letter(self._source, message, r, found.original(r.row)) for r in found.refused]
-        self.flush()
+        source = self._source
+        found = batches.read(source, message, self._dimension)
+        self.dead += [_letter(source, message, r, found.original(r.row)) for r in found.refused]
         self.blocks += found.blocks
         self.originals[message.offset] = found.original
-        self.dead += letters
+
+    def _all(self, messages: list[Message]) -> None:
+        """Blocks of several rows each, together where that can be."""
+        source, dimension = self._source, self._dimension
+        rows = streams.block(source, messages, dimension) if len(messages) > 1 else None
+        self.blocks += [] if rows is None else [rows]
+        for m in messages:
+            if rows is None:
+                self.tried(m, self._many)
+            else:
+                self.originals[m.offset] = partial(streams.original, source, m, dimension)
 
     def flush(self) -> None:
         """End the run: its rows as one block."""
@@ -191,6 +209,9 @@ class _Found:
         if self._objects:
             self.blocks.append(objects.block(self._source, self._objects))
             self._objects = []
+        if self._streams:
+            self._all(self._streams)
+            self._streams = []
 
 
 def validate(block: Block, metric: str, row_bytes: int = ROW_BYTES) -> tuple[Block, list[Refusal]]:

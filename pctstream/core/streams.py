@@ -1,0 +1,70 @@
+"""Many small Arrow streams, read as one.
+
+To open a stream, to check it and to make arrays of it costs fifty times what its row costs, and in a
+busy process more: each of these calls lets another thread go first. Producers that send a few rows at a
+time send the same schema each time. So messages in a row that are one schema, byte for byte, and one
+plain batch each become one stream (an encapsulated message says nothing of the stream it lies in), which
+is checked and read in one go. Only where all is well: of what is not, each is read alone (`batches`), so
+that it is the same rows that are refused, for the same reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from pctstream.core.batches import Places, block_of, read
+from pctstream.core.block import Block, Source
+from pctstream.core.fields import Bad
+from pctstream.core.frames import BATCH, SCHEMA, walk
+from pctstream.core.unit import Message
+from pctstream.errors import RowRefused
+
+ALIGNED = 8
+"""Bytes; an array that does not begin at a multiple is copied, or refused."""
+
+
+def block(source: Source, messages: Sequence[Message], dimension: int) -> Block | None:
+    """All rows of these messages; None where not every one of them can be had like this."""
+    try:
+        stream = _joined(messages)
+        if stream is None:
+            return None
+        with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+        counts = [len(chunk) for chunk in table.column(0).chunks] if table.num_columns else []
+        if len(counts) != len(messages) or not table.num_rows:
+            return None
+        batch = table.combine_chunks().to_batches()[0]
+        bad: Bad = {}
+        rows = block_of(source, Places.of(messages, counts), batch, dimension, bad)
+    except (pa.ArrowException, OSError, ValueError, RowRefused):
+        return None
+    return None if bad else rows
+
+
+def original(source: Source, message: Message, dimension: int, row: int) -> bytes | None:
+    """A row as it came."""
+    return read(source, message, dimension).original(row)
+
+
+def _joined(messages: Sequence[Message]) -> bytes | None:
+    """One stream of their batches; None where they are not alike."""
+    schema, parts = b"", list[bytes]()
+    for message in messages:
+        stream = message.value or b""
+        frames = walk(stream)
+        if frames.kinds != (SCHEMA, BATCH) or frames.claimed:
+            return None
+        if any(end % ALIGNED for end in frames.ends):
+            return None
+        own = stream[: frames.ends[0]]
+        if not parts:
+            schema = own
+            parts.append(own)
+        if own != schema:
+            return None
+        parts.append(stream[frames.ends[0] : frames.ends[1]])
+    return b"".join(parts)
