@@ -20,11 +20,13 @@ STEPS_EACH = 50
 
 steps = st.tuples(st.sampled_from(WORDS), st.integers(0, 999))
 histories = st.lists(steps, min_size=STEPS_EACH, max_size=STEPS_EACH)
+ended: dict[int, Counter[str]] = {}
+"""Of each part: how its trees and moves ended."""
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_the_history_nothing_is_lost_doubled_or_altered(part: int) -> None:
-    ends: Counter[str] = Counter()
+    ends = ended[part] = Counter()
 
     @seed(part)
     @settings(
@@ -37,8 +39,15 @@ def test_whatever_the_history_nothing_is_lost_doubled_or_altered(part: int) -> N
         ends.update([log.states.get((0,), "nothing"), *(move.stage for move in log.moves.all())])
 
     holds()
-    assert ends["splitting"] > HISTORIES / PARTS / 2, f"most trees must grow: {ends}"
-    assert ends["DONE"] or ends["ABORTED"], f"portions must move: {ends}"
+
+
+def test_most_trees_grow_and_portions_move_in_the_histories() -> None:
+    """Of all parts: Hypothesis draws the same world again and again, so one part may have sinks in most."""
+    if len(ended) < PARTS:
+        pytest.skip("of all parts together")
+    ends = sum(ended.values(), Counter())
+    assert ends["splitting"] > HISTORIES / 2, ends
+    assert ends["DONE"] > HISTORIES / 10, ends
 
 
 def test_a_step_that_says_nothing_is_what_others_shrink_to() -> None:
