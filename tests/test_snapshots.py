@@ -32,7 +32,7 @@ from pctstream.snapshots.manifest import NAME, Manifest, named
 from pctstream.snapshots.moment import source_of, taken
 from pctstream.snapshots.proven import examined
 from pctstream.snapshots.restoring import removed, restored, unused
-from pctstream.snapshots.taking import alone
+from pctstream.snapshots.taking import alone, named
 from pctstream.stamp import stamped
 from pctstream.store import Store
 
@@ -309,3 +309,13 @@ def test_without_a_store_a_log_that_was_cut_is_not_read_from_where_it_begins_now
     # but which ids came is known from the whole log alone
     assert begins_late(ingest, ROOT, 0, ids) is None
     assert "which ids came before it no store here knows" in str(begins_late(ingest, ROOT, 9, ids))
+
+
+def test_a_snapshot_in_the_same_second_gets_the_next_name(tmp_path: Path) -> None:
+    first, began = named(tmp_path, "t")
+    first.mkdir()
+    second, then = named(tmp_path, "t")
+    second.mkdir()
+    third, _ = named(tmp_path, "t")
+    assert first < second < third
+    assert int(began) < int(then)

@@ -36,11 +36,23 @@ PART = ".part"
 HOST_S = 60.0
 """A shard that changes hosts is asked for again for so long after the first failure."""
 AGAIN_S = 0.5
+NAME_S = 0.05
 ANSWER_S = 30.0
 ROUNDS = 10
 """Shards are pulled again so often for portions that moved meanwhile."""
 AskShards = Callable[[], list[dict[str, Any]]]
 Tell = Callable[[str], None]
+
+
+def named(folder: Path, tree: str) -> tuple[Path, float]:
+    """The directory of a snapshot that begins now, and when that is; a name is for a second, so the one
+    who comes in the same second as another waits for the next."""
+    while True:
+        created = time.time()
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(created))
+        if not (final := folder / f"{tree}-{stamp}").exists():
+            return final, created
+        time.sleep(NAME_S)
 
 
 class Taking:
@@ -56,13 +68,10 @@ class Taking:
     def take(self, folder: Path) -> Manifest:
         """A whole snapshot in a new directory in ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
-        tree, created = self._cfg.tree.name, time.time()
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(created))
-        final = folder / f"{tree}-{stamp}"
-        part = final.with_name(f".{final.name}{PART}")
+        tree = self._cfg.tree.name
         with alone(folder, tree):  # 1
-            if final.exists():
-                raise UsageError(f"{final} is there already: wait a second")
+            final, created = named(folder, tree)
+            part = final.with_name(f".{final.name}{PART}")
             for left in folder.glob(f".{tree}-*{PART}"):
                 shutil.rmtree(left)
             try:
