@@ -32,7 +32,7 @@ from pctstream.snapshots.manifest import NAME, Manifest, named
 from pctstream.snapshots.moment import source_of, taken
 from pctstream.snapshots.proven import examined
 from pctstream.snapshots.restoring import removed, restored, unused
-from pctstream.snapshots.taking import alone, named
+from pctstream.snapshots.taking import alone, own_name
 from pctstream.stamp import stamped
 from pctstream.store import Store
 
@@ -312,10 +312,10 @@ def test_without_a_store_a_log_that_was_cut_is_not_read_from_where_it_begins_now
 
 
 def test_a_snapshot_in_the_same_second_gets_the_next_name(tmp_path: Path) -> None:
-    first, began = named(tmp_path, "t")
+    first, began = own_name(tmp_path, "t")
     first.mkdir()
-    second, then = named(tmp_path, "t")
+    second, then = own_name(tmp_path, "t")
     second.mkdir()
-    third, _ = named(tmp_path, "t")
+    third, _ = own_name(tmp_path, "t")
     assert first < second < third
     assert int(began) < int(then)

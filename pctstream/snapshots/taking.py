@@ -44,7 +44,7 @@ AskShards = Callable[[], list[dict[str, Any]]]
 Tell = Callable[[str], None]
 
 
-def named(folder: Path, tree: str) -> tuple[Path, float]:
+def own_name(folder: Path, tree: str) -> tuple[Path, float]:
     """The directory of a snapshot that begins now, and when that is; a name is for a second, so the one
     who comes in the same second as another waits for the next."""
     while True:
@@ -70,7 +70,7 @@ class Taking:
         folder.mkdir(parents=True, exist_ok=True)
         tree = self._cfg.tree.name
         with alone(folder, tree):  # 1
-            final, created = named(folder, tree)
+            final, created = own_name(folder, tree)
             part = final.with_name(f".{final.name}{PART}")
             for left in folder.glob(f".{tree}-*{PART}"):
                 shutil.rmtree(left)
