@@ -44,7 +44,7 @@ class Candidate(NamedTuple):
         return self.distance, self.id, self.origin
 
 
-class Rows:
+class Slots:
     """Of one table, those in these slots i64[n]: where they lie, who they are."""
 
     def __init__(self, owner: Owner, starts: Int64, slot: Int64) -> None:
@@ -135,9 +135,9 @@ class Finder:
             if exact:
                 most = float(within[i])
                 distance, slot = candidates(table, found, i, queries[i], k, most, mask)
-            rows = Rows(owner, table.starts(), slot)
-            chosen = first(distance, k, rows.called)
-            fresh = rows.candidates(distance, chosen)
+            slots = Slots(owner, table.starts(), slot)
+            chosen = first(distance, k, slots.called)
+            fresh = slots.candidates(distance, chosen)
             self._best[number] = nearest([*self._best[number], *fresh], k)
             self._within[number] = farthest(self._best[number], k, float(self._within[number]))
             tally = Tally(

@@ -21,6 +21,8 @@ from pctstream.core.frames import BATCH, SCHEMA, walk
 from pctstream.core.unit import Message
 from pctstream.errors import RowRefused
 
+SMALL_BYTES = 131_072
+"""Of a message, up to which reading together pays: half the time at 64 KiB, nothing won at half a MiB."""
 ALIGNED = 8
 """Bytes; an array that does not begin at a multiple is copied, or refused."""
 
@@ -55,6 +57,8 @@ def _joined(messages: Sequence[Message]) -> bytes | None:
     schema, parts = b"", list[bytes]()
     for message in messages:
         stream = message.value or b""
+        if len(stream) > SMALL_BYTES:
+            return None
         frames = walk(stream)
         if frames.kinds != (SCHEMA, BATCH) or frames.claimed:
             return None

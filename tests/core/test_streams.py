@@ -133,6 +133,16 @@ def test_those_of_one_schema_are_read_in_one_go(kind: str) -> None:
     assert together == alone
 
 
+def test_large_ones_are_read_alone() -> None:
+    """Their rows are not copied once more."""
+    rng = np.random.default_rng(3)
+    many = [
+        Message(i, None, stream({"vector": vectors(rng, n)})) for i, n in enumerate([1, 12_000])
+    ]
+    assert streams.block(T0, many, 3) is None
+    assert streams.block(T0, [many[0], many[0]], 3) is not None
+
+
 def test_a_stream_that_lies_about_its_arrays_is_refused_among_others() -> None:
     rng = np.random.default_rng(2)
     good = stream({"vector": vectors(rng, 2), "id": pa.array(["a", "b"])})
