@@ -168,11 +168,12 @@ class Gauges(Collector):
     def _sizes(self, nodes: Mapping[Path, Mapping[str, Any]]) -> list[int]:
         """By level: its nodes, and those above that rows lie at, of these; folded ones are no entries."""
         known = {p: n for p, n in nodes.items() if n["state"]}
-        folded = {p for p, n in known.items() if n.get("folded")}
+        log = self._worker.routing
+        folded = {p for p, n in known.items() if n.get("folded") or log.folds(p)}
         kept = [p for p in known if not any(p[:depth] in folded for depth in range(2, len(p) + 1))]
         deepest = max([self._deepest(), *map(level, known)])
         # those above the cut hand theirs down
-        stay = {p for p in holding(known) if not self._worker.routing.above.has(p)}
+        stay = {p for p in holding(known) if not log.above.has(p)}
         ends = [p for p in kept if p in stay or known[p]["state"] != life.SPLITTING]
         at, ended = Counter(map(level, kept)), Counter(map(level, ends))
         return [at[n] + sum(ended[above] for above in range(n)) for n in range(deepest + 1)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pctstream.agents.shard import Shard
-from pctstream.core import fading
+from pctstream.core import fading, folding
 from pctstream.core.coverage import SCANNED, WINDOW, Coverage, published
 from pctstream.core.names import Path, node_name
 from pctstream.core.node import Shape
@@ -49,14 +49,17 @@ def portion_record(
     shape = portion.subtree.shape
     columns = node_columns(portion.path, nodes, shape)
     clock: int | None = None
+    more: dict[str, Any] = {}
     if shape.half_life_s:
         clock, columns["faded"] = fading.told([node.record for node in nodes])
-    trunk: dict[str, Any] = {}
+    if shape.half_life_s and shape.fold_share:
+        more["came"] = folding.told(nodes[0].record if nodes else {})
     if isinstance(portion, Trunk):
         at = {"epoch": position.epoch, "offset": position.routed}
-        trunk = {"routed": at, "witness": portion_witness(state)}
+        more |= {"routed": at, "witness": portion_witness(state)}
         if position.routed >= 0:
-            columns["miss_bound"][:1] = [routed_bound(trunk["witness"][0], shape)]
+            scanned = not portion.folds(position.epoch)
+            columns["miss_bound"][:1] = [routed_bound(more["witness"][0], shape, scanned)]
     return {
         "kind": "portion",
         "portion": node_name(portion.path),
@@ -79,7 +82,7 @@ def portion_record(
         "proposals": proposals,
         "clock": clock,
         "nodes": columns,
-        **trunk,
+        **more,
     }
 
 
@@ -131,12 +134,12 @@ def miss_bound(record: Mapping[str, Any], shape: Shape) -> float | None:
     return _bound(record["watch"][:4], shape, shape.miss_window, not record.get("folded"))
 
 
-def routed_bound(coverage: Any, shape: Shape) -> float:
-    """The same of a trunk node, by the rows that it sent on."""
-    return _bound(coverage, shape, WINDOW)
+def routed_bound(coverage: Any, shape: Shape, scanned: bool) -> float:
+    """The same of a trunk node, by the rows that it sent on; ``scanned``: what its scan promised holds."""
+    return _bound(coverage, shape, WINDOW, scanned)
 
 
-def _bound(coverage: Any, shape: Shape, window: int, scanned: bool = True) -> float:
+def _bound(coverage: Any, shape: Shape, window: int, scanned: bool) -> float:
     evidence = Coverage.from_json(coverage).evidence(window)
     promised = min(1.0, SCANNED / shape.gap)
     bound = published(promised, evidence, window) if scanned else evidence.bound()

@@ -1,4 +1,5 @@
-"""The tree agent re-opens covers above the cut: what `core.reopener` asks for, done, a piece at a time.
+"""The tree agent re-opens covers above the cut: what `core.reopener` asks for, done, a piece at a time; and
+folds children there (`core.folder`).
 
 Beside it the tree goes on growing and portions move: a step reads at most one poll of rows.
 """
@@ -12,6 +13,7 @@ from typing import Any
 
 from pctstream.agents.sampler import Sampler
 from pctstream.config import Config
+from pctstream.core import folder
 from pctstream.core.between import MARKER, marker_message
 from pctstream.core.effects import Parcel
 from pctstream.core.names import Path, pipe_topic
@@ -40,7 +42,7 @@ class Reopening:
         due = core.unmarked(log, told, time.monotonic())
         for mark in due:
             self._mark(mark)
-        record = core.look(log, told)
+        record = core.look(log, told) or folder.look(log, told, core.author)
         if record is not None:
             return self._append(record)
         match core.wants(log):

@@ -172,6 +172,11 @@ class Coverage:
         """Rows until the open window closes."""
         return window - self.rows
 
+    @property
+    def passed(self) -> int:
+        """Rows so far, at the standard window."""
+        return WINDOW * self.windows + self.rows
+
     def broken(self, limit: float, window: int = WINDOW) -> bool:
         """Whether at the end of the last window the bound was beyond the limit."""
         return self.faded > float(limits(limit, window)[min(self.windows, SETTLED)])

@@ -99,6 +99,11 @@ class Descent:
             if number in self._scanning and number != passing:
                 self._take(self._tree.nodes[number], rows, at, steps)
 
+    def arrived(self, steps: Int64) -> None:
+        """Rows of these steps i64[n] came to the root."""
+        if self.arrivals.on:
+            self.arrivals.came(np.zeros(len(steps), np.int32), steps)
+
     def _arrived(self, before: Int32, at: Int32, steps: Int64) -> None:
         """Rows went from nodes to nodes: each on its way got them from the one above."""
         went = np.flatnonzero(before != at)

@@ -117,6 +117,19 @@ class Arrivals:
             self._rows[number, int(step) % KEPT] = rows
 
 
+def told(record: Mapping[str, Any]) -> tuple[int, float]:
+    """Of what a node's record says that its parent sent it: the newest step, and the rows as of it, faded.
+
+    >>> told({"came": {"9": 2, "5": 3}}), told({})[1]
+    ((9, 3.5), 0.0)
+    """
+    came = {int(step): rows for step, rows in record.get("came", {}).items()}
+    newest = max(came, default=NEVER)
+    return newest, sum(
+        (rows * 2.0 ** ((step - newest) / STEPS) for step, rows in came.items()), 0.0
+    )
+
+
 def light(
     weights: Int64, folded: Sequence[int], share: float, missed: float, passed: int, least: int
 ) -> list[int]:

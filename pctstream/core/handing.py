@@ -8,9 +8,10 @@ store lets go of all of them at once.
     RouteHeld -> reroute(segment)* -> rerouted()
     owner_applied(child, marks) -> Apply(purge) once every held row has arrived
 
-When its cover is re-opened, the rows behind the marker in its input are routed by the new epoch (R4). The
-epoch in force is written with the position. What it is, `.routing` says: an input whose marker names a
-record that was not read here yet waits for it, alone.
+When its cover is re-opened, or children of it are folded, the rows behind the marker in its input are
+routed by the new epoch (R4); the rows stored lie before every marker. The epoch in force is written with
+the position. What it is, `.routing` says: an input whose marker names a record that was not read here yet
+waits for it, alone.
 
     feed(marker) -> Pause, Reread ... learn(epochs) -> Resume
 """
@@ -71,7 +72,12 @@ class HandsDown(ABC):
     def _turn(self, epoch: int) -> None:
         self._epoch = epoch
         if self._epochs and epoch in self._epochs.children:
-            self._router = Router(self.path, self._epochs.cover, self._epochs.children[epoch])
+            said = self._epochs
+            self._router = Router(self.path, said.cover, said.children[epoch], said.gone(epoch))
+
+    def folds(self, epoch: int) -> bool:
+        """Whether in an epoch some of its children get no rows."""
+        return self._epochs is not None and bool(self._epochs.gone(epoch))
 
     def learn(self, epochs: Epochs) -> list[Effect]:
         """What `.routing` says of this node's epochs by now; the input goes on that waits for it."""

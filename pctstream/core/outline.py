@@ -106,11 +106,16 @@ class Outline:
     def epochs(self, path: Path) -> Epochs:
         """What is known of the epochs of a split node; for whoever reads from another thread."""
         done, children = self.done, self.reopened.epochs[path]  # before the cover, which may grow
-        return Epochs(self.authors.get(0, ""), done, children, self.covers[path])
+        folded = self.reopened.folded.get(path, {})
+        return Epochs(self.authors.get(0, ""), done, children, self.covers[path], folded)
 
     def cover_of(self, path: Path) -> Cover:
         """The cover by which a node split, whatever it has grown to."""
         return self.reopened.first.get(path) or self.covers[path]
+
+    def folds(self, path: Path) -> bool:
+        """Whether a node above the cut, or at it, gets no more rows (`folder`)."""
+        return path[-1] in self.reopened.folded.get(path[:-1], ())
 
     def children(self, path: Path) -> list[Path]:
         """The children a split node has, in order."""

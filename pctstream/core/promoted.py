@@ -3,7 +3,7 @@ above the cut because of it, and in which portion the others are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ import numpy as np
 from pctstream.core.cover import Cover
 from pctstream.core.kernels import Float64
 from pctstream.core.names import ROOT, Path, level
+
+NOBODY: Mapping[Path, Collection[int]] = {}
 
 
 @dataclass(slots=True)
@@ -70,8 +72,12 @@ class Above(NamedTuple):
         return next((path[:n] for n in range(1, len(path) + 1) if not self.has(path[:n])), None)
 
 
-def home(covers: Mapping[Path, Cover], above: Above, query: Float64) -> Path | None:
-    """The portion that a row like the query f64[d] would go to; None before there is one.
+def home(
+    covers: Mapping[Path, Cover], above: Above, query: Float64,
+    folded: Mapping[Path, Collection[int]] = NOBODY,
+) -> Path | None:  # fmt: skip
+    """The portion that a row like the query f64[d] would go to; None before there is one. ``folded``: of
+    nodes the children that get no rows.
 
     >>> home({}, Above(), np.zeros(1)) is None
     True
@@ -82,5 +88,6 @@ def home(covers: Mapping[Path, Cover], above: Above, query: Float64) -> Path | N
         if cover is None:
             return None
         squares = ((cover.centroids.astype(np.float64) - query) ** 2).sum(axis=1)
+        squares[list(folded.get(path, ()))] = np.inf
         path = (*path, int(squares.argmin()))
     return path

@@ -116,7 +116,8 @@ def turned(
     counts |= {"gone": 0, "uncovered": 0}
     alone = {"state": life.SPLITTING, "first": -1, "runs": [], "below": 0, "spare": 0, "limit": ""}
     alone |= {"holds": False, "folded": []}  # all of its cover's children get rows
-    root = NodeRecord(0, tree.nodes[0].record | alone | {"counts": counts})
+    came = tree.descent.arrivals.record(0)
+    root = NodeRecord(0, tree.nodes[0].record | alone | came | {"counts": counts})
     return Promote(path, source, position, trunk_state(state), root)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pctstream.core.cover import Cover
@@ -66,6 +66,12 @@ def not_reopened_record(path: Path, why: str, seq: int, author: str) -> dict[str
     """The record that a node's cover stays as it is, and why."""
     return {"seq": seq, "type": "not reopened", "author": author, "node": node_name(path),
             "why": why}  # fmt: skip
+
+
+def folded_record(path: Path, children: Sequence[int], seq: int, author: str) -> dict[str, Any]:
+    """The record that these children of a node, by their numbers, get no more rows."""
+    return {"seq": seq, "type": "folded", "author": author, "node": node_name(path),
+            "children": list(children)}  # fmt: skip
 
 
 def not_promoted_record(path: Path, why: str, seq: int, author: str) -> dict[str, Any]:

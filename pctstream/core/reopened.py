@@ -7,6 +7,8 @@
 
 An author that dies is done again from `reopen`: where reading starts is recorded, and the first whole
 cover that follows counts. The children there are stay what they are: a cover that changes them is none.
+
+    folded         N0, children that get no more rows (`folder`)            -> epoch
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ class Reopened:
 
     epochs: dict[Path, dict[int, int]] = field(default_factory=dict)
     """Of each split node: epoch -> how many children rows go to."""
+    folded: dict[Path, dict[int, int]] = field(default_factory=dict)
+    """Of those that have folded children: child -> the epoch from which on it gets no more rows."""
     first: dict[Path, Cover] = field(default_factory=dict)
     """Of those that have grown: the cover by which they split."""
     open: dict[Path, Opening] = field(default_factory=dict)
@@ -76,6 +80,17 @@ class Reopened:
         self.count[why] = self.count.get(why, 0) + 1
         return self.grown.pop(path, None)
 
+    def fold(self, path: Path, children: Sequence[int], seq: int) -> bool:
+        """These children get no more rows; whether that counts. It does not of others than children that
+        do, while more are looked for, nor where none would be left."""
+        before, k = self.folded.get(path, {}), max(self.epochs.get(path, {0: 0}).values())
+        left = set(range(k)) - before.keys()
+        if path in self.open or not children or not set(children) < left:
+            return False
+        self.folded[path] = before | dict.fromkeys(sorted(children), seq)
+        self.epochs[path] = self.epochs[path] | {seq: k}
+        return True
+
     def epoch_of(self, child: Path) -> int:
         """The epoch in which a child came to be."""
         above = self.epochs[child[:-1]]
@@ -83,7 +98,7 @@ class Reopened:
 
     def generations(self, path: Path) -> list[int]:
         """How many children a node got each time, in order."""
-        ks = [k for _, k in sorted(self.epochs.get(path, {}).items())]
+        ks = sorted(set(self.epochs.get(path, {}).values()))
         return [k - before for before, k in zip([0, *ks], ks, strict=False)]
 
 

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 from pctstream.core import placement, records
 from pctstream.core.block import Vectors
 from pctstream.core.cover import Cover
-from pctstream.core.coverage import WINDOW, Coverage, combined, published
+from pctstream.core.coverage import Coverage, combined, published
+from pctstream.core.folding import appended, living
 from pctstream.core.names import ROOT, Path, node_name
 from pctstream.core.node import Shape
 from pctstream.core.reopening import Reopening
@@ -61,7 +62,8 @@ class Reopener:
         self._topics = int(settings.get("topics", 10**9))
         self._cooldown = int(settings.get("miss_cooldown", 0))
         self._capacities = capacities
-        self._author = name
+        self.author = name
+        """Of the records."""
         self._rests: dict[Path, tuple[int, int]] = {}
         self._marked: dict[tuple[Path, int], tuple[int, float]] = {}
         self._opened, self._looked = -1, 0
@@ -92,11 +94,11 @@ class Reopener:
         able = {p: one for p, one in said.items() if one.witness is not None}
         if len(able) < partitions(log, path):
             return None
-        seen = _seen(log, path, said)
+        counted = seen(log, path, said)
         rests = self._resting(log, path, sum(one.rows for one in said.values()))
-        if rests or sum(WINDOW * one.windows + one.rows for one in seen) < self._cooldown:
+        if rests or sum(one.passed for one in counted) < self._cooldown:
             return None
-        if combined(one.evidence() for one in seen).bound() <= limit:
+        if combined(one.evidence() for one in counted).bound() <= limit:
             return None
         recent = {p: one.witness[1] for p, one in able.items() if one.witness}
         return {p: 1 + (recent[p][0] if recent[p] else said[p].routed) for p in recent}
@@ -112,7 +114,7 @@ class Reopener:
 
     def begin(self, log: Routing, path: Path, starts: Mapping[int, int]) -> dict[str, Any]:
         """The record that begins it, whatever the bound."""
-        return records.reopen_record(path, log.covers[path], starts, log.seq + 1, self._author)
+        return records.reopen_record(path, log.covers[path], starts, log.seq + 1, self.author)
 
     def wants(self, log: Routing) -> str:
         """ "rows", "append", "topics" or "nothing": what a re-opening that is under way needs."""
@@ -126,7 +128,8 @@ class Reopener:
             # a child is a topic: no more of them than there may be
             room = min(log.room(path), self._topics - len(log.owners))
             self._opened, self.starts, self._looked = opening.seq, opening.starts, 0
-            self._fresh = partial(begun, log.covers[path], log.shape, room)
+            cover = living(log.covers[path], list(log.reopened.folded.get(path, ())))
+            self._fresh = partial(begun, cover, log.shape, room)
             self._find, self._most = self._fresh(), log.shape.sink_rows
         return "append" if self._find.ended else "rows"
 
@@ -151,8 +154,9 @@ class Reopener:
         assert self._find is not None
         if self._find.ended != "cover":
             why = self._find.ended
-            return [records.not_reopened_record(self.path, why, log.seq + 1, self._author)]
-        return records.cover_records(self.path, self._find.grown(), log.seq + 1, self._author)
+            return [records.not_reopened_record(self.path, why, log.seq + 1, self.author)]
+        cover = appended(log.covers[self.path], self._find.grown(), len(self._find.aside))
+        return records.cover_records(self.path, cover, log.seq + 1, self.author)
 
     def children(self, log: Routing) -> list[Path]:
         """Those that are to come."""
@@ -163,7 +167,7 @@ class Reopener:
         """The record that puts the grown cover in force, once the children's topics exist."""
         grown = log.reopened.grown[self.path]
         owners = placement.first_owners(self.children(log), self._capacities)
-        return records.reopened_record(self.path, grown, owners, log.seq + 1, self._author)
+        return records.reopened_record(self.path, grown, owners, log.seq + 1, self.author)
 
     def unmarked(self, log: Routing, told: Reports, now: float) -> list[Mark]:
         """The markers to send at ``now`` seconds of any steady clock: of each node's newest epoch, to the
@@ -235,11 +239,13 @@ def missed(log: Routing, shards: Mapping[int, Report]) -> float | None:
     as much as its scan; None before it has split."""
     if ROOT not in log.splits:
         return None
-    seen = _seen(log, ROOT, told_of(log, ROOT, Reports(shards)))
-    return published(log.covers[ROOT].miss_bound[0], combined(one.evidence() for one in seen))
+    found = combined(c.evidence() for c in seen(log, ROOT, told_of(log, ROOT, Reports(shards))))
+    if ROOT in log.reopened.folded:
+        return found.bound()  # the scan's was of a cover that is not in force any more
+    return published(log.covers[ROOT].miss_bound[0], found)
 
 
-def _seen(log: Routing, path: Path, said: Mapping[int, Said]) -> list[Coverage]:
+def seen(log: Routing, path: Path, said: Mapping[int, Said]) -> list[Coverage]:
     """What the rows said of the cover in force, by those who route by it."""
     newest = max(log.reopened.epochs[path])
     return [

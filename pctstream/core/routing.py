@@ -11,6 +11,7 @@ covers or owners.
     seq 3   split   N0, hash, owners of N0,0 N0,1 ...      -> epoch 3
     or 1    sink    N0                                     -> epoch 1
     ...     reopen, cover, reopened   N0's cover grows (`reopened`)  -> epoch
+    ...     folded  children of N0 that get no more rows (`folder`)              -> epoch
     ...     cover, split   of a portion that is to be a trunk node (`promotion`) -> epoch
     ...     order   what somebody asked for (`orders`), judged by all alike
     ...     stage   a move goes on (`moves`); DONE: its target owns the portion -> epoch
@@ -110,6 +111,10 @@ class Routing(Outline):
             self._reopened(record, offset, time_s)
         elif kind == "not reopened":
             self.reopened.end(node_path(record["node"]), seq, str(record["why"]))
+        elif kind == "folded":
+            children = [int(child) for child in record["children"]]
+            if self.reopened.fold(node_path(record["node"]), children, seq):
+                self.epoch = seq
         elif kind == "not promoted":
             self.promotions.refuse(node_path(record["node"]), str(record["why"]))
         elif kind == "epsilon":

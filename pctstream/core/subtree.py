@@ -121,12 +121,15 @@ class Subtree:
         self.leaves.scan(rows, leaf, steps)
         if steps is not None:
             self.fading.came(leaf, steps)
+            self.descent.arrived(steps)
         self._touch(leaf)
         return leaf
 
-    def pass_on(self, rows: Float32, uncovered: int) -> None:
+    def pass_on(self, rows: Float32, uncovered: int, steps: Int64 | None) -> None:
         """Count rows that come to the root and go on through pipes."""
         arrive(rows, self._centroid, self.counts)
+        if steps is not None:
+            self.descent.arrived(steps)
         self.counts.uncovered[0] += uncovered
         self.changed.add(0)
 

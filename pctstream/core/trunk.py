@@ -11,7 +11,7 @@ Repeats are dropped by their marks before anything else, as in every pipe (R3).
     feed(unit) -------> Send(ticket) ... delivered(ticket) -> Apply(routed)
     owner_applied ----> Apply(purge) once every held row has arrived
 
-Its cover grows as N0's does (`reopener`, `handing`): by a marker in its pipe.
+Its cover grows, and children are folded, as N0's (`reopener`, `folder`, `handing`): by a marker in its pipe.
 """
 
 from __future__ import annotations
@@ -177,7 +177,8 @@ class Trunk(HandsDown, Portion):
                 parcels = self._parcels(unit.last, fresh, child)
                 plain = fresh.plain
                 count = len(plain)
-                self.subtree.pass_on(plain.vectors, int(np.count_nonzero(beyond)))
+                steps = self.subtree.fading.of(plain)
+                self.subtree.pass_on(plain.vectors, int(np.count_nonzero(beyond)), steps)
                 left = self._leave(fresh)[0] if self.stored_rows else None
         dead = undone(unit, self.taken)
         self.taken, self._ahead = unit.last, marks

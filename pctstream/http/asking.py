@@ -157,7 +157,7 @@ class Asking:
         return found
 
     def _home(self, log: Routing, query: Any) -> int:
-        path = home(log.covers, log.above, query)
+        path = home(log.covers, log.above, query, log.reopened.folded)
         return -1 if path is None else log.owners.get(path, -1)
 
     async def _round(

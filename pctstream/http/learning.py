@@ -90,7 +90,7 @@ class Learning:
             above = log.above
             near = [None if above.has(path) else path for path in paths]
             if others and outcome.exact:
-                own = home(dict(log.covers), above, query)
+                own = home(dict(log.covers), above, query, log.reopened.folded)
                 away = [hit.distance for hit in others]
                 found.append(across.Asked(query, own, near, away))
         return found

@@ -110,7 +110,7 @@ class TreeView:
 
     def folded(self, path: Path) -> bool:
         """Whether its siblings get what would come to it."""
-        return bool(self._nodes.get(path, {}).get("folded"))
+        return self._log.folds(path) or bool(self._nodes.get(path, {}).get("folded"))
 
     def held(self, path: Path) -> int:
         """Rows that lie at the node itself."""
