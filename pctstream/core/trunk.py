@@ -11,7 +11,7 @@ Repeats are dropped by their marks before anything else, as in every pipe (R3).
     feed(unit) -------> Send(ticket) ... delivered(ticket) -> Apply(routed)
     owner_applied ----> Apply(purge) once every held row has arrived
 
-Its cover grows, and children are folded, as N0's (`reopener`, `folder`, `handing`): by a marker in its pipe.
+Its cover grows, and children are folded, as N0's do: by a marker in its pipe (`handing`).
 """
 
 from __future__ import annotations

@@ -315,8 +315,9 @@ def child_by_place(
     log: Routing, path: Path, source: Source, messages: Sequence[Message]
 ) -> dict[Origin, Path]:
     """The child of each row of a partition of a node's input, by the definition (R4), row by row: the
-    nearest of the children of the last epoch above all others whose marker lies before it."""
+    nearest of the children that get rows in the last epoch above all others whose marker lies before it."""
     epochs, cover = log.reopened.epochs[path], log.covers[path]
+    folded = log.reopened.folded.get(path, {})
     epoch = log.splits[path]
     found: dict[Origin, Path] = {}
     for message in messages:
@@ -336,6 +337,7 @@ def child_by_place(
             else zip(rows.plain.origins(), rows.plain.vectors.astype(float), strict=True)
         ):
             away = ((cover.centroids[: epochs[epoch]].astype(float) - row) ** 2).sum(axis=1)
+            away[[child for child, since in folded.items() if since <= epoch]] = np.inf
             found.setdefault(origin, (*path, int(away.argmin())))
     return found
 
