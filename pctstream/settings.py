@@ -71,7 +71,7 @@ class TreeSettings:
     miss_limit: float | Literal["auto"] = _set("auto", "ratio", "a node whose cover misses more of its rows, at 95 % confidence, looks for more of it; 0: none does; auto: 9 / gap, three times what a scan promises", allowed.auto_or(allowed.number(0.0, 1.0)))
     miss_cooldown: int = _set(4096, "rows", "a node whose cover has changed routes this many before it looks again", allowed.whole(1, 10**9))
     half_life_s: float = _set(0.0, "seconds", "a row weighs half so much later, by the rows' own times; 0: weights do not fade", allowed.number(0.0))
-    fold_share: float = _set(0.0, "ratio", "children below the cut whose faded weight, with what the cover misses, is less than this share together get no more rows, their siblings take them; about miss_limit / 9, or they are found again; 0: none is folded", allowed.number(0.0, 0.5))
+    fold_share: float = _set(0.0, "ratio", "children whose faded weight, with what the cover misses, is less than this share together get no more rows, their siblings take them; about miss_limit / 9, or they are found again; 0: none is folded", allowed.number(0.0, 0.5))
     max_level: int = _set(6, "levels", "nodes at this level hold rows and are not scanned", allowed.whole(1, 32))
     cut: int = _set(1, "levels", "depth at which pipes stop being topics; each level above costs a hop", allowed.whole(1, 8))
     level_idle_s: float = _set(5.0, "seconds", "a level closes when no row came for this long", allowed.number(0.0, above=True))

@@ -33,9 +33,9 @@ budget of nodes stays with it.
 which it is the nearest (`solver`). `miss_bound` is of the rows that came since: what a scan promised was
 of a cover that is not in force any more.
 
-**What does not fold**: N0 and trunk nodes, so also portions, since their children are topics that have
-owners, and every shard has N0: that takes records and markers, as re-opening does. A portion that is
-promoted becomes a trunk node: all children of its cover get rows again, under the same names.
+**Above the cut** children are topics that have owners, and every shard has N0: who is folded there is a
+record, and from which row on, markers say (`folder`). A portion that is promoted becomes a trunk node: all
+children of its cover get rows again, under the same names.
 """
 
 from __future__ import annotations

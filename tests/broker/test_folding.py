@@ -10,11 +10,25 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from broker.deep import EVER, below_root, end, nodes, oracle, same, sizes_told, stored
-from broker.system import System, wait_for
+from broker.deep import (
+    EVER,
+    below_root,
+    end,
+    nodes,
+    oracle,
+    routing,
+    same,
+    sizes_told,
+    stored,
+    stores,
+)
+from broker.system import System, ends_of, read_all, wait_for
+from confluent_kafka import Producer as KafkaProducer
+from sim.recursion import child_by_place
 
 from pctstream.client import Producer
-from pctstream.core.names import node_name
+from pctstream.core.block import Origin, Source
+from pctstream.core.names import ROOT, Path, node_name, node_path
 
 FIRST, THEN, STEP_S = 4000, 10_000, 0.01
 FOLDS: dict[str, object] = {
@@ -147,3 +161,156 @@ def apart(a: dict[str, Any], b: dict[str, Any]) -> float:
 
 def expected_rows(tree: Any, name: str) -> Any:
     return next(node["held"] for path, node in tree.items() if node_name(path) == name)
+
+
+# above the cut
+
+ABOVE: dict[str, object] = {
+    "shards.count": 2, "tree.epsilon": 20.0, "tree.gap": 300, "tree.max_level": 1, "tree.level_idle_s": 0.4,
+    "tree.miss_limit": 0.1, "tree.miss_cooldown": 1024, "tree.half_life_s": 20.0, "tree.fold_share": 0.03,
+}  # fmt: skip
+PLACES = np.array([[0, 0], [100, 0], [0, 100], [100, 100], [60, 140]], np.float32)
+"""Nobody comes to the last one for a while; then the one before it is the nearest."""
+QUIET, CHANGED, DELETED = 4, 60, 30
+
+
+def rows_at(places: list[int], count: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (PLACES[rng.choice(places, count)] + rng.normal(0, 0.5, (count, 2))).astype(np.float32)
+
+
+class Fed:
+    """What was fed, by its id, a row each hundredth of a second."""
+
+    def __init__(self, one: System) -> None:
+        self._one, self.rows, self._count = one, dict[str, np.ndarray](), 0
+
+    def feed(self, rows: np.ndarray, names: list[str] | None = None) -> None:
+        with Producer(self._one.broker, self._one.tree, block_rows=50) as producer:
+            for row in rows:
+                name = names.pop(0) if names else f"r{self._count}"
+                self.rows[name], self._count = row, self._count + 1
+                producer.add(row, id=name, time=self._count * STEP_S)
+
+    def delete(self, names: list[str]) -> None:
+        producer = KafkaProducer(
+            {"bootstrap.servers": self._one.broker, "partitioner": "murmur2_random"}
+        )
+        for name in names:
+            producer.produce(f"{self._one.tree}.P0", value=None, key=name.encode())
+            self.rows.pop(name)
+        assert producer.flush(30) == 0
+
+    def same(self) -> None:
+        """The tree counts these, and exact searches of all places find them, as brute force does."""
+        names, one = sorted(self.rows), self._one
+        vectors = np.array([self.rows[name] for name in names], np.float64)
+        wait_for("the tree to count", lambda: one.get("/v1/tree")["rows"] == len(names))
+        for query in PLACES.astype(np.float64) + 0.01:
+            away = np.sqrt(np.cumsum((vectors - query) ** 2, axis=1)[:, -1]).tolist()
+
+            def exact(query: np.ndarray = query) -> Any:
+                body = {"vector": query.tolist(), "k": 20}
+                said = httpx.post(f"{one.urls[0]}/v1/search", json=body, timeout=60).json()
+                return said["results"] if said["exact"] else None
+
+            hits = [(hit["distance"], hit["id"]) for hit in wait_for("an exact answer", exact)]
+            assert hits == sorted(zip(away, names, strict=True))[:20]
+
+
+def turned(one: System) -> Any:
+    """Who of N0's children is folded, once every partition of its input is routed by the newest epoch."""
+    log = routing(one)
+    inputs = [i for s in one.get("/v1/shards")["shards"] for i in s["inputs"] if i["node"] == "N0"]
+    came = {i["epoch"] for i in inputs} == {max(log.reopened.epochs[ROOT])}
+    return came and len(inputs) == 2 and set(log.reopened.folded.get(ROOT, ()))
+
+
+def by_place(one: System) -> None:
+    """R4: every row in the stores lies where the markers before it in its partition say."""
+    log, topic = routing(one), f"{one.tree}.P0"
+    wanted: dict[Origin, Path] = {}
+    for partition, last in ends_of(one.cfg, topic, range(2)).items():
+        source = Source(topic, partition)
+        wanted |= child_by_place(log, ROOT, source, read_all(one.cfg, source, last)[1])
+    found: dict[Origin, Path] = {}
+    with stores(one) as opened:
+        for store in opened:
+            for path in (node_path(name) for name in store.nodes() if name != "N0"):
+                for _, rows, _ in store.placed(path):
+                    found |= dict.fromkeys(rows.plain.origins(), path)
+    assert len(found) >= len(wanted) - CHANGED - DELETED, "what has left may be purged"
+    assert {origin: wanted[origin] for origin in found} == found
+
+
+@pytest.mark.timeout(420)
+def test_n0_folds_a_child_that_nobody_comes_to_and_finds_it_again(
+    broker: Any, tmp_path: Any
+) -> None:
+    one = System(broker.bootstrap, f"t{os.getpid()}-above", tmp_path, ABOVE)
+    try:
+        folds_above(one)
+    finally:
+        one.stop()
+
+
+def folds_above(one: System) -> None:
+    one.start(0, 1)
+    fed = Fed(one)
+    fed.feed(rows_at([0, 1, 2, 3, QUIET], FIRST, 1))
+    children = wait_for("N0 to split", lambda: one.get("/v1/nodes/N0")["children"])
+    one.settle()
+    log = routing(one)
+    away = np.linalg.norm(log.covers[ROOT].centroids - PLACES[QUIET], axis=1)
+    child = int(away.argmin())
+    quiet = node_name((*ROOT, child))
+    here = [name for name, row in fed.rows.items() if np.linalg.norm(row - PLACES[QUIET]) < 10]
+    assert not log.reopened.folded and len(children) == 5
+
+    killed = False
+    for seed in range(2, 15):
+        fed.feed(rows_at([0, 1, 2, 3], 1000, seed))
+        if routing(one).reopened.folded and not killed:  # its markers may be on their way
+            killed = True
+            one.kill(1)
+            one.start(1, ready=False)
+    one.wait_ready()
+    one.settle()
+    assert killed
+    assert wait_for("every partition to be routed without it", lambda: turned(one)) == {child}
+    told = {node["name"]: node for node in nodes(one).values()}
+    assert {name for name, node in told.items() if node["folded"]} == {quiet}
+    kept = told[quiet]["rows"]
+    assert kept == len(here)
+
+    # its rows leave by their ids, as always; what comes goes to the nearest of the others
+    fed.feed(rows_at([0], CHANGED, 20), here[:CHANGED])
+    fed.delete(here[CHANGED : CHANGED + DELETED])
+    fed.feed(rows_at([QUIET], 30, 21))
+    assert one.verify().sound
+    fed.same()
+    left = kept - CHANGED - DELETED
+    wait_for("them to leave", lambda: one.get(f"/v1/nodes/{quiet}")["rows"] == left)
+    cover = {entry["node"]: entry for entry in one.get("/v1/levels/1/cover")["cover"]}
+    assert quiet not in cover and sum(e["rows"] for e in cover.values()) == len(fed.rows)
+
+    # where the stream comes back, N0 finds a child with the next number
+    for seed in range(30, 36):
+        fed.feed(rows_at([0, 1, 2, 3, QUIET], 1000, seed))
+    wait_for("a new child", lambda: len(one.get("/v1/nodes/N0")["children"]) == 6, 120)
+    assert child in wait_for("every partition to be routed by it", lambda: turned(one))
+    fed.feed(rows_at([QUIET], 100, 40))
+    one.settle()
+    assert one.get("/v1/nodes/N0,5")["rows"] >= 100 and one.verify().sound
+    assert one.get(f"/v1/nodes/{quiet}")["rows"] == left
+    end(one)
+    by_place(one)
+
+    shutil.rmtree(one.folder / "shards")
+    one.start(0, 1)
+    one.settle()
+    fed.feed(rows_at([0, 1, 2, 3, QUIET], 200, 41))
+    assert one.verify().sound
+    fed.same()
+    end(one)
+    by_place(one)

@@ -22,7 +22,7 @@ from pctstream.core.cover import Cover
 from pctstream.core.effects import Parcel
 from pctstream.core.mover import Mover, SendFence
 from pctstream.core.names import ROOT, Path, pipe_topic
-from pctstream.core.records import order_record
+from pctstream.core.records import folded_record, order_record
 from pctstream.core.reopener import Reports
 from pctstream.core.routing import Routing
 from pctstream.core.tree import Author, Turns
@@ -110,6 +110,13 @@ class AuthorProcess:
         idle = not self._outbox and self._awaited <= log.seq and not log.reopened.open
         if idle and path in log.splits and self._author.wants(log) == "level":
             self._outbox.append(self._author.reopener.begin(log, path, starts))
+
+    def leave_out(self, path: Path, children: Sequence[int]) -> None:
+        """It believes that they weigh little."""
+        log = self.routing
+        idle = not self._outbox and self._awaited <= log.seq
+        if idle and path in log.splits and self._author.wants(log) == "level":
+            self._outbox.append(folded_record(path, children, log.seq + 1, self._name))
 
     def _reopened(self, chance: random.Random) -> bool:
         """The next step of a re-opening: whether there was one."""

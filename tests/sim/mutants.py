@@ -34,7 +34,7 @@ class Mutant(NamedTuple):
     first: int = 0
     """A seed that has seen it: tried before all others."""
     kind: str = ""
-    """Of run: "deep", "sinking" (`world.World`)."""
+    """Of run: "deep", "sinking", "folding" (`world.World`)."""
 
 
 class Seen(NamedTuple):
@@ -351,6 +351,22 @@ MUTANTS = (
         "self._tree.move(rows, now, [n.number for n in self._split], steps)",
         "self._tree.move(rows, now, [n.number for n in self._split])",
         182,
+    ),
+    Mutant(
+        "who is folded above the cut is heeded before the marker",
+        "core/handing.py",
+        "said.children[epoch], said.gone(epoch))",
+        "said.children[epoch], said.gone(said.seq))",
+        0,
+        "folding",
+    ),
+    Mutant(
+        "a child above the cut is folded for an epoch alone",
+        "core/router.py",
+        "if since <= epoch]",
+        "if since == epoch]",
+        11,
+        "folding",
     ),
     Mutant(
         "places of what left stay",

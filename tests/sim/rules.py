@@ -126,7 +126,8 @@ class Rules:
         covers = {path: cover.hash for path, cover in log.covers.items()}
         moves = [move.to_json() for move in log.moves.all()]
         state = (log.seq, log.epoch, log.tree, covers, log.owners, log.states, log.splits, log.authors,
-                 log.reopened.epochs, log.reopened.open, moves, log.orders.answers)  # fmt: skip
+                 log.reopened.epochs, log.reopened.open, log.reopened.folded, moves,
+                 log.orders.answers)  # fmt: skip
         self.promoted |= log.promotions.epochs.keys()
         shadows = [move.portion for move in log.moves.all() if move.stage in UNDER_WAY]
         assert len(shadows) == len(set(shadows)), "R9: a portion in two moves"

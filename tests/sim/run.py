@@ -54,18 +54,22 @@ class Ended(NamedTuple):
     """Sinks that split."""
     folded: int = 0
     """Children that got no more rows."""
+    above: int = 0
+    """The same above the cut."""
+    of_trunks: int = 0
+    """Of these, children of trunk nodes below N0."""
 
 
-def run(seed: int, deep: bool = False, sinking: bool = False) -> Ended:
+def run(seed: int, deep: bool = False, sinking: bool = False, folding: bool = False) -> Ended:
     """Run a seed to its end. A failure names the seed."""
     try:
-        return _run(seed, deep, sinking)
+        return _run(seed, deep, sinking, folding)
     except Exception as error:
         raise AssertionError(f"PCT_SIM_SEED={seed} replays this: {error}") from error
 
 
-def _run(seed: int, deep: bool, sinking: bool) -> Ended:
-    world = World(seed, deep=deep, sinking=sinking)
+def _run(seed: int, deep: bool, sinking: bool, folding: bool) -> Ended:
+    world = World(seed, deep=deep, sinking=sinking, folding=folding)
     try:
         return _lived(world, seed)
     except InputLost as said:
@@ -116,6 +120,8 @@ def _lived(world: World, seed: int) -> Ended:
         log.states.get(ROOT, "nothing"), stages, world.met, returned, reopened, epochs,
         world.guard.taken_over, below, len(log.promotions.epochs),
         sum(record.get("holds", False) for record in records), folded,
+        sum(map(len, log.reopened.folded.values())),
+        sum(len(gone) for path, gone in log.reopened.folded.items() if path != ROOT),
     )  # fmt: skip
 
 
@@ -274,7 +280,7 @@ def _without(nodes: Nodes, rows: set[Origin]) -> Nodes:
 
 def same_as_without_faults(world: World, seed: int) -> None:
     """The same input, no fault: the same cover, and the same rows in the same portions."""
-    calm = World(seed, faults=False, deep=world.deep, sinking=world.sinking)
+    calm = World(seed, faults=False, deep=world.deep, sinking=world.sinking, folding=world.folding)
     calm.truth.good, calm.truth.bad = world.truth.good, world.truth.bad
     calm.truth.deletes, calm.truth.names = world.truth.deletes, world.truth.names
     calm.truth.expiries = world.truth.expiries
@@ -282,7 +288,7 @@ def same_as_without_faults(world: World, seed: int) -> None:
     for source in world.sources:
         calm.log.partitions[source] = world.log.partitions[source]
     log = world.workers[0].routing
-    told = log.reopened.open or log.reopened.ended or log.promotions.epochs
+    told = log.reopened.open or log.reopened.ended or log.promotions.epochs or world.folding
     if world.hasty or told or (log.reopened.epochs.get(ROOT, {}) and world.drifting):
         for record in world.log.partitions[ROUTING]:
             calm.log.append(ROUTING, record)
@@ -327,4 +333,4 @@ def same_as_without_faults(world: World, seed: int) -> None:
 if __name__ == "__main__":
     first, count = int(sys.argv[1]), int(sys.argv[2])
     for at in range(first, first + count):
-        run(at, "deep" in sys.argv, "sinking" in sys.argv)
+        run(at, *(kind in sys.argv for kind in ("deep", "sinking", "folding")))

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from sim.folds import FOLDED
 from sim.run import run
 from sim.world import ASKED, GRACE, HANDING, MARKED, RECORDED
 
@@ -36,6 +37,10 @@ SINKING = (2, 24, 33)
 """Seeds in whose sinking runs sinks come to have a cover; in two of them portions move, with faults."""
 FOLDING = (129, 159, 170, 182)
 """Seeds in whose runs children are folded."""
+FOLDED_ABOVE = (11, 58, 96)
+"""Seeds in whose folding runs children above the cut are folded, with faults at every step."""
+FOLDED_BELOW = ()
+"""Seeds in whose deep runs children of trunk nodes are."""
 LOSSY = (38, 83)
 """Seeds in whose runs the ingest log is cut."""
 
@@ -83,6 +88,24 @@ def test_children_are_folded_in_the_runs() -> None:
     assert sum("DONE" in one.moves for one in ended) > 1, "no portion moved meanwhile"
     assert sum(one.reopened > 0 for one in ended) > 1, "none re-opened meanwhile"
     assert any(one.taken_over for one in ended), "no warm copy took over"
+
+
+def test_children_above_the_cut_are_folded_whatever_happens() -> None:
+    """And each row went where its place in its input says (`run.routed_by_place`)."""
+    ended = [run(seed, folding=True) for seed in FOLDED_ABOVE]
+    assert all(one.above for one in ended), ended
+    below = [run(seed, deep=True, folding=True) for seed in FOLDED_BELOW]
+    assert all(one.of_trunks for one in below) and sum(one.promoted for one in below), below
+    assert any(one.epochs > one.above + 1 for one in ended), "N0 was never re-opened meanwhile"
+    assert any("DONE" in one.moves for one in ended), "no portion moved meanwhile"
+    assert any(one.taken_over for one in ended), "no warm copy took over"
+    met = {one for run_ in [*ended, *below] for one in run_.met}
+    shards = {
+        (FOLDED, part, fault)
+        for part in ("reader", "child")
+        for fault in ("crash", "rebuild", "zombie")
+    }
+    assert (shards | {(FOLDED, "author", "crash")}) - met == set()
 
 
 def test_n0_is_re_opened_in_the_runs() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from sim.author import AuthorProcess
+from sim.folds import Folds
 from sim.keeper import Keeper
 from sim.log import Log, Outlet
 from sim.memory import MemoryKV
@@ -61,10 +62,12 @@ class World:
     """One run."""
 
     def __init__(
-        self, seed: int, faults: bool = True, deep: bool = False, sinking: bool = False
-    ) -> None:
+        self, seed: int, faults: bool = True, deep: bool = False, sinking: bool = False,
+        folding: bool = False,
+    ) -> None:  # fmt: skip
         """``deep``: trunk nodes below N0 are re-opened, and portions are promoted; ``sinking``: rows come
-        from everywhere at first, and from a few places later, so that sinks come to have covers."""
+        from everywhere at first, and from a few places later, so that sinks come to have covers;
+        ``folding``: children above the cut are folded."""
         self.chance = chance = random.Random(seed)
         self.deep = deep
         self.sinking = sinking
@@ -119,6 +122,10 @@ class World:
                 "sink_rows": sinks.randint(8, 14), "prototypes": sinks.randint(5, 8),
                 "max_level": sinks.randint(2, 3), "nodes": 10_000,
             }  # fmt: skip
+        self.folding = folding
+        self.folds = Folds(self, seed)
+        if folding:
+            self.settings |= {"miss_limit": self.settings["miss_limit"] or 0.4, "nodes": 10_000}
         self.drifts = random.Random(f"drift77 {seed}")
         self.drifting = bool(self.settings["miss_limit"]) and self.drifts.random() < 0.4
         """Whether N0 is re-opened."""
@@ -469,16 +476,19 @@ class World:
             fault = "crash"
             self.author_dies()
         else:
-            slot = self.hosts[log.owners[parts[part]]]
-            if fault == "crash":
-                self.crash(self.workers[slot])
-            elif fault == "rebuild":
-                self.lose_disk(self.workers[slot])
-            else:
-                for zombie in list(self.zombies):
-                    self.crash(zombie)
-                self.stand_still(slot)
+            self.befall(self.hosts[log.owners[parts[part]]], fault)
         self.met[stage, part, fault] += 1
+
+    def befall(self, slot: int, fault: str) -> None:
+        """A crash, the loss of a disk, or a zombie, at the worker of this slot."""
+        if fault == "crash":
+            self.crash(self.workers[slot])
+        elif fault == "rebuild":
+            self.lose_disk(self.workers[slot])
+        else:
+            for zombie in list(self.zombies):
+                self.crash(zombie)
+            self.stand_still(slot)
 
     # moves
 
@@ -726,6 +736,8 @@ class World:
         if self.drifting:
             self.reopen()
         self.guard.step()
+        if self.folding:
+            self.folds.step()
         if self.deep:
             self.reopen_below()
             self.promote()
