@@ -215,7 +215,10 @@ class Author:
 def root_state(path: Path, portions: Portions) -> str:
     """What was told last of the life of a portion's root; empty before anything was."""
     record = portions.get(node_name(path))
-    return str(record["nodes"]["state"][0]) if record and record["nodes"]["state"] else ""
+    if record is None:
+        return ""
+    told = record["nodes"]["state"]
+    return str(told[0]) if told else life.COVERING  # nothing came to it, and if it is folded nothing will
 
 
 def weighed(

@@ -162,6 +162,15 @@ def test_a_portion_without_children_stays_one_and_says_why(state: str) -> None:
     assert order(log, {"do": "move", "portion": "N0,1", "to": 0}) == ""
 
 
+def test_a_portion_that_nothing_came_to_stays_one() -> None:
+    """It may be folded: then nothing will, and who waited for it to split would wait for ever."""
+    log, empty = tree(), {"N0,1": {"rows": 0, "rate": 0.0, "nodes": {"path": [], "state": []}}}
+    author = Author(SETTINGS, {0: 1.0}, "b")
+    assert author.trunk(log, {}, empty) == ("refuse", (0, 1))
+    record = author.not_promoted(log, (0, 1), empty)
+    assert record == not_promoted_record((0, 1), life.COVERING, log.seq + 1, "b")
+
+
 def test_where_pipes_would_be_too_many_it_stays_one() -> None:
     log = tree()
     author = Author(SETTINGS | {"topics": 3}, {0: 1.0}, "b")

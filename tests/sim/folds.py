@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 FOLDED = "FOLDED"
 """The record counts, and some partition of the node's input is not routed by it yet."""
-MOST = 8
-"""Records of a run."""
+MOST = 5
+"""Children of a node."""
 
 
 class Folds:
@@ -35,10 +35,11 @@ class Folds:
         world, chance = self._world, self._chance
         author = chance.choice(world.authors)
         log = author.routing
-        if log.splits and sum(map(len, log.reopened.epochs.values())) < MOST:
-            path = chance.choice([ROOT, *sorted(log.splits)])
+        path = chance.choice([ROOT, *sorted(log.splits)])
+        if path in log.splits and len(log.reopened.folded.get(path, ())) < MOST:
             children = range(log.covers[path].k)
-            author.leave_out(path, chance.sample(children, min(len(children), chance.randint(1, 2))))
+            some = chance.sample(children, min(len(children), chance.randint(1, 2)))
+            author.leave_out(path, some)
 
     def _upset(self) -> None:
         world, chance = self._world, self._chance

@@ -37,9 +37,9 @@ SINKING = (2, 24, 33)
 """Seeds in whose sinking runs sinks come to have a cover; in two of them portions move, with faults."""
 FOLDING = (129, 159, 170, 182)
 """Seeds in whose runs children are folded."""
-FOLDED_ABOVE = (11, 58, 96)
+FOLDED_ABOVE = (25, 37, 58)
 """Seeds in whose folding runs children above the cut are folded, with faults at every step."""
-FOLDED_BELOW = ()
+FOLDED_BELOW = (8, 17)
 """Seeds in whose deep runs children of trunk nodes are."""
 LOSSY = (38, 83)
 """Seeds in whose runs the ingest log is cut."""
