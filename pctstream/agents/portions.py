@@ -49,17 +49,16 @@ def portion_record(
     shape = portion.subtree.shape
     columns = node_columns(portion.path, nodes, shape)
     clock: int | None = None
-    more: dict[str, Any] = {}
     if shape.half_life_s:
         clock, columns["faded"] = fading.told([node.record for node in nodes])
-    if shape.half_life_s and shape.fold_share:
-        more["came"] = folding.told(nodes[0].record if nodes else {})
+    came = folding.told(nodes[0].record if nodes else {})
+    trunk: dict[str, Any] = {}
     if isinstance(portion, Trunk):
         at = {"epoch": position.epoch, "offset": position.routed}
-        more |= {"routed": at, "witness": portion_witness(state)}
+        trunk = {"routed": at, "witness": portion_witness(state)}
         if position.routed >= 0:
             scanned = not portion.folds(position.epoch)
-            columns["miss_bound"][:1] = [routed_bound(more["witness"][0], shape, scanned)]
+            columns["miss_bound"][:1] = [routed_bound(trunk["witness"][0], shape, scanned)]
     return {
         "kind": "portion",
         "portion": node_name(portion.path),
@@ -82,7 +81,8 @@ def portion_record(
         "proposals": proposals,
         "clock": clock,
         "nodes": columns,
-        **more,
+        **({"came": came} if shape.half_life_s and shape.fold_share else {}),
+        **trunk,
     }
 
 

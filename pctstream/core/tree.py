@@ -218,7 +218,9 @@ def root_state(path: Path, portions: Portions) -> str:
     if record is None:
         return ""
     told = record["nodes"]["state"]
-    return str(told[0]) if told else life.COVERING  # nothing came to it, and if it is folded nothing will
+    return (
+        str(told[0]) if told else life.COVERING
+    )  # nothing came to it, and if it is folded nothing will
 
 
 def weighed(
