@@ -51,14 +51,13 @@ def portion_record(
     clock: int | None = None
     if shape.half_life_s:
         clock, columns["faded"] = fading.told([node.record for node in nodes])
-    came = folding.told(nodes[0].record if nodes else {})
     trunk: dict[str, Any] = {}
     if isinstance(portion, Trunk):
         at = {"epoch": position.epoch, "offset": position.routed}
         trunk = {"routed": at, "witness": portion_witness(state)}
         if position.routed >= 0:
-            scanned = not portion.folds(position.epoch)
-            columns["miss_bound"][:1] = [routed_bound(trunk["witness"][0], shape, scanned)]
+            folds = portion.folds(position.epoch)
+            columns["miss_bound"][:1] = [routed_bound(trunk["witness"][0], shape, not folds)]
     return {
         "kind": "portion",
         "portion": node_name(portion.path),
@@ -81,9 +80,16 @@ def portion_record(
         "proposals": proposals,
         "clock": clock,
         "nodes": columns,
-        **({"came": came} if shape.half_life_s and shape.fold_share else {}),
+        **came(nodes, shape),
         **trunk,
     }
+
+
+def came(nodes: Sequence[NodeRecord], shape: Shape) -> dict[str, Any]:
+    """What its parent sent to a portion (`folding.told`); nothing where nobody is folded."""
+    if not (shape.half_life_s and shape.fold_share):
+        return {}
+    return {"came": folding.told(nodes[0].record if nodes else {})}
 
 
 def portion_witness(state: Mapping[str, Any]) -> Any:
