@@ -23,14 +23,9 @@ PIECE_BYTES = 256 * 1024
 
 
 def portion_record(
-    shard: Shard,
-    portion: Portion,
-    host: Record,
-    epoch: int,
-    now: float,
-    rate: float,
+    shard: Shard, portion: Portion, host: Record, epoch: int, now: float, rate: float,
     most: int | None = None,
-) -> dict[str, Any] | None:
+) -> dict[str, Any] | None:  # fmt: skip
     """The absolute state of a portion, true at its pipe's offset; None while a turn takes long.
     ``host``: who tells it (`Worker.host`); ``epoch``: from which on this shard answers for it;
     ``most``: nodes that are told of.
