@@ -17,7 +17,7 @@ from core.test_fading import Timed
 from core.test_folding import FOLDS, ages
 from core.test_markers import children
 from core.test_promotion import PIPE as TRUNK_PIPE
-from core.test_reopened import CAPACITIES, fold, shard
+from core.test_reopened import CAPACITIES, fold, portion, shard
 from core.test_reopening import BUDGET, drifting
 from core.test_subtree import ROOT as PORTION
 from hypothesis import given, settings
@@ -26,6 +26,7 @@ from sim.recursion import child_by_place
 
 from pctstream.core import folding, ingest
 from pctstream.core.between import MARKER, marker_message
+from pctstream.core.block import Source
 from pctstream.core.effects import Apply, Pause, RouteHeld, Send
 from pctstream.core.fading import KEPT, STEPS
 from pctstream.core.folder import due, look
@@ -350,6 +351,36 @@ def test_the_lightest_are_folded_together_with_what_is_missed(seed: int) -> None
     assert due(log, ROOT, said) == wanted
     record = look(log, said, "b")
     assert record == (folded_record(ROOT, wanted, log.seq + 1, "b") if wanted else None)
+
+
+def test_a_trunk_node_folds_by_what_its_owner_and_its_children_say_from_the_marker_on() -> None:
+    path = (0, 1)
+    log = split(cut=2, max_level=3)
+    fold(log, [*cover_records(path, COVER, 3, "a"),
+               split_record(path, COVER, {(*path, i): 0 for i in range(4)}, 4, "a")])  # fmt: skip
+    said = Reports({0: shard(2, 0, 0, [], 9)}, {node_name(path): portion(4, 0, 3, 9)})
+    for i, weight in enumerate([900.0, 900.0, 900.0, 0.0]):
+        name = node_name((*path, i))
+        said.portions[name] = {"portion": name, "owner": 0, "came": [100, weight]}
+    record = look(log, said, "b")
+    assert record == folded_record(path, [3], 5, "b")
+    fold(log, [record])
+    assert Reopener(SETTINGS, CAPACITIES, "b").unmarked(log, said, 0.0) == [Mark(path, 0, 5)]
+    assert look(log, said, "b") is None, "its owner has not come to the marker"
+    pipe = Source("t.P0.1", 0)
+    node = Trunk(path, pipe, PLACES[1], 2, FOLDS, 50, 0.0)
+    node.learn(log.epochs(path))
+    node.adopt(Gates(2, {1: 5.0}, (0.0, 1.0)))
+    node.split(4, COVER)
+    node.rerouted()
+    for at, child in ((0, 3), (2, 1)):
+        rows = block_of([(T0, at, 0)], [[41, 39]])
+        told_here = Message(at - 1, None, marker_message("a", path, 5), pct_type=MARKER)
+        said_too = ingest.decode_pipe(pipe, [told_here], at - 2, at).markers if at else ()
+        effects = node.feed(Unit(pipe, at - 1 - bool(at), at, rows, markers=said_too))
+        assert children(effects) == {at: child}
+        node.delivered(at)
+    assert node.position.epoch == 5 and node.folds(5) and not node.folds(4)
 
 
 def test_nobody_is_folded_on_a_guess() -> None:
