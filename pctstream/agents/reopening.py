@@ -13,9 +13,9 @@ from typing import Any
 
 from pctstream.agents.sampler import Sampler
 from pctstream.config import Config
-from pctstream.core import folder
 from pctstream.core.between import MARKER, marker_message
 from pctstream.core.effects import Parcel
+from pctstream.core.folder import Folder
 from pctstream.core.names import Path, pipe_topic
 from pctstream.core.reopener import Mark, Reopener, Reports
 from pctstream.core.routing import Routing
@@ -27,11 +27,11 @@ class Reopening:
     """Of one author; ``append`` a record: whether it counted; ``make`` the topics of these nodes."""
 
     def __init__(
-        self, cfg: Config, log: Routing, model: ReadModel, writer: Writer, core: Reopener,
+        self, cfg: Config, log: Routing, model: ReadModel, writer: Writer, core: Reopener, folder: Folder,
         append: Callable[[dict[str, Any]], bool], make: Callable[[Sequence[Path]], None],
     ) -> None:  # fmt: skip
         self._cfg, self._log, self._model, self._writer = cfg, log, model, writer
-        self._core = core
+        self._core, self._folder = core, folder
         self._append, self._make = append, make
         self._sampler: Sampler | None = None
 
@@ -42,7 +42,7 @@ class Reopening:
         due = core.unmarked(log, told, time.monotonic())
         for mark in due:
             self._mark(mark)
-        record = core.look(log, told) or folder.look(log, told, core.author)
+        record = core.look(log, told) or self._folder.look(log, told)
         if record is not None:
             return self._append(record)
         match core.wants(log):

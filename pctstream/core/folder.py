@@ -10,9 +10,12 @@ cover in force (`taken.Witness`). All that may be late or mistaken: what counts 
 **When** (`look`). As below the cut: of a node whose children together weigh a window or more; not before
 `tree.miss_cooldown` rows, and as many as the children weigh, were routed by the cover in force; the
 lightest, as many as weigh less than `tree.fold_share` with what is missed already, never the heaviest.
-Not while the node is re-opened, nor while a partition of its input is not routed by the newest epoch. Nor
-while a child whose newest row is half a half-life older than its siblings' has not read its pipe to the
-end: it may weigh more than it says.
+Not while the node is re-opened, nor while a partition of its input is not routed by the newest epoch.
+What is told comes late and in any order: just after a split one child may have told of all its rows and
+another of none. So one that looks light is looked at again: it is folded if it does so still by a report
+of its shard that was made a while later, and has read its pipe to the end of then, so all that those
+told of who route rows to it. Who reads for a heavier child may be as late as they like: that makes it
+lighter, and so the light ones heavier.
 
 **The record** is `folded`, with the numbers of the children. It opens an epoch with the children of the
 one before, of whom these, and all folded before, get no rows. It does not count where one of them gets
@@ -40,28 +43,52 @@ import numpy as np
 
 from pctstream.core import records
 from pctstream.core.coverage import WINDOW, combined
-from pctstream.core.fading import STEPS, Int64, brought
+from pctstream.core.fading import Int64, brought
 from pctstream.core.folding import GRAINS, light
 from pctstream.core.names import Path, node_name
 from pctstream.core.reopener import Report, Reports, partitions, seen, told_of
 from pctstream.core.routing import Routing
 
-LATE = STEPS // 2
-"""By so many steps older than its siblings', and a child is asked whether it has read all that came."""
+RETOLD_S = 2.0
+"""Between two reports by which a child looks light, by the clock of who makes them: longer than what was
+told of the node's input before is on its way."""
 
 
-def look(log: Routing, told: Reports, author: str) -> dict[str, Any] | None:
-    """The record that children of a node are folded, if some are to be."""
-    if not (log.shape.half_life_s and log.shape.fold_share):
+class Folder:
+    """Of one author, called ``author``: which children looked light, and since which report."""
+
+    def __init__(self, author: str) -> None:
+        self._author = author
+        self._light: dict[Path, Report] = {}
+
+    def look(self, log: Routing, told: Reports) -> dict[str, Any] | None:
+        """The record that children of a node are folded, if some are to be."""
+        if not (log.shape.half_life_s and log.shape.fold_share):
+            return None
+        light = {path: due(log, path, told) for path in sorted(log.splits)}
+        before, self._light = self._light, {}
+        for child in ((*path, number) for path, found in light.items() for number in found):
+            report = told.shards.get(log.owners[child], {})
+            self._light[child] = before.get(child, report)
+        for path, found in light.items():
+            gone = [n for n in found if self._sure((*path, n), told)]
+            if gone:
+                return records.folded_record(path, gone, log.seq + 1, self._author)
         return None
-    for path in sorted(log.splits):
-        if gone := due(log, path, told):
-            return records.folded_record(path, gone, log.seq + 1, author)
-    return None
+
+    def _sure(self, child: Path, told: Reports) -> bool:
+        """Whether a child looks light by all that its parent sent to it."""
+        first, record = self._light[child], told.portions[node_name(child)]
+        report = told.shards.get(int(record["owner"]), {})
+        if not report or any(report[who] != first.get(who) for who in ("shard", "worker")):
+            self._light[child] = report
+            return False
+        later = float(report["time"]) >= float(first["time"]) + RETOLD_S
+        return later and not _behind(record, report)
 
 
 def due(log: Routing, path: Path, told: Reports) -> list[int]:
-    """The children of a node that are to be folded now."""
+    """The children of a node that look light enough to be folded."""
     counted = seen(log, path, told_of(log, path, told))
     if path in log.reopened.open or len(counted) < partitions(log, path):
         return []
@@ -76,20 +103,17 @@ def due(log: Routing, path: Path, told: Reports) -> list[int]:
 
 
 def _weights(log: Routing, path: Path, told: Reports) -> Int64 | None:
-    """What the children weigh, i64[k] in grains, as of the newest row; None if one may weigh more."""
+    """What the children weigh, i64[k] in grains, as of the newest row; None if some do not say."""
     found = [told.portions.get(node_name(child), {}) for child in log.children(path)]
     came = [(int(step), float(rows)) for step, rows in (r["came"] for r in found if "came" in r)]
     if len(came) < len(found):
         return None
     newest = max(step for step, _ in came)
-    late = [r for r, (step, _) in zip(found, came, strict=True) if newest - step >= LATE]
-    if any(_behind(record, told) for record in late):
-        return None
     return np.array([round(brought(rows, step, newest) * GRAINS) for step, rows in came], np.int64)
 
 
-def _behind(record: Report, told: Reports) -> bool:
-    """Whether there may be rows in a portion's pipe that it has not read."""
-    inputs = told.shards.get(int(record["owner"]), {}).get("inputs", ())
-    mine = [i for i in inputs if i["node"] == record["portion"] and not i["shadow"]]
-    return not mine or any(i["end"] - 1 > max(i["stored"], i["routed"]) for i in mine)
+def _behind(record: Report, report: Report) -> bool:
+    """Whether there may be rows in a portion's pipe that its record does not know of yet."""
+    mine = [i for i in report["inputs"] if i["node"] == record["portion"] and not i["shadow"]]
+    known = max(int(record["offset"]), int(record.get("routed", {}).get("offset", -1)))
+    return not mine or any(not 0 <= i["end"] <= known + 1 for i in mine)

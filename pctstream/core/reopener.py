@@ -62,8 +62,7 @@ class Reopener:
         self._topics = int(settings.get("topics", 10**9))
         self._cooldown = int(settings.get("miss_cooldown", 0))
         self._capacities = capacities
-        self.author = name
-        """Of the records."""
+        self._author = name
         self._rests: dict[Path, tuple[int, int]] = {}
         self._marked: dict[tuple[Path, int], tuple[int, float]] = {}
         self._opened, self._looked = -1, 0
@@ -114,7 +113,7 @@ class Reopener:
 
     def begin(self, log: Routing, path: Path, starts: Mapping[int, int]) -> dict[str, Any]:
         """The record that begins it, whatever the bound."""
-        return records.reopen_record(path, log.covers[path], starts, log.seq + 1, self.author)
+        return records.reopen_record(path, log.covers[path], starts, log.seq + 1, self._author)
 
     def wants(self, log: Routing) -> str:
         """ "rows", "append", "topics" or "nothing": what a re-opening that is under way needs."""
@@ -154,9 +153,9 @@ class Reopener:
         assert self._find is not None
         if self._find.ended != "cover":
             why = self._find.ended
-            return [records.not_reopened_record(self.path, why, log.seq + 1, self.author)]
+            return [records.not_reopened_record(self.path, why, log.seq + 1, self._author)]
         cover = appended(log.covers[self.path], self._find.grown(), len(self._find.aside))
-        return records.cover_records(self.path, cover, log.seq + 1, self.author)
+        return records.cover_records(self.path, cover, log.seq + 1, self._author)
 
     def children(self, log: Routing) -> list[Path]:
         """Those that are to come."""
@@ -167,7 +166,7 @@ class Reopener:
         """The record that puts the grown cover in force, once the children's topics exist."""
         grown = log.reopened.grown[self.path]
         owners = placement.first_owners(self.children(log), self._capacities)
-        return records.reopened_record(self.path, grown, owners, log.seq + 1, self.author)
+        return records.reopened_record(self.path, grown, owners, log.seq + 1, self._author)
 
     def unmarked(self, log: Routing, told: Reports, now: float) -> list[Mark]:
         """The markers to send at ``now`` seconds of any steady clock: of each node's newest epoch, to the

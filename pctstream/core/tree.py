@@ -18,6 +18,7 @@ import numpy as np
 from pctstream.core import life, placement, records
 from pctstream.core.block import Vectors
 from pctstream.core.cover import Cover, FindCover, auto_epsilon, refine
+from pctstream.core.folder import Folder
 from pctstream.core.levels import Levels
 from pctstream.core.marks import Marks
 from pctstream.core.names import ROOT, Path, level, node_name
@@ -95,6 +96,7 @@ class Author:
         self._most = limits[self._limit]
         self.levels = Levels(settings, name)
         self.reopener = Reopener(settings, capacities, name)
+        self.folder = Folder(name)
 
     def wants(self, log: Routing) -> str:
         """ "dimension", "rows", "append", "topics", "level" or "nothing": what the next step needs."""
@@ -218,9 +220,8 @@ def root_state(path: Path, portions: Portions) -> str:
     if record is None:
         return ""
     told = record["nodes"]["state"]
-    return (
-        str(told[0]) if told else life.COVERING
-    )  # nothing came to it, and if it is folded nothing will
+    # nothing came to it, and if it is folded nothing will
+    return str(told[0]) if told else life.COVERING
 
 
 def weighed(

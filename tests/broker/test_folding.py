@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import httpx
@@ -267,16 +268,19 @@ def folds_above(one: System) -> None:
     here = [name for name, row in fed.rows.items() if np.linalg.norm(row - PLACES[QUIET]) < 10]
     assert not log.reopened.folded and len(children) == 5
 
-    killed = False
-    for seed in range(2, 15):
-        fed.feed(rows_at([0, 1, 2, 3], 1000, seed))
-        if routing(one).reopened.folded and not killed:  # its markers may be on their way
-            killed = True
-            one.kill(1)
-            one.start(1, ready=False)
+    rows = (rows_at([0, 1, 2, 3], 1000, seed) for seed in count(2))
+
+    def folded() -> bool:
+        fed.feed(next(rows))
+        return bool(routing(one).reopened.folded)
+
+    wait_for("the record", folded, 120)
+    one.kill(1)  # its markers may be on their way
+    one.start(1, ready=False)
+    for _ in range(3):
+        fed.feed(next(rows))
     one.wait_ready()
     one.settle()
-    assert killed
     assert wait_for("every partition to be routed without it", lambda: turned(one)) == {child}
     told = {node["name"]: node for node in nodes(one).values()}
     assert {name for name, node in told.items() if node["folded"]} == {quiet}

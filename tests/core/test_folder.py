@@ -29,7 +29,7 @@ from pctstream.core.between import MARKER, marker_message
 from pctstream.core.block import Source
 from pctstream.core.effects import Apply, Pause, RouteHeld, Send
 from pctstream.core.fading import KEPT, STEPS
-from pctstream.core.folder import due, look
+from pctstream.core.folder import RETOLD_S, Folder, due
 from pctstream.core.formats import FLOAT32
 from pctstream.core.names import ROOT, node_name
 from pctstream.core.node import Gates
@@ -143,9 +143,9 @@ def test_where_nobody_folds_the_records_are_what_they_were() -> None:
         assert said[-1] == cover_records(ROOT, author._find.grown(), 4, "b")
     assert said[0] == said[1]
     light = told(split(), [900.0, 900.0, 900.0, 0.0])
-    assert look(split(), light, "b") == folded_record(ROOT, [3], 3, "b")
+    assert look(split(), light) == folded_record(ROOT, [3], 3, "b")
     for off in ({"fold_share": 0.0}, {"half_life_s": 0.0}):
-        assert look(split(**off), light, "b") is None
+        assert look(split(**off), light) is None
 
 
 # where rows go
@@ -314,12 +314,29 @@ def told(log: Routing, weights: list[float], epoch: int = 0, **other: Any) -> Re
     beyond, windows = other.get("beyond", 0), other.get("windows", 3)
     portions = {}
     shards = {n: shard(newest, beyond, windows, [7], 50) for n in range(2)}
+    for n, one in shards.items():
+        one |= {"shard": n, "worker": "w", "time": other.get("time", 0.0)}
     for i, weight in enumerate(weights):
         name = node_name((0, i))
-        portions[name] = {"portion": name, "owner": i % 2, "came": [100, weight]}
+        portions[name] = {"portion": name, "owner": i % 2, "came": [100, weight], "offset": 9}
         at = {"node": name, "stored": 9, "routed": -1, "end": 10, "shadow": False, "epoch": 2}
         shards[i % 2]["inputs"].append(at)
     return Reports(shards, portions)
+
+
+def later(said: Reports, seconds: float = RETOLD_S, **other: Any) -> Reports:
+    """Every shard told the same once more."""
+    again = copy.deepcopy(said)
+    for one in again.shards.values():
+        one |= {"time": one["time"] + seconds, **other}
+    return again
+
+
+def look(log: Routing, said: Reports) -> Any:
+    """By an author who was told so, and a while later again."""
+    folder = Folder("b")
+    assert folder.look(log, said) is None
+    return folder.look(log, later(said))
 
 
 @given(st.integers(0, 2**32))
@@ -349,7 +366,7 @@ def test_the_lightest_are_folded_together_with_what_is_missed(seed: int) -> None
     if not 1024 <= sum(now) <= passed:
         wanted = []
     assert due(log, ROOT, said) == wanted
-    record = look(log, said, "b")
+    record = look(log, said)
     assert record == (folded_record(ROOT, wanted, log.seq + 1, "b") if wanted else None)
 
 
@@ -361,12 +378,15 @@ def test_a_trunk_node_folds_by_what_its_owner_and_its_children_say_from_the_mark
     said = Reports({0: shard(2, 0, 0, [], 9)}, {node_name(path): portion(4, 0, 3, 9)})
     for i, weight in enumerate([900.0, 900.0, 900.0, 0.0]):
         name = node_name((*path, i))
-        said.portions[name] = {"portion": name, "owner": 0, "came": [100, weight]}
-    record = look(log, said, "b")
+        said.portions[name] = {"portion": name, "owner": 0, "came": [100, weight], "offset": 9}
+        at = {"node": name, "stored": 9, "routed": -1, "end": 10, "shadow": False, "epoch": 4}
+        said.shards[0]["inputs"].append(at)
+    said.shards[0] |= {"shard": 0, "worker": "w", "time": 0.0}
+    record = look(log, said)
     assert record == folded_record(path, [3], 5, "b")
     fold(log, [record])
     assert Reopener(SETTINGS, CAPACITIES, "b").unmarked(log, said, 0.0) == [Mark(path, 0, 5)]
-    assert look(log, said, "b") is None, "its owner has not come to the marker"
+    assert look(log, said) is None, "its owner has not come to the marker"
     pipe = Source("t.P0.1", 0)
     node = Trunk(path, pipe, PLACES[1], 2, FOLDS, 50, 0.0)
     node.learn(log.epochs(path))
@@ -395,15 +415,33 @@ def test_nobody_is_folded_on_a_guess() -> None:
     assert due(log, ROOT, silent) == [], "somebody of an earlier version tells of it"
     some = told(log, light)
     assert due(log, ROOT, Reports({0: some.shards[0]}, some.portions)) == []
-    behind = told(log, light)
-    behind.portions["N0,3"]["came"] = [90, 20.0]
-    assert due(log, ROOT, behind) == [3]
-    behind.shards[1]["inputs"][-1]["end"] = 11
-    assert due(log, ROOT, behind) == [], "it may weigh more than it says"
-    behind.portions["N0,3"]["came"] = [99, 20.0]
-    assert due(log, ROOT, behind) == [3], "while rows flow some are always on their way"
     fold(log, [reopen_record(ROOT, COVER, {0: 0}, 3, "b")])
     assert due(log, ROOT, told(log, light)) == []
+
+
+def test_a_child_is_folded_by_all_that_was_sent_to_it() -> None:
+    """Just after a split: what one shard told of its children is old, of the others everything is known."""
+    log, light = split(), [900.0, 900.0, 900.0, 20.0]
+    folder, first = Folder("b"), told(log, light)
+    assert due(log, ROOT, first) == [3]
+    assert folder.look(log, first) is None, "its shard may have told that before rows came"
+    assert folder.look(log, first) is None, "that is the same report"
+    assert folder.look(log, later(first, RETOLD_S / 2)) is None
+    behind = later(first)
+    behind.shards[1]["inputs"][-1]["end"] = 11
+    assert folder.look(log, behind) is None, "a row lies in its pipe"
+    behind.shards[1]["inputs"][-1]["end"] = -1
+    assert folder.look(log, behind) is None, "nobody knows whether"
+    read = later(told(log, [900.0, 900.0, 900.0, 700.0]))
+    assert folder.look(log, read) is None, "it was not light"
+    assert folder.look(log, later(first)) is None, "so it begins anew"
+    elsewhere = later(first, 2 * RETOLD_S, worker="v")
+    assert folder.look(log, elsewhere) is None, "another clock"
+    elsewhere.shards[0]["inputs"][-1]["end"] = 99
+    assert folder.look(log, later(elsewhere)) == folded_record(ROOT, [3], 3, "b"), (
+        "the heavy ones may be behind"
+    )
+    assert Folder("b").look(log, later(first)) is None, "another author waits, too"
 
 
 def test_it_is_not_folded_again_before_the_new_cover_has_shown_itself() -> None:
