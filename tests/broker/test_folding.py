@@ -305,7 +305,8 @@ def folds_above(one: System) -> None:
     assert child in wait_for("every partition to be routed by it", lambda: turned(one))
     fed.feed(rows_at([QUIET], 100, 40))
     one.settle()
-    assert one.get("/v1/nodes/N0,5")["rows"] >= 100 and one.verify().sound
+    wait_for("its rows to be told of", lambda: one.get("/v1/nodes/N0,5")["rows"] >= 100)
+    assert one.verify().sound
     assert one.get(f"/v1/nodes/{quiet}")["rows"] == left
     end(one)
     by_place(one)
