@@ -1,7 +1,8 @@
 """Three times what can be taken, for five minutes, with questions all along.
 
 The system of `memory.py`: a broker of its own, workers, 48 portions that grow. Small rows in small
-blocks, so that five minutes of it, which are stored three times, fit on a disk.
+blocks, so that five minutes of it, which are stored three times, fit on a disk; and room to keep them
+all to be searched (--searched: a worker that has less reads them for every question).
 
     most     --rows rows as fast as they are taken: the rate that can be had
     idle     nobody sends; questions, --rate a second: their 99th percentile
@@ -153,13 +154,15 @@ def main() -> int:
     parser.add_argument("--dimension", type=int, default=16)
     parser.add_argument("--block", type=int, default=16, help="rows in a message")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--searched", type=int, default=2048, help="MB of limits.search_bytes")
     parser.add_argument("--rate", type=float, default=20.0, help="questions a second")
     parser.add_argument("--times", type=float, default=3.0)
     parser.add_argument("--flat", type=float, default=1.15)
     parser.add_argument("--most", type=float, default=600.0, help="MB besides the caches")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with Overrun(asked.workers, asked.dimension, {}, asked.block) as run:
+    searched = {"limits.search_bytes": round(asked.searched * MB)}
+    with Overrun(asked.workers, asked.dimension, searched, asked.block) as run:
         result: dict[str, Any] = {"most": run.million(asked.rows)}
         caches = run.cfg.store.cache_bytes + run.cfg.limits.search_bytes
         result["bound"] = round(asked.most + caches / MB)
