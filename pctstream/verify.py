@@ -156,7 +156,13 @@ def verify(
     theirs: dict[Source, int] | None = None,
 ) -> Verdict:
     """Compare; everything below the ingest log's ``ends`` must have been applied, and what is below
-    the ends of ``theirs``, the bridged partitions, must have been copied below those."""
+    the ends of ``theirs``, the bridged partitions, must have been copied below those. NotReady before
+    the tree has a dimension: nothing is stored yet."""
+    if not tree["dimension"]:
+        why = (
+            "the first rows fix its dimension, and nothing is stored before: produce some, or wait"
+        )
+        raise NotReady(f"tree {cfg.tree.name!r} has nothing to compare yet; {why}")
     sources = Sources()
     known = {Source(f"{cfg.tree.name}.P0", p): end for p, end in ends.items()}
     log = IngestLog(cfg, tree["dimension"], tree["metric"], sources)
