@@ -163,6 +163,14 @@ class NotReady(PctError):
     status = 503
 
 
+class Misdirected(PctError):
+    """Another worker hosts the shard that is asked for: `GET /v1/shards` tells where it is."""
+
+    code = "misdirected"
+    retriable = True
+    status = 421
+
+
 class Busy(PctError):
     """More questions at once than the worker takes."""
 

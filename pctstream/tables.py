@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -189,7 +190,8 @@ class ReadModel:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._records: dict[str, Record] = {}
+        self._records: defaultdict[str, dict[str, Record]] = defaultdict(dict)
+        """By kind, then by key: there are few shards and portions, and they are asked for often."""
         self._pieces: dict[tuple[str, str], dict[int, bytes]] = {}
         self._covers: dict[Path, Cover] = {}
         self._hashes: dict[Path, dict[int, str]] = {}
@@ -205,9 +207,10 @@ class ReadModel:
             return record
         key = key_of(record)
         with self._lock:
-            if not newer(record, self._records.get(key)):
+            known = self._records[record["kind"]]
+            if not newer(record, known.get(key)):
                 return None
-            self._records[key] = record
+            known[key] = record
         return record
 
     def _cover(self, record: Record) -> None:
@@ -254,13 +257,12 @@ class ReadModel:
 
     def held(self, key: str) -> Record | None:
         with self._lock:
-            return self._records.get(key)
+            return self._records[key.partition(":")[0]].get(key)
 
     def of(self, *kinds: str) -> list[Record]:
         """The last records of these kinds."""
         with self._lock:
-            records = list(self._records.values())
-        return [r for r in records if r["kind"] in kinds]
+            return [record for kind in kinds for record in self._records[kind].values()]
 
     def shards(self) -> dict[int, Record]:
         return {r["shard"]: r for r in self.of("shard")}
@@ -281,13 +283,11 @@ class ReadModel:
     def forget_moves(self, but: Collection[str]) -> None:
         """Only what is told of these moves is of use any more."""
         with self._lock:
-            for key, record in list(self._records.items()):
-                if record["kind"] == "move" and record["move"] not in but:
-                    del self._records[key]
+            moves = self._records["move"]
+            self._records["move"] = {k: r for k, r in moves.items() if r["move"] in but}
 
     def table(self, name: str) -> dict[str, dict[str, Any]]:
         """A table as it is, keys in order."""
-        with self._lock:
-            records = list(self._records.values())
+        records = self.of(*FIELDS)
         rows = [(k, v) for r in records for table, k, v in entries(r) if table == name]
         return dict(sorted(rows))

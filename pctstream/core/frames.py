@@ -28,11 +28,11 @@ _VTABLE = struct.Struct("<6H").unpack_from
 
 
 class Frames(NamedTuple):
-    """Of a whole stream: what kind each frame is, where each ends, what its compressed buffers claim."""
+    """Of a whole stream: what kind each frame is, where each ends, whether buffers are compressed."""
 
     kinds: tuple[int, ...]
     ends: tuple[int, ...]
-    claimed: int
+    compressed: bool
 
 
 def walk(stream: bytes) -> Frames:
@@ -53,6 +53,7 @@ def walk(stream: bytes) -> Frames:
 
 def _walk(stream: bytes) -> Frames:
     at = claimed = 0
+    compressed = False
     kinds: list[int] = []
     ends: list[int] = []
     while at < len(stream):
@@ -81,7 +82,9 @@ def _walk(stream: bytes) -> Frames:
             raise _cut(len(kinds), at, len(stream))
         kinds.append(kind)
         ends.append(at)
-        claimed += _claimed(stream, kind, header, body)
+        sizes = _sizes(stream, kind, header, body)
+        compressed |= sizes is not None
+        claimed += sum(sizes or ())
         if claimed > EXPANDED_BYTES:
             raise RowRefused(
                 "too-large", f"the block decompresses to {claimed} bytes, at most {EXPANDED_BYTES}"
@@ -89,7 +92,7 @@ def _walk(stream: bytes) -> Frames:
     if at == len(stream) and BATCH not in kinds:
         # only after a batch may a stream end without its end mark
         raise _cut(len(kinds), len(stream) + 8, len(stream))
-    return Frames(tuple(kinds), tuple(ends), claimed)
+    return Frames(tuple(kinds), tuple(ends), compressed)
 
 
 def size_at(stream: bytes, start: int) -> int:
@@ -122,21 +125,21 @@ def _message(stream: bytes, start: int) -> tuple[int, int, int]:
     )
 
 
-def _claimed(stream: bytes, kind: int, header: int, body: int) -> int:
-    """Bytes that the compressed buffers of a batch say they become; 0 if it has none."""
+def _sizes(stream: bytes, kind: int, header: int, body: int) -> list[int] | None:
+    """Bytes that each compressed buffer of a batch says it becomes; None if it has none."""
     if kind == _DICTIONARY and header:
         header = _target(stream, _fields(stream, header)[1])
     if kind not in (_DICTIONARY, BATCH) or not header:
-        return 0
+        return None
     _, _, buffers, compression = _fields(stream, header)
     if not compression:
-        return 0
+        return None
     buffers = _target(stream, buffers)
     count = _WORD(stream, buffers)[0]
     places = np.frombuffer(stream, "<i8", 2 * count, buffers + 4).reshape(count, 2)
     # each begins with its length when decompressed, -1: as it is
     sizes = (_LONG(stream, body + offset)[0] for offset, length in places.tolist() if length >= 8)
-    return sum(size for size in sizes if size > 0)
+    return [size for size in sizes if size > 0]
 
 
 def _fields(stream: bytes, table: int) -> list[int]:

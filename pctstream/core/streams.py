@@ -11,13 +11,14 @@ that it is the same rows that are refused, for the same reasons.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from pctstream.core.batches import Places, block_of, read
 from pctstream.core.block import Block, Source
 from pctstream.core.fields import Bad
-from pctstream.core.frames import BATCH, SCHEMA, walk
+from pctstream.core.frames import BATCH, SCHEMA, size_at, walk
 from pctstream.core.unit import Message
 from pctstream.errors import RowRefused
 
@@ -54,21 +55,49 @@ def original(source: Source, message: Message, dimension: int, row: int) -> byte
 
 def _joined(messages: Sequence[Message]) -> bytes | None:
     """One stream of their batches; None where they are not alike."""
-    schema, parts = b"", list[bytes]()
+    likeness: _Likeness | None = None
+    parts = list[bytes]()
     for message in messages:
         stream = message.value or b""
-        if len(stream) > SMALL_BYTES:
-            return None
-        frames = walk(stream)
-        if frames.kinds != (SCHEMA, BATCH) or frames.claimed:
-            return None
-        if any(end % ALIGNED for end in frames.ends):
-            return None
-        own = stream[: frames.ends[0]]
-        if not parts:
-            schema = own
-            parts.append(own)
-        if own != schema:
-            return None
-        parts.append(stream[frames.ends[0] : frames.ends[1]])
+        if likeness is None or not likeness.of(stream):
+            found = _plain(stream)
+            if found is None or (likeness and found.schema != likeness.schema):
+                return None
+            if likeness is None:
+                parts.append(found.schema)
+            likeness = found
+        parts.append(stream[likeness.begin : likeness.end])
     return b"".join(parts)
+
+
+class _Likeness(NamedTuple):
+    """What two streams of equal layout have in common: all but the body of their one batch. `walk` looks
+    at no more than that, so what it said of one holds of the other."""
+
+    schema: bytes
+    head: bytes
+    tail: bytes
+    length: int
+    begin: int
+    end: int
+
+    def of(self, stream: bytes) -> bool:
+        return (
+            len(stream) == self.length
+            and stream.startswith(self.head)
+            and stream.endswith(self.tail)
+        )
+
+
+def _plain(stream: bytes) -> _Likeness | None:
+    """Of a small stream of one plain batch; None of others."""
+    if len(stream) > SMALL_BYTES:
+        return None
+    frames = walk(stream)
+    if frames.kinds != (SCHEMA, BATCH) or frames.compressed:
+        return None
+    if any(end % ALIGNED for end in frames.ends):
+        return None
+    begin, end = frames.ends
+    body = begin + 8 + size_at(stream, begin)
+    return _Likeness(stream[:begin], stream[:body], stream[end:], len(stream), begin, end)

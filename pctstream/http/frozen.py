@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from pctstream.agents.throttle import Throttle
 from pctstream.core.block import ARROW
-from pctstream.errors import NotFound, NotReady
+from pctstream.errors import Misdirected, NotFound, NotReady
 
 if TYPE_CHECKING:
     from pctstream.agents.shard import Shard
@@ -25,14 +25,17 @@ GIVES_WAY_S = 2.0
 
 
 def hosted(worker: Worker, number: int) -> Shard:
-    """A shard that is here; NotFound where there is none of this number, NotReady where another worker
-    hosts it, or this one has not opened it yet."""
+    """A shard that is here; NotFound where there is none of this number, Misdirected where this worker does
+    not host it, NotReady while it opens it."""
     count = worker.cfg.shards.count
     if not 0 <= number < count:
         raise NotFound(f"no shard {number}: there are 0 to {count - 1}")
     shard = worker.shards.get(number)
-    if shard is None or shard.root is None:
-        raise NotReady(f"{worker.name} has not opened shard {number}: ask the worker that hosts it")
+    if shard is None:
+        host = worker.model.shards().get(number, {}).get("url", "`GET /v1/shards` tells who does")
+        raise Misdirected(f"{worker.name} does not host shard {number}: {host}")
+    if shard.root is None:
+        raise NotReady(f"{worker.name} has not opened shard {number} yet: ask again")
     return shard
 
 

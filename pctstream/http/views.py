@@ -261,6 +261,6 @@ def _shards(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/v1/shards/{number}/digest")
     def shard_digest(number: int) -> Response:
-        """Every row of a shard hosted here as (origin, hash): what `verify` compares."""
+        """Every row of a shard hosted here as (origin, hash), what `verify` compares; 421 elsewhere."""
         body = digest(hosted(worker, number), worker.routing)
         return Response(body, media_type="application/vnd.apache.arrow.stream")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -25,8 +24,6 @@ from pctstream.client import Client, Producer
 
 ROWS, MORE, QUESTIONS, K = 2500, 2000, 200, 10
 HOSTILE = int(os.environ.get("PCT_HOSTILE", "250"))
-HOSTED_ELSEWHERE = re.compile(r"/v1/shards/[0-3]/(digest|snapshot)$")
-"""What a worker cannot answer for another."""
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +174,7 @@ def test_nothing_falls_over_what_the_document_allows_or_forbids(grown: Asked) ->
             headers=[(name, value) for name, values in answer.headers.items() for value in values],
         ))  # fmt: skip
         seen[answer.status_code] += 1
-        if answer.status_code >= 500:
-            assert HOSTED_ELSEWHERE.search(str(answer.request.url)), answer.request.url
+        assert answer.status_code < 500, answer.request.url
 
     fuzz()
     print(f"answered: {dict(seen)}")
@@ -197,7 +193,7 @@ def test_a_shard_that_cannot_be_is_not_found_and_one_elsewhere_is_said_to_be(gro
             assert answer.status_code == 404, answer.text
         elsewhere = next(url for url in grown.one.urls if url != hosts[0])
         answer = grown.ask(method="GET", url=f"{elsewhere}/v1/shards/0{what}")
-        assert answer.status_code == (503 if what else 200), answer.text
+        assert answer.status_code == (421 if what else 200), answer.text
 
 
 @pytest.mark.parametrize(
