@@ -28,7 +28,7 @@ def questions(dimension: int) -> list[Any]:
     """Lists of 64 vectors each, like the rows."""
     rows = [
         matrix(ipc.open_stream(b).read_next_batch()["vector"])
-        for b in blocks_of(dimension, 512)[:8]
+        for b, _ in blocks_of(dimension, 512)[:8]
     ]
     return [rows[i][:64].tolist() for i in range(len(rows))]
 

@@ -46,7 +46,9 @@ from pctstream.pipes import client
 
 PIPES, SHARDS = 48, 8
 DIFFERENT, DIFFERENT_ROWS = 200, 100_000
-"""Blocks and rows at least: where rows come again and again, what is nearest is a crowd of equals."""
+"""Blocks and rows at least, then they come again a little further along."""
+STEP = 1e-5
+"""So much: where the same rows come again and again, what is nearest is a crowd of equals."""
 FIRST_ROWS = 24_576
 REST_S = 10.0
 WAIT_S = 1800.0
@@ -58,16 +60,24 @@ def block_rows(dimension: int, most: int = 512) -> int:
     return min(most, 600_000 // (4 * dimension))
 
 
-def blocks_of(dimension: int, size: int) -> list[bytes]:
-    """Different blocks of rows around 48 centres that lie far apart."""
+def blocks_of(dimension: int, size: int) -> list[tuple[bytes, int]]:
+    """Different blocks of rows around 48 centres that lie far apart, and where in each its rows begin."""
     rng = np.random.default_rng(7)
     centres = rng.normal(0, 6, (PIPES, dimension))
     blocks = []
     for _ in range(max(DIFFERENT, DIFFERENT_ROWS // size)):
         which = rng.integers(0, PIPES, size)
-        rows = centres[which] + rng.normal(0, 0.4, (len(which), dimension))
-        blocks.append(given.encode(given.batch(rows.astype(np.float32))))
+        rows = (centres[which] + rng.normal(0, 0.4, (len(which), dimension))).astype(np.float32)
+        block = given.encode(given.batch(rows))
+        blocks.append((block, block.index(rows.tobytes())))
     return blocks
+
+
+def moved(block: bytes, at: int, shape: tuple[int, int], by: float) -> bytes:
+    """The block with rows that were not sent before: a little further along the first axis."""
+    data = bytearray(block)
+    np.frombuffer(data, np.float32, shape[0] * shape[1], at).reshape(shape)[:, 0] += by
+    return bytes(data)
 
 
 def produce(
@@ -86,7 +96,8 @@ def produce(
         if sent >= wanted.value:
             producer.poll(0.01)
             continue
-        block = blocks[(sent // size) % len(blocks)]
+        again, which = divmod(sent // size, len(blocks))
+        block = moved(*blocks[which], (size, dimension), again * STEP)
         try:
             producer.produce(topic, value=block, partition=(sent // size) % SHARDS,
                              headers=ARROW_HEADER, on_delivery=done)  # fmt: skip

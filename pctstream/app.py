@@ -141,7 +141,8 @@ class PctApp(faust.App):
     def declare_nodes(self, paths: list[NodePath]) -> None:
         """Agents for these nodes, so that `faust agents` lists them."""
         for path in paths:
-            self.node_agents.declare(path)
+            for shard in range(self.cfg.shards.count) if path == ROOT else (0,):
+                self.node_agents.declare(path, shard)
 
     def finalize(self) -> None:
         """Before any command runs: the portions that the tree has already."""

@@ -84,6 +84,32 @@ def test_n0_comes_before_the_portions_that_wait() -> None:
     assert taken.index(ROOT) <= 1, "it waits for the turn under way alone"
 
 
+def test_n0_of_another_shard_comes_before_portions_that_wait_for_a_thread() -> None:
+    """And those of several shards one after the other, none before its time."""
+    taken, go_on = list[tuple[int, bool]](), threading.Event()
+
+    def take(one: Turn) -> None:
+        assert go_on.wait(BOUND_S)
+        taken.append((one.shard.number, one.node.path == ROOT))
+
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            lanes = Lanes(take, pool)
+            roots = [turn(number, 9) for number in (2, 1, 3)]
+            for root in roots:
+                root.node.path = ROOT
+            turns = [turn(number, 0) for number in range(5)]
+            futures = [lanes.run(t) for t in (*turns, *roots)]
+            go_on.set()
+            await asyncio.wait_for(asyncio.gather(*futures), BOUND_S)
+
+    asyncio.run(run())
+    assert taken[0] == (0, False), "that one was under way"
+    assert [number for number, root in taken if root] == [2, 1, 3]
+    assert taken[-1] == (4, False)
+    assert {n for n, _ in taken[1:-1]} == {1, 2, 3}
+
+
 def test_an_error_is_its_own_turns_and_the_others_go_on() -> None:
     def take(one: Turn) -> None:
         if place(one)[1] % 7 == 3:
@@ -112,7 +138,7 @@ def test_a_turn_whose_agent_is_gone_is_not_taken() -> None:
             lanes = Lanes(take, pool)
             one, gone, last = (lanes.run(turn(0, i)) for i in range(3))
             await asyncio.to_thread(first.wait, BOUND_S)
-            assert set(lanes.in_hand()) == {(0, 0, 0), (0, 0, 1), (0, 0, 2)}
+            assert set(lanes.in_hand()) == {(0, (0, 0, i)) for i in range(3)}
             gone.cancel()
             go_on.set()
             await asyncio.wait_for(asyncio.gather(one, last), BOUND_S)

@@ -4,6 +4,9 @@ Readers and the writer put turns on a node's channel; its agent takes them one a
 node is never in two places at once. A turn runs in a thread (`lanes`), because kernels, RocksDB and
 Arrow let go of the interpreter there and Faust's heartbeats must go on.
 
+N0 is at every shard, so it has an agent at each (`N0@3`): with one for all of a worker, what N0 had to do
+at one shard waited for the turns of all others.
+
 A turn that raises ends the agent; Faust's supervisor starts it again. The turn in its hand is gone,
 so the node is restored from its store and its input read again first (R6).
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -22,10 +25,19 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from pctstream.agents.lanes import Lanes
 from pctstream.agents.shard import Node, Shard, Turn
-from pctstream.core.names import Path, agent_name, pipe_topic
+from pctstream.core.names import ROOT, Path, agent_name, pipe_topic
 
 Take = Callable[[Turn], None]
 RETRY_S = 0.05
+
+
+def named(path: Path, shard: int) -> str:
+    """The agent that takes the turns of a node at a shard.
+
+    >>> named((0,), 3), named((0, 7), 3)
+    ('N0@3', 'N0.7')
+    """
+    return f"{agent_name(path)}@{shard}" if path == ROOT else agent_name(path)
 
 
 class Anew(Exception):
@@ -63,8 +75,8 @@ class NodeAgents:
     def __init__(self, app: Any, tree: str) -> None:
         self._app = app
         self._tree = tree
-        self._channels: dict[Path, Any] = {}
-        self._agents: dict[Path, Any] = {}
+        self._channels: dict[str, Any] = {}
+        self._agents: dict[str, Any] = {}
         self._early: list[Turn] = []
         self._posted: deque[Turn] = deque()
         self._awake = False
@@ -83,10 +95,11 @@ class NodeAgents:
         """Nobody takes turns any more."""
         self._lanes = None
 
-    def declare(self, path: Path) -> Any:
-        """The agent of this node."""
-        if path in self._agents:
-            return self._agents[path]
+    def declare(self, path: Path, shard: int) -> Any:
+        """The agent of this node, at this shard."""
+        name = named(path, shard)
+        if name in self._agents:
+            return self._agents[name]
         channel = PipeChannel(self._app, topic=pipe_topic(self._tree, path))
 
         async def node(turns: AsyncIterator[Turn | Anew]) -> None:
@@ -97,17 +110,16 @@ class NodeAgents:
                     continue  # the worker ends: what waits is read again by the next one
                 await self._lanes.run(turn)
 
-        name = agent_name(path)
         node.__name__ = node.__qualname__ = name
         node.__doc__ = f"Takes what comes through {pipe_topic(self._tree, path)}."
-        self._channels[path] = channel
-        self._agents[path] = self._app.agent(channel, name=name)(node)
-        return self._agents[path]
+        self._channels[name] = channel
+        self._agents[name] = self._app.agent(channel, name=name)(node)
+        return self._agents[name]
 
-    async def start(self, paths: list[Path]) -> None:
-        """Agents for these nodes, running."""
-        for path in paths:
-            await self.declare(path).maybe_start()
+    async def start(self, nodes: Sequence[tuple[Path, int]]) -> None:
+        """Agents for these nodes at these shards, running."""
+        for path, shard in nodes:
+            await self.declare(path, shard).maybe_start()
         self._again()
 
     def post(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
@@ -124,9 +136,11 @@ class NodeAgents:
 
     def put(self, turn: Turn) -> None:
         """Queue a turn; on the event loop's thread only."""
-        path = turn.node.path
-        subscribers = self._channels[path]._subscribers
-        if not subscribers or any(early.node.path == path for early in self._early):
+        name = named(turn.node.path, turn.shard.number)
+        subscribers = self._channels[name]._subscribers
+        if not subscribers or any(
+            named(early.node.path, early.shard.number) == name for early in self._early
+        ):
             # Faust is still starting this agent: the turn must not be lost, nor overtaken
             self._early.append(turn)
             asyncio.get_running_loop().call_later(RETRY_S, self._again)
@@ -137,15 +151,17 @@ class NodeAgents:
     def in_hand(self) -> dict[tuple[int, Path], float]:
         """For each turn under way, its shard and node: for how many seconds by now."""
         now, busy = time.monotonic(), self._lanes.in_hand() if self._lanes else {}
-        return {(n, path): now - since for path, (n, since) in busy.items()}
+        return {place: now - since for place, since in busy.items()}
 
-    async def restart(self, path: Path) -> None:
+    async def restart(self, path: Path, shard: int) -> None:
         """Start the agent anew unless it has a turn in hand."""
-        if self._lanes and path in self._lanes.in_hand():
+        name = named(path, shard)
+        busy = self._lanes.in_hand() if self._lanes else {}
+        if any(named(of, at) == name for at, of in busy):
             return
-        for subscriber in self._channels[path]._subscribers:
+        for subscriber in self._channels[name]._subscribers:
             subscriber.queue.put_nowait(Anew())
-        for actor in list(self._agents[path]._actors):
+        for actor in list(self._agents[name]._actors):
             if actor.actor_task is not None and actor.actor_task.done() and not actor.crashed:
                 # it ended without an error (Faust's `cancel` does that): nobody would start it again
                 await actor.crash(Anew())

@@ -29,7 +29,7 @@ def wire(
         for path in synced.lacking:
             copy(shard, path)
     if fresh:
-        worker.run_agents([path for _, path in fresh])
+        worker.run_agents([(path, shard.number) for shard, path in fresh])
     for shard in shards.values():
         adopt(worker, shard)
     inputs.add(fresh)

@@ -18,7 +18,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -270,9 +270,9 @@ class Worker:
         wire(self, self.shards, self.inputs, self.carrier.copy)
         self.standby.sync()
 
-    def run_agents(self, paths: list[Path]) -> None:
-        """Agents for these nodes; back when they run."""
-        asyncio.run_coroutine_threadsafe(self.agents.start(paths), self._loop).result(START_S)
+    def run_agents(self, nodes: Sequence[tuple[Path, int]]) -> None:
+        """Agents for these nodes at these shards; back when they run."""
+        asyncio.run_coroutine_threadsafe(self.agents.start(nodes), self._loop).result(START_S)
 
     def resync(self) -> None:
         """Something came to a shard that it lacked, from any thread."""
@@ -284,7 +284,7 @@ class Worker:
 
     def restart(self, shard: Shard, path: Path) -> None:
         """The same, and its agent started anew unless it has a turn in hand."""
-        asyncio.run_coroutine_threadsafe(self.agents.restart(path), self._loop)
+        asyncio.run_coroutine_threadsafe(self.agents.restart(path, shard.number), self._loop)
         self.restore(shard, path)
 
     def _restore(self, shard: Shard, path: Path) -> None:
