@@ -18,6 +18,7 @@ from pctstream.core.effects import Apply
 from pctstream.core.keys import hashes64
 from pctstream.core.names import Path
 from pctstream.http import filters, problem, search
+from pctstream.http.connections import Connections
 
 OTHER = "http://other"
 
@@ -64,20 +65,26 @@ class Pair:
 
     def run(self, act: Callable[[Callable[[str], Awaitable[httpx.Response]]], Awaitable[Any]]) -> Any:  # fmt: skip # noqa: E501
         async def whole() -> Any:
-            inner = httpx.ASGITransport(app=self.b.app)
+            inner = httpx.AsyncClient(transport=httpx.ASGITransport(app=self.b.app))
+            pair = self
 
-            async def to_b(request: httpx.Request) -> httpx.Response:
-                if not self.reachable:
-                    raise httpx.ConnectError("gone")
-                self.a.pulled += request.url.path == "/v1/shards/filters"
-                return await inner.handle_async_request(request)
+            class ToB(Connections):
+                async def post(
+                    self, url: str, body: bytes, headers: Mapping[str, str], seconds: float
+                ) -> bytes | None:
+                    if not pair.reachable:
+                        return None
+                    pair.a.pulled += url.endswith("/v1/shards/filters")
+                    answer = await inner.post(url, content=body, headers=dict(headers))
+                    return answer.content if answer.status_code == 200 else None
 
-            self.a.asking._client = httpx.AsyncClient(transport=httpx.MockTransport(to_b))
+            self.a.asking._connections = ToB(verify=True)
             outer = httpx.ASGITransport(app=self.a.app)
             async with httpx.AsyncClient(transport=outer, base_url="http://me") as client:
                 found = await act(lambda name: client.get(f"/v1/rows/{name}"))
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
+            await self.a.asking._connections.close()
             return found
 
         return asyncio.run(whole())

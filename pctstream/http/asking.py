@@ -23,7 +23,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-import httpx
 import numpy as np
 import orjson
 
@@ -37,7 +36,7 @@ from pctstream.core.routing import Routing
 from pctstream.core.wire import answer_from_json, question_to_json
 from pctstream.errors import PctError
 from pctstream.http.choosing import Choosing
-from pctstream.http.connections import connections
+from pctstream.http.connections import Connections
 
 ATTEMPTS = 4
 AGAIN_S = 0.05
@@ -103,7 +102,7 @@ class Asking:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="search")
         self._let_go: set[tuple[int, str]] = set()
         """(shard, node) that hold nothing any more."""
-        self._client: httpx.AsyncClient | None = None
+        self._connections: Connections | None = None
 
     async def ask(self, question: Question, deadline: float) -> Outcome:
         """The answer by ``deadline`` (monotonic seconds), as whole as it can be had."""
@@ -228,15 +227,10 @@ class Asking:
     async def bytes_of(self, url: str, body: Any, seconds: float) -> bytes | None:
         """The same, as it came."""
         how = self._hosts.calling()
-        if self._client is None:
-            self._client = connections(how["verify"])
-        try:
-            answer = await self._client.post(
-                url, content=orjson.dumps(body), timeout=seconds, headers=how["headers"]
-            )
-            return answer.content if answer.status_code == 200 else None
-        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError):
-            return None
+        if self._connections is None:
+            self._connections = Connections(how["verify"])
+        headers = how["headers"] | {"content-type": "application/json"}
+        return await self._connections.post(url, orjson.dumps(body), headers, seconds)
 
     async def close(self) -> None:
         """Let go of connections and threads."""
@@ -244,8 +238,8 @@ class Asking:
             task.cancel()
         await asyncio.gather(*self.behind, return_exceptions=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if self._client is not None:
-            await self._client.aclose()
+        if self._connections is not None:
+            await self._connections.close()
 
 
 async def insisted(once: Callable[[], Awaitable[T]], deadline: float) -> T:

@@ -22,7 +22,7 @@ from pctstream.core.successor import HEADER, Successor
 from pctstream.errors import NotFound, NotReady
 from pctstream.http import problem
 from pctstream.http.body import TEXT_MAX, body, json_object, short, taken
-from pctstream.http.connections import connections
+from pctstream.http.connections import AT_ONCE, IDLE_S
 from pctstream.http.moves import ordered
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class Passing:
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
             verify = trust.trusted(self._worker.cfg.http.ca_file)
-            self._client = connections(verify, ANSWER_S)
+            limits = httpx.Limits(max_connections=AT_ONCE, keepalive_expiry=IDLE_S)
+            self._client = httpx.AsyncClient(limits=limits, verify=verify, timeout=ANSWER_S)
         return self._client
 
     def _workers(self, to: Successor) -> Iterable[str]:
