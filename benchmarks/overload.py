@@ -167,6 +167,7 @@ def main() -> int:
     parser.add_argument("--dimension", type=int, default=16)
     parser.add_argument("--block", type=int, default=16, help="rows in a message")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--levels", type=int, default=2, help="tree.max_level")
     parser.add_argument("--searched", type=int, default=2048, help="MB of limits.search_bytes")
     parser.add_argument("--rate", type=float, default=20.0, help="questions a second")
     parser.add_argument("--times", type=float, default=3.0)
@@ -174,8 +175,11 @@ def main() -> int:
     parser.add_argument("--most", type=float, default=600.0, help="MB besides the caches")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    searched = {"limits.search_bytes": round(asked.searched * MB)}
-    with Overrun(asked.workers, asked.dimension, searched, asked.block) as run:
+    extra = {
+        "limits.search_bytes": round(asked.searched * MB),
+        "tree.max_level": asked.levels,
+    }
+    with Overrun(asked.workers, asked.dimension, extra, asked.block) as run:
         result: dict[str, Any] = {"most": run.million(asked.rows)}
         caches = run.cfg.store.cache_bytes + run.cfg.limits.search_bytes
         result["bound"] = round(asked.most + caches / MB)

@@ -49,6 +49,8 @@ class Question:
     def of(self, some: Sequence[int], **other: Any) -> Question:
         """The same of some queries, and what else changes."""
         pick = list(some)
+        if pick == list(range(len(self.queries))):  # of one there are most
+            return replace(self, **other)
         reach = None if self.reach is None else self.reach[pick]
         picked = replace(self, queries=self.queries[pick], within=self.within[pick], reach=reach)
         return replace(picked, **other)

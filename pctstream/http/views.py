@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
@@ -11,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from pctstream import tables, token
 from pctstream.agents.placement import seen
 from pctstream.core.names import Path, node_name, node_path
-from pctstream.errors import NotFound, NotReady, Refused
+from pctstream.errors import NotFound, NotReady
 from pctstream.http import (
     assets,
     drift,
@@ -26,6 +25,7 @@ from pctstream.http import (
     solver,
     successor,
 )
+from pctstream.http.admission import Admission
 from pctstream.http.body import PAGE_MAX, page
 from pctstream.http.digest import digest
 from pctstream.http.frozen import hosted
@@ -35,8 +35,6 @@ from pctstream.http.tree import TreeView
 if TYPE_CHECKING:
     from pctstream.agents.worker import Worker
 
-GoOn = Callable[[Request], Awaitable[Response]]
-
 
 def create(worker: Worker) -> FastAPI:
     """The app that serves one worker's views."""
@@ -44,16 +42,7 @@ def create(worker: Worker) -> FastAPI:
 
     problem.add(app)
     passing = successor.add(app, worker)
-    wanted = token.wanted(worker.cfg)
-
-    @app.middleware("http")
-    async def only_who_may(request: Request, go_on: GoOn) -> Response:
-        given = request.headers.get("authorization")
-        valid = None if wanted is None else wanted.valid()
-        if token.allowed(valid, request.url.path, given):
-            passed_on = await passing.answer(request)
-            return await go_on(request) if passed_on is None else passed_on
-        return problem.problem(Refused("send `Authorization: Bearer TOKEN` (http.token_file)"))
+    app.add_middleware(Admission, wanted=token.wanted(worker.cfg), passing=passing)
 
     _health(app, worker)
     _tables(app, worker)
