@@ -49,6 +49,8 @@ DIFFERENT, DIFFERENT_ROWS = 200, 100_000
 """Blocks and rows at least, then they come again a little further along."""
 STEP = 1e-5
 """So much: where the same rows come again and again, what is nearest is a crowd of equals."""
+NICE = 10
+"""Of the producer: it stands for other machines, and here it is to have what the system leaves."""
 FIRST_ROWS = 24_576
 REST_S = 10.0
 WAIT_S = 1800.0
@@ -84,6 +86,7 @@ def produce(
     settings: dict[str, Any], topic: str, dimension: int, size: int, wanted: Any, acked: Any
 ) -> None:
     """A producer process: as many rows as ``wanted`` says by now; ``acked`` counts them."""
+    os.nice(NICE)
     producer = Producer(settings | {"queue.buffering.max.kbytes": 65536})
     blocks = blocks_of(dimension, size)
 
