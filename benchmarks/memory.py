@@ -83,9 +83,10 @@ def moved(block: bytes, at: int, shape: tuple[int, int], by: float) -> bytes:
 
 
 def produce(
-    settings: dict[str, Any], topic: str, dimension: int, size: int, wanted: Any, acked: Any
-) -> None:
-    """A producer process: as many rows as ``wanted`` says by now; ``acked`` counts them."""
+    settings: dict[str, Any], topic: str, dimension: int, size: int, wanted: Any, sent: Any,
+    acked: Any,
+) -> None:  # fmt: skip
+    """A producer process: as many rows as ``wanted`` says by now; ``sent`` and ``acked`` count them."""
     os.nice(NICE)
     producer = Producer(settings | {"queue.buffering.max.kbytes": 65536})
     blocks = blocks_of(dimension, size)
@@ -94,20 +95,23 @@ def produce(
         if error is None:
             acked.value += size
 
-    sent = 0
     while True:
-        if sent >= wanted.value:
+        with wanted.get_lock():
+            number, more = sent.value // size, sent.value < wanted.value
+            sent.value += size * more
+        if not more:
             producer.poll(0.01)
             continue
-        again, which = divmod(sent // size, len(blocks))
+        again, which = divmod(number, len(blocks))
         block = moved(*blocks[which], (size, dimension), again * STEP)
-        try:
-            producer.produce(topic, value=block, partition=(sent // size) % SHARDS,
-                             headers=ARROW_HEADER, on_delivery=done)  # fmt: skip
-            sent += size
-            producer.poll(0)
-        except BufferError:
-            producer.poll(0.01)
+        while True:
+            try:
+                producer.produce(topic, value=block, partition=number % SHARDS,
+                                 headers=ARROW_HEADER, on_delivery=done)  # fmt: skip
+                producer.poll(0)
+                break
+            except BufferError:
+                producer.poll(0.01)
 
 
 def resident(pid: int) -> int:
@@ -196,11 +200,12 @@ class Run:
 
     def _start_producer(self) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self._wanted, self._acked = spawn.Value("q", 0), spawn.Value("q", 0)
+        self._wanted, self._sent, self._acked = (spawn.Value("q", 0) for _ in range(3))
         settings = client.producer(self.cfg, "feed") | {"log_level": 0}
         topic = f"{self.cfg.tree.name}.P0"
-        wanted = (settings, topic, self._dimension, self._block, self._wanted, self._acked)
-        self._producer = spawn.Process(target=produce, args=wanted, daemon=True)
+        counts = self._wanted, self._sent, self._acked
+        handed = settings, topic, self._dimension, self._block, *counts
+        self._producer = spawn.Process(target=produce, args=handed, daemon=True)
         self._producer.start()
 
     def __exit__(self, *_: object) -> None:
@@ -304,7 +309,9 @@ class Run:
             time.sleep(0.1)
         produced = int(self._acked.value) - given_before
         end = time.monotonic()
-        # what the producer could not put there in time it need not put there at all
+        with self._wanted.get_lock():
+            # what the producer could not put there in time it need not put there at all
+            self._wanted.value = self._sent.value
         self.until("asked is acked", lambda: self._acked.value >= self._wanted.value)
         self.through()
         quarters = [self.sampler.most(start + seconds * i / 4, start + seconds * (i + 1) / 4)
