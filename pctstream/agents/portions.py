@@ -155,12 +155,13 @@ class Covers:
         self._model = model
         self._told: dict[Path, tuple[Path, str]] = {}
 
-    def of(self, shard: Shard, portion: Portion) -> list[Record]:
-        """Records of the covers that nobody knows yet, or of which another is known (R10). What a node
-        finds as, or in, a portion of its own is of other rows than what it found inside a larger one."""
+    def of(self, shard: Shard, portion: Portion) -> list[Record] | None:
+        """Records of the covers that nobody knows yet, or of which another is known (R10); None while a
+        turn takes long. What a node finds as, or in, a portion of its own is of other rows than what it
+        found inside a larger one."""
         with shard.between_turns() as quiet:
             if not quiet:
-                return []
+                return None
             covers = {n.path: n.cover for n in portion.subtree.nodes if n.cover is not None}
         known = self._model.covers_of(portion.path)
         records: list[Record] = []

@@ -91,9 +91,11 @@ class Reporter:
                     continue
                 record = self._portion(shard, portion, now)
                 if record is not None:
-                    self._sent[key] = state
+                    covers = self._covers.of(shard, portion)
+                    if covers is not None:  # else all of it is told again
+                        self._sent[key] = state
                     self._name_limits(record)
-                    records += [record, *self._covers.of(shard, portion)]
+                    records += [record, *(covers or ())]
             records.append(self.shard(shard, ends, now))
         parcels = [self.parcel(r) for r in records]
         if parcels:

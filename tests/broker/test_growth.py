@@ -82,8 +82,10 @@ def grown(
         for way, one in systems.items():
             one.wait_ready()
             fed_in(one, way, rows)
+        covers = {path: {node["cover"]} for path, node in expected.items() if node["cover"]}
         for one in systems.values():
             wait_tree(one, expected)
+            wait_for("every cover to be told", lambda one=one: told_covers(one) == covers)
     finally:
         for one in systems.values():
             end(one)
