@@ -4,7 +4,7 @@ Readers and the writer put turns on a node's channel; its agent takes them one a
 node is never in two places at once. A turn runs in a thread (`lanes`), because kernels, RocksDB and
 Arrow let go of the interpreter there and Faust's heartbeats must go on.
 
-N0 is at every shard, so it has an agent at each (`N0@3`): with one for all of a worker, what N0 had to do
+N0 is at every shard, so it has an agent at each (`N0`, `N0@1`): with one for all, what N0 had to do
 at one shard waited for the turns of all others.
 
 A turn that raises ends the agent; Faust's supervisor starts it again. The turn in its hand is gone,
@@ -32,12 +32,12 @@ RETRY_S = 0.05
 
 
 def named(path: Path, shard: int) -> str:
-    """The agent that takes the turns of a node at a shard.
+    """The agent that takes the turns of a node at a shard; at shard 0 it is called as the node is.
 
-    >>> named((0,), 3), named((0, 7), 3)
-    ('N0@3', 'N0.7')
+    >>> named((0,), 3), named((0,), 0), named((0, 7), 3)
+    ('N0@3', 'N0', 'N0.7')
     """
-    return f"{agent_name(path)}@{shard}" if path == ROOT else agent_name(path)
+    return f"{agent_name(path)}@{shard}" if path == ROOT and shard else agent_name(path)
 
 
 class Anew(Exception):

@@ -173,6 +173,7 @@ def test_each_trunk_node_and_portion_has_a_pipe_and_an_agent_that_took_rows(told
     pipes = {pipe_topic(told.one.tree, p) for p in trunk + portions}
     assert pipes == {t for t in topics if t.startswith(f"{told.one.tree}.P0.")}
     names = {f"@N{'.'.join(map(str, p))}" for p in [ROOT, *trunk, *portions]}
+    names |= {f"@N0@{shard}" for shard in range(1, told.one.cfg.shards.count)}
     assert names == told.agents
     for path in [ROOT, *trunk, *portions]:
         node = told.nodes[path]
