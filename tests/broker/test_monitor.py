@@ -137,7 +137,11 @@ def test_what_stands_still_is_restarted_and_what_hangs_ends_its_worker(grown: Sy
     assert metric(grown, 0)["N0"] == 1.0
     wait_for("the other names it", lambda: ("N0", other) in readyz(grown, 1)[1])
     assert grown.get("/v1/nodes/N0", 0)["stalled"], "views answer while a turn hangs"
-    wait_for("the lost turn is made good", lambda: restarts(grown, 1, mine) == 1)
+    try:
+        wait_for("the lost turn is made good", lambda: restarts(grown, 1, mine) == 1)
+    except AssertionError:
+        print(f"{mine=} {other=}", grown.get("/v1/shards", 1), grown.log(1)[-3000:])
+        raise
     wait_for("and its worker is ready", lambda: readyz(grown, 1)[0] == 200)
     assert grown.died(0) == 1
     assert "has not come back" in grown.log(0)
