@@ -151,6 +151,15 @@ def test_where_nobody_folds_the_records_are_what_they_were() -> None:
 # where rows go
 
 
+def uncovered(log: Routing, chance: random.Random) -> list[list[float]]:
+    """Two rows, the first beyond what is left of N0's cover: else there is nothing to find."""
+    kept = np.delete(log.covers[ROOT].prototypes, gone(log), axis=0)
+    while True:
+        rows = [[chance.uniform(-60, 100), chance.uniform(50, 100)] for _ in range(2)]
+        if np.linalg.norm(kept - rows[0], axis=1).min() > 2 * COVER.epsilon:
+            return rows
+
+
 def history(chance: random.Random) -> list[Routing]:
     """A tree that folds and grows, as read up to each record from its split on."""
     log = split()
@@ -162,7 +171,7 @@ def history(chance: random.Random) -> list[Routing]:
             some = chance.sample(range(k), chance.randint(1, 2))
             fold(log, [folded_record(ROOT, some, log.seq + 1, "b")])
         elif set(gone(log)) < {0, 1, 2, 3}:
-            grow(log, [[chance.uniform(-60, 100), chance.uniform(50, 100)] for _ in range(2)])
+            grow(log, uncovered(log, chance))
         if log.seq > before:
             logs.append(copy.deepcopy(log))
     return logs
