@@ -200,6 +200,9 @@ def test_everything_is_reached_by_keys_and_named(open_: Open) -> None:
     assert page.js("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.key("Escape")
     page.wait("location.hash === '#/tree/N0'")
+    page.js(f"""(() => {{ const first = document.querySelector('[data-node="{first}"]'); first.click();
+      first.dispatchEvent(new KeyboardEvent('keydown', {{key: 'Escape', bubbles: true}})); }})()""")
+    assert page.js("location.hash") == "#/tree/N0", "also where keys follow at once"
     for view in VIEWS:
         page.go(view)
         nameless = page.js("""[...document.querySelectorAll(

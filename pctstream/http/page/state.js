@@ -49,9 +49,11 @@ export function set(some) {
 /** @param {string} view @param {string} [of] @returns {string} an address in this page */
 export const to = (view, of = "") => `#/${view}${of ? `/${encodeURIComponent(of)}` : ""}`;
 
-/** @param {string} view @param {string} [of] */
+/** Known at once: `hashchange` comes later, and a key may come before it.
+ * @param {string} view @param {string} [of] */
 export function go(view, of = "") {
   location.hash = to(view, of).slice(1);
+  set(place());
 }
 
 addEventListener("hashchange", () => set(place()));
