@@ -15,10 +15,10 @@ from pctstream.agents.sampler import Sampler
 from pctstream.config import Config
 from pctstream.core.between import MARKER, marker_message
 from pctstream.core.effects import Parcel
-from pctstream.core.folder import Folder
 from pctstream.core.names import Path, pipe_topic
-from pctstream.core.reopener import Mark, Reopener, Reports
+from pctstream.core.reopener import Mark, Reports
 from pctstream.core.routing import Routing
+from pctstream.core.tree import Author
 from pctstream.pipes.writer import Writer
 from pctstream.tables import ReadModel
 
@@ -27,11 +27,11 @@ class Reopening:
     """Of one author; ``append`` a record: whether it counted; ``make`` the topics of these nodes."""
 
     def __init__(
-        self, cfg: Config, log: Routing, model: ReadModel, writer: Writer, core: Reopener, folder: Folder,
+        self, cfg: Config, log: Routing, model: ReadModel, writer: Writer, author: Author,
         append: Callable[[dict[str, Any]], bool], make: Callable[[Sequence[Path]], None],
     ) -> None:  # fmt: skip
         self._cfg, self._log, self._model, self._writer = cfg, log, model, writer
-        self._core, self._folder = core, folder
+        self._core, self._folder = author.reopener, author.folder
         self._append, self._make = append, make
         self._sampler: Sampler | None = None
 

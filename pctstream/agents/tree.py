@@ -96,14 +96,7 @@ class TreeAuthor:
         author = Author(settings(cfg), capacities, name)
         sampler: Sampler | None = None
         reopening = Reopening(
-            cfg,
-            self._log,
-            self._model,
-            self._writer,
-            author.reopener,
-            author.folder,
-            self._append,
-            self._make,
+            cfg, self._log, self._model, self._writer, author, self._append, self._make
         )
         mover = Mover(name, cfg.moves.concurrent, cfg.moves.grace_s)
         try:

@@ -37,6 +37,7 @@ cover; they lie above the cut from then on, and what they weigh begins with the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -65,24 +66,27 @@ class Folder:
         """The record that children of a node are folded, if some are to be."""
         if not (log.shape.half_life_s and log.shape.fold_share):
             return None
-        light = {path: due(log, path, told) for path in sorted(log.splits)}
         before, self._light = self._light, {}
-        for child in ((*path, number) for path, found in light.items() for number in found):
-            report = told.shards.get(log.owners[child], {})
-            self._light[child] = before.get(child, report)
-        for path, found in light.items():
-            gone = [n for n in found if self._sure((*path, n), told)]
-            if gone:
-                return records.folded_record(path, gone, log.seq + 1, self._author)
-        return None
+        sure = {
+            path: [n for n in due(log, path, told) if self._sure((*path, n), told, before)]
+            for path in sorted(log.splits)
+        }
+        path = next((path for path, gone in sure.items() if gone), None)
+        if path is None:
+            return None
+        return records.folded_record(path, sure[path], log.seq + 1, self._author)
 
-    def _sure(self, child: Path, told: Reports) -> bool:
-        """Whether a child looks light by all that its parent sent to it."""
-        first, record = self._light[child], told.portions[node_name(child)]
-        report = told.shards.get(int(record["owner"]), {})
-        if not report or any(report[who] != first.get(who) for who in ("shard", "worker")):
-            self._light[child] = report
+    def _sure(self, child: Path, told: Reports, before: Mapping[Path, Report]) -> bool:
+        """Whether a child that looks light does so by all that its parent sent to it; ``before``: by which
+        report each looked light first."""
+        record = told.portions[node_name(child)]
+        report = told.shards.get(int(record["owner"]))
+        if report is None:
             return False
+        first = before.get(child, report)
+        if any(report[who] != first[who] for who in ("shard", "worker")):
+            first = report  # by another clock
+        self._light[child] = first
         later = float(report["time"]) >= float(first["time"]) + RETOLD_S
         return later and not _behind(record, report)
 
