@@ -37,6 +37,8 @@ from memory import MB, PIPES, Run
 from pctstream.config import to_env
 
 IDLE_S, WARM_S = 20.0, 5.0
+WINDOW_S, WORST = 10.0, 5
+"""Of so many windows with the slowest questions it is told when they were."""
 AT_ONCE = 16
 """So many questions may wait for their answers; people do not wait for each other."""
 VERIFY_S = 3600.0
@@ -78,7 +80,8 @@ class Asker(threading.Thread):
         self._points = centres[rng.integers(0, PIPES, 500)] + rng.normal(0, 0.4, (500, dimension))
         self._url, self._pause = f"{url}/v1/search", 1.0 / rate
         self._over = threading.Event()
-        self.took: list[float] = []
+        self.took: list[tuple[float, float]] = []
+        """Of each question when it was due, and how long it took; seconds."""
         self.failed: list[str] = []
 
     def run(self) -> None:
@@ -99,14 +102,23 @@ class Asker(threading.Thread):
                 self.failed.append(f"{answer.status_code}: {answer.text[:200]}")
         except httpx.HTTPError as error:
             self.failed.append(repr(error))
-        self.took.append(time.monotonic() - due)
+        self.took.append((due, time.monotonic() - due))
 
     def done(self) -> dict[str, Any]:
         """What was asked since it began, in milliseconds."""
         self._over.set()
         self.join(60.0)
-        found = {f"p{p}": round(float(np.percentile(self.took, p)) * 1000, 1) for p in (50, 99)}
-        return {"asked": len(self.took), "failed": self.failed[:3], **found}
+        due, took = np.array(sorted(self.took)).T
+        found: dict[str, Any] = {f"p{p}": milliseconds(took, p) for p in (50, 90, 99)}
+        window = ((due - due[0]) // WINDOW_S).astype(int)
+        slowest = sorted((milliseconds(took[window == w], 99), w * WINDOW_S) for w in set(window))
+        found["slowest"] = {f"from {at:.0f} s": p99 for p99, at in slowest[: -WORST - 1 : -1]}
+        return {"asked": len(took), "failed": self.failed[:3], **found}
+
+
+def milliseconds(took: Any, percentile: float) -> float:
+    """Of seconds f64[n]."""
+    return round(float(np.percentile(took, percentile)) * 1000, 1)
 
 
 def idle(run: Run, asked: argparse.Namespace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ import orjson
 import pytest
 from standing import Client, Standing
 
+from pctstream.agents.views import Views
 from pctstream.http.asking import ATTEMPTS, Outcome, hosted, insisted
 
 RNG = np.random.default_rng(12)
@@ -312,6 +314,37 @@ def test_what_does_not_fit_into_memory_is_read_from_the_store() -> None:
     found = client.post("search", vector=query, k=5, filter={"a": {"lt": 100}})
     assert told(found["results"]) == brute(rows[:100], ids[:100], query, 5)
     assert tree.search.nbytes <= 20_000
+
+
+def test_a_portion_that_is_not_there_yet_keeps_no_other_from_answering() -> None:
+    tree, rows, ids = Standing(5), rows_of(2000, 8), [f"r{i}" for i in range(2000)]
+    tree.split(CENTRES)
+    tree.feed(tree.block(rows, ids, None))
+    shard = tree.shards[1]
+    coming, *others = [portion.path for portion in shard.portions]
+    assert others
+    nodes = np.argmin(((rows[:, None] - CENTRES) ** 2).sum(axis=2), axis=1)
+    there = nodes != coming[1]
+    query = CENTRES[others[0][1]].astype(float).tolist()
+    shard.lost.add(coming)
+    found = Client(tree).post("search", vector=query, k=30)
+    assert found["partial"] and not found["exact"]
+    left = [name for name, here in zip(ids, there, strict=True) if here]
+    assert told(found["results"]) == brute(rows[there], left, query, 30)
+
+
+def test_rows_that_will_be_asked_for_are_read_before_if_they_fit() -> None:
+    for limit in (1 << 30, 20_000):
+        tree = Standing(5, limit=limit)
+        tree.split(CENTRES)
+        tree.feed(tree.block(rows_of(3000, 6), [f"r{i}" for i in range(3000)], None))
+        shard = tree.shards[1]
+        views, path = Views(tree.shards, tree.log, limit, lambda: None), shard.portions[0].path
+        views.prepare(shard, path, threading.Event())
+        rows = shard.portions[0].held_rows
+        held = views.nbytes // (4 * 5)
+        assert held >= rows if limit > 20_000 else held == 0
+        views.prepare(shard, (0, 99), threading.Event())  # not here
 
 
 def test_cosine_distances_are_one_minus_cos() -> None:

@@ -174,6 +174,8 @@ class Carrier:
         if move is None or move.stage != moves.VERIFYING or move.portion != effect.path:
             self._worker.metrics.ended_moves.inc()
             return
+        if shard.number == move.target:
+            self._worker.coming(shard.number, effect.path)
         found = proof(rows for _, rows in store.live(effect.path))
         progress = self._progress.setdefault((move.id, shard.number), Progress())
         progress.proofs = {**progress.proofs, str(fence.offset): found.to_json()}

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from pctstream.agents.finding import Finder
 from pctstream.agents.shard import Shard
 from pctstream.agents.sight import Drawn, Sight
 from pctstream.agents.view import View
+from pctstream.agents.views import Views
 from pctstream.core.answers import Answer, Question, Tally
 from pctstream.core.cells import cell_rows, cells_of
 from pctstream.core.handing import HandsDown
@@ -38,10 +40,6 @@ LEARNT_FOR = (10, 100)
 GROWN = 1.5
 """Recall is learnt again when a shard's rows are so many times what they were."""
 WARM_S = 60.0
-IDLE_S = 10.0
-"""A view that was asked for more recently does not make room for another."""
-ROW_BYTES = 64
-"""What a row takes beside its vector."""
 
 
 class Search:
@@ -50,10 +48,8 @@ class Search:
     def __init__(self, shards: dict[int, Shard], routing: Routing, limit: int) -> None:
         self._shards = shards
         self._routing = routing
-        self._limit = limit
-        self._views: dict[tuple[int, Path], View] = {}
-        self._locks: dict[int, threading.Lock] = {}
         self._sights: dict[tuple[int, int], Sight] = {}
+        self._views = Views(shards, routing, limit, self._sights.clear)
         self._learnt: dict[tuple[int, int], tuple[int, Learnt]] = {}
         self._due: set[object] = set()
         self._closing = threading.Event()
@@ -83,15 +79,23 @@ class Search:
 
         self._later("warm", act)
 
+    def prepare(self, number: int, path: Path) -> None:
+        """Have a node's rows read behind, which will be asked for soon."""
+        shard = self._shards.get(number)
+        if shard is not None:
+            act = partial(self._views.prepare, shard, path, self._closing)
+            self._later(("prepare", number, path), act)
+
     @property
     def nbytes(self) -> int:
         """What all views take of memory."""
-        return sum(view.nbytes for view in list(self._views.values()))
+        return self._views.nbytes
 
     # questions
 
     def ask(self, number: int, question: Question, deadline: float) -> Answer:
-        """One shard's answer by ``deadline`` (monotonic seconds).
+        """One shard's answer by ``deadline`` (monotonic seconds), of the nodes that are there: those it
+        is said to be of.
 
         NotReady if the shard is not here, Late if the time was over.
         """
@@ -99,7 +103,7 @@ class Search:
         if question.queries.shape[1] != self._routing.dimension:
             raise QueryRefused(f"rows have {self._routing.dimension} numbers")
         epoch, generation = self._routing.epoch, self.generation()
-        paths, let_go = self._paths(shard, question.depth)
+        paths, let_go, _ = self._paths(shard, question.depth)
         finder = Finder(number, question, deadline)
         try:
             for sight in self._parts(shard, paths, question.depth, deadline):
@@ -120,7 +124,7 @@ class Search:
         """So many rows of a shard's portions by lot, the lowest first: the lowest of all shards' are
         drawn from all rows alike."""
         shard = self._shard(number)
-        paths, _ = self._paths(shard, -1)
+        paths, _ = self._all(shard, -1)
         found: list[Drawn] = []
         for sight in self._parts(shard, paths, -1, deadline):
             found = sorted([*found, *sight.drawn(count, rng)])[:count]
@@ -129,11 +133,11 @@ class Search:
     def views(self, number: int, depth: int, deadline: float) -> tuple[list[View], list[Path]]:
         """The views of a shard's nodes, each as of now, and the nodes that they are of."""
         shard = self._shard(number)
-        paths, let_go = self._paths(shard, depth)
+        paths, let_go = self._all(shard, depth)
         found = []
-        with self._lock(number):
+        with self._views.lock(number):
             for path in paths:
-                view = self._view(shard, path)
+                view = self._views.of(shard, path)
                 if not view.refresh(deadline):
                     raise Late(f"shard {number} still reads its rows: ask again")
                 found.append(view)
@@ -145,48 +149,47 @@ class Search:
             raise NotReady(f"shard {number} is not here: ask the worker that hosts it")
         return shard
 
-    def _paths(self, shard: Shard, depth: int) -> tuple[list[Path], list[Path]]:
-        """The nodes at this depth whose rows are to be looked at, and those that have let go."""
+    def _all(self, shard: Shard, depth: int) -> tuple[list[Path], list[Path]]:
+        """The same as `_paths`; NotReady if one is lacking."""
+        paths, let_go, why = self._paths(shard, depth)
+        if why:
+            raise NotReady(why)
+        return paths, let_go
+
+    def _paths(self, shard: Shard, depth: int) -> tuple[list[Path], list[Path], str]:
+        """The nodes at this depth whose rows are to be looked at, those that have let go, and why others
+        cannot be looked at yet."""
         log = self._routing
         owned = log.nodes_at(depth, shard.number)
         paths: list[Path] = []
         let_go: list[Path] = []
+        why = ""
         for path in [ROOT] if depth == 0 else owned:
             node = shard.nodes.get(path)
             if node is None or path in shard.lost:
-                raise NotReady(f"{node_name(path)} is not restored yet: ask again")
-            done = isinstance(node, HandsDown) and node.emptied
-            if not done and node.position.taken < self.reported(shard.number, path):
-                raise NotReady(f"{node_name(path)} is being made again from its log: ask again")
-            (let_go if done else paths).append(path)
-        return paths, let_go
+                why = f"{node_name(path)} is not restored yet: ask again"
+            elif isinstance(node, HandsDown) and node.emptied:
+                let_go.append(path)
+            elif node.position.taken < self.reported(shard.number, path):
+                why = f"{node_name(path)} is being made again from its log: ask again"
+            else:
+                paths.append(path)
+        return paths, let_go, why
 
     # memory
-
-    def _lock(self, number: int) -> threading.Lock:
-        return self._locks.setdefault(number, threading.Lock())
-
-    def _view(self, shard: Shard, path: Path) -> View:
-        key = (shard.number, path)
-        view = self._views.get(key)
-        if path not in shard.nodes:
-            raise NotReady(f"{node_name(path)} is no longer here: ask again")
-        if view is None or not view.fresh or view.shard is not shard:
-            view = self._views[key] = View(shard, path, self._routing.dimension)
-        return view
 
     def _parts(
         self, shard: Shard, paths: list[Path], depth: int, deadline: float
     ) -> Iterator[Sight]:
         """What is in memory as one sight; then what is not, in pieces."""
         kept, passing = [], []
-        with self._lock(shard.number):
-            easily = self.nbytes + sum(self._size(shard, path) for path in paths) <= self._limit
+        with self._views.lock(shard.number):
+            easily = self._views.all_fit(shard, paths)
             for path in paths:
-                if not easily and not self._fits(shard, path):
+                if not easily and not self._views.fits(shard, path):
                     passing.append(path)
                     continue
-                view = self._view(shard, path)
+                view = self._views.of(shard, path)
                 if not view.refresh(deadline):
                     raise Late(f"shard {shard.number} still reads its rows: ask again")
                 kept.append(view)
@@ -194,7 +197,7 @@ class Search:
         self._tidy(kept)
         yield sight
         for path in passing:
-            self._views.pop((shard.number, path), None)
+            self._views.drop(shard, path)
             yield from self._pieces(shard, path, deadline)
 
     def _pieces(self, shard: Shard, path: Path, deadline: float) -> Iterator[Sight]:
@@ -206,24 +209,6 @@ class Search:
             whole = view.refresh(-np.inf)
             yield Sight.of([view], self._routing.dimension)
             view = View(shard, path, self._routing.dimension, view.last)
-
-    def _size(self, shard: Shard, path: Path) -> int:
-        """Bytes of memory that a view of the node will take, about."""
-        return shard.nodes[path].held_rows * (5 * self._routing.dimension + ROW_BYTES) * 5 // 4
-
-    def _fits(self, shard: Shard, path: Path) -> bool:
-        """Whether the node's view may stay; the views that were not asked for longest make room."""
-        size = self._size(shard, path)
-        total = sum(v.nbytes for k, v in list(self._views.items()) if k != (shard.number, path))
-        for key, view in sorted([*self._views.items()], key=lambda item: item[1].used):
-            if total + size <= self._limit:
-                break
-            stale = not view.fresh or self._shards.get(key[0]) is not view.shard
-            if key != (shard.number, path) and (stale or time.monotonic() - view.used > IDLE_S):
-                total -= view.nbytes
-                self._views.pop(key, None)
-                self._sights.clear()
-        return total + size <= self._limit
 
     def _sight(self, key: tuple[int, int], views: list[View]) -> Sight:
         known = self._sights.get(key)
@@ -259,7 +244,7 @@ class Search:
     def _merge(self, view: View) -> None:
         while (step := view.runs.due()) and not self._closing.is_set():
             made = step.made()
-            with self._lock(view.shard.number):
+            with self._views.lock(view.shard.number):
                 if not view.runs.replace(step, made):
                     return
 

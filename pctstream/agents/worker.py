@@ -83,6 +83,7 @@ class Worker:
         self.rounds, self.hosted_in = 0, -1  # of the wiring; generation that gave it its shards
         self.monitor, self.standby = Watch(self), Standbys(self)
         self.rejoin: Callable[[], None] = lambda: None
+        self.coming: Callable[[int, Path], None] = lambda shard, path: None
         self.surveyor: Surveyor | None = None
         times = cfg.kafka.session_timeout_s, cfg.kafka.heartbeat_s
         self.fence = Fence(*times, lambda: self.generation())

@@ -38,8 +38,10 @@ from pctstream.errors import PctError
 from pctstream.http.choosing import Choosing
 from pctstream.http.connections import Connections
 
-ATTEMPTS = 4
+ATTEMPTS = 6
 AGAIN_S = 0.05
+"""Before the second attempt; twice as long before each later one, so 1.6 s in all: so long, on a machine
+that has more to do than it can, a switch reaches one worker after the other, and a shard what it missed."""
 
 
 class Hosts(Protocol):
@@ -249,10 +251,11 @@ async def insisted(once: Callable[[], Awaitable[T]], deadline: float) -> T:
     while True:
         outcome = await once()
         left = deadline - time.monotonic()
-        if not outcome.missing or attempt == ATTEMPTS or left < 2 * AGAIN_S:
+        pause = AGAIN_S * 2 ** (attempt - 1)
+        if not outcome.missing or attempt == ATTEMPTS or left < 2 * pause:
             return outcome
         attempt += 1
-        await asyncio.sleep(AGAIN_S)
+        await asyncio.sleep(pause)
 
 
 def hosted(hosts: Hosts, shards: Iterable[int]) -> tuple[list[int], dict[str, list[int]]]:

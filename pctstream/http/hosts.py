@@ -27,6 +27,7 @@ class WorkerHosts:
         self._search = Search(worker.shards, worker.routing, limit)
         self._search.generation = self.hosted_in
         self._search.reported = self.reported
+        worker.coming = self._search.prepare
 
     @property
     def search(self) -> Search:

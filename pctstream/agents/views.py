@@ -1,0 +1,92 @@
+"""The views of a worker's nodes: in memory within a bound (bytes), those not asked for longest make room.
+
+A portion that comes from another shard is read before this shard owns it (`prepare`): whoever asks
+just after the switch would wait for that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import numpy as np
+
+from pctstream.agents.shard import Shard
+from pctstream.agents.view import View
+from pctstream.core.names import Path, node_name
+from pctstream.core.routing import Routing
+from pctstream.errors import NotReady
+
+IDLE_S = 10.0
+"""A view that was asked for more recently does not make room for another."""
+ROW_BYTES = 64
+"""What a row takes beside its vector."""
+
+
+class Views:
+    """All of one worker; what is done to those of a shard is done under its `lock`."""
+
+    def __init__(
+        self, shards: Mapping[int, Shard], routing: Routing, limit: int, dropped: Callable[[], None]
+    ) -> None:
+        self._shards, self._routing, self._limit = shards, routing, limit
+        self._dropped = dropped
+        self._views: dict[tuple[int, Path], View] = {}
+        self._locks: dict[int, threading.Lock] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """What all views take of memory."""
+        return sum(view.nbytes for view in list(self._views.values()))
+
+    def lock(self, number: int) -> threading.Lock:
+        return self._locks.setdefault(number, threading.Lock())
+
+    def of(self, shard: Shard, path: Path) -> View:
+        """The view of a node, made anew where it is no copy of the store any more; NotReady if the node
+        is not here."""
+        key = (shard.number, path)
+        view = self._views.get(key)
+        if path not in shard.nodes:
+            raise NotReady(f"{node_name(path)} is no longer here: ask again")
+        if view is None or not view.fresh or view.shard is not shard:
+            view = self._views[key] = View(shard, path, self._routing.dimension)
+        return view
+
+    def drop(self, shard: Shard, path: Path) -> None:
+        self._views.pop((shard.number, path), None)
+
+    def all_fit(self, shard: Shard, paths: list[Path]) -> bool:
+        """Whether there is room for the views of these nodes beside all that there are."""
+        return self.nbytes + sum(self._size(shard, path) for path in paths) <= self._limit
+
+    def fits(self, shard: Shard, path: Path) -> bool:
+        """Whether the node's view may stay; the views that were not asked for longest make room."""
+        size = self._size(shard, path)
+        total = sum(v.nbytes for k, v in list(self._views.items()) if k != (shard.number, path))
+        for key, view in sorted([*self._views.items()], key=lambda item: item[1].used):
+            if total + size <= self._limit:
+                break
+            stale = not view.fresh or self._shards.get(key[0]) is not view.shard
+            if key != (shard.number, path) and (stale or time.monotonic() - view.used > IDLE_S):
+                total -= view.nbytes
+                self._views.pop(key, None)
+                self._dropped()
+        return total + size <= self._limit
+
+    def prepare(self, shard: Shard, path: Path, closing: threading.Event) -> None:
+        """Read a node's rows, a piece at a time, so that questions to the shard wait for one piece at
+        most; not where they do not fit."""
+        whole = False
+        with suppress(NotReady):
+            while not whole and not closing.is_set():
+                with self.lock(shard.number):
+                    if path not in shard.nodes or not self.fits(shard, path):
+                        return
+                    whole = self.of(shard, path).refresh(-np.inf)
+
+    def _size(self, shard: Shard, path: Path) -> int:
+        """Bytes of memory that a view of the node will take, about."""
+        return shard.nodes[path].held_rows * (5 * self._routing.dimension + ROW_BYTES) * 5 // 4
