@@ -128,9 +128,9 @@ docs: setup ## print the reference from the code, write the dashboards; a site o
 	$(PYTHON) dashboards/boards.py
 	@if command -v mkdocs >/dev/null; then mkdocs build --strict; fi
 
-chaos: setup ## every fault on a real broker, 100,000 rows (docs/reliability.md), then the kill tests more often, 50 moves, outages, 100,000 changes of ids
+chaos: setup ## every fault on a real broker, 100,000 rows (docs/reliability.md), then the kill tests more often, a tree that lives meanwhile, 50 moves, outages, 100,000 changes of ids
 	PYTHONPATH=tests $(PYTHON) -m chaos $(ARGS)
-	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py --timeout=1200
+	PCT_KILLS=9 $(VENV)/bin/pytest tests/broker/test_kill.py tests/broker/test_storm.py --timeout=1200
 	PCT_MOVES=50/5 $(VENV)/bin/pytest tests/broker/test_moves.py -k whoever_dies --timeout=3600
 	PCT_OUTAGES="kill:0 stop:20 kill:20 stop:3 kill:5 stop:20" $(VENV)/bin/pytest tests/broker/test_faults.py \
 	  -k goes_away --timeout=1200
