@@ -333,6 +333,27 @@ def test_a_portion_that_is_not_there_yet_keeps_no_other_from_answering() -> None
     assert told(found["results"]) == brute(rows[there], left, query, 30)
 
 
+def test_only_portions_that_may_have_a_nearer_row_are_read() -> None:
+    tree, rng, centres = Standing(5), np.random.default_rng(9), 10.0 * CENTRES
+    tree.split(centres)
+    client, names = Client(tree), [f"r{i}" for i in range(4000)]
+    rows = (centres[rng.integers(0, 10, 4000)] + rng.normal(0, 1, (4000, 5))).astype(np.float32)
+    read: list[int] = []
+    for i in range(0, 4000, 400):
+        some, upto = slice(i, i + 400), slice(0, i + 400)
+        tree.feed(tree.block(rows[some], names[some], None))
+        for k in (1, 30, 1000):  # the last has to ask of more than one portion
+            query = rows[i].astype(float).tolist()
+            found = client.post("search", vector=query, k=k, explain=True)
+            assert found["exact"]
+            assert told(found["results"]) == brute(rows[upto], names[upto], query, k)
+            said = found["explain"]
+            assert said["rows_scanned"] + said["rows_skipped"] == i + 400
+            read.append(tree.search.nbytes)
+    assert 3 * read[0] < read[2], "one portion of ten; then all"
+    assert read[3] < read[5], "also of what came then"
+
+
 def test_rows_that_will_be_asked_for_are_read_before_if_they_fit() -> None:
     for limit in (1 << 30, 20_000):
         tree = Standing(5, limit=limit)

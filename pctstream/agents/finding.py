@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
 from pctstream.agents.view import Mask, View
 from pctstream.core.answers import Hit, Question, Tally, farthest, nearest
+from pctstream.core.balls import least
 from pctstream.core.block import Block
 from pctstream.core.kernels import Float64, Int64
 from pctstream.core.names import node_name
@@ -52,7 +54,8 @@ class Slots:
         self._number = np.searchsorted(starts, slot, side="right") - 1
         self._slot = slot - starts[self._number]
         self._place = np.empty((len(slot), 2), np.int64)
-        for number in np.unique(self._number).tolist():
+        # not np.unique: it lets go of the interpreter, which a busy worker gives back late
+        for number in sorted(set(self._number.tolist())):
             run, here = owner[number][1], self._number == number
             self._place[here] = run.place[run.cells.rows[self._slot[here]]]
 
@@ -117,6 +120,30 @@ class Finder:
                 raise Late(f"shard {self._number} needs longer: ask for less at a time")
             some = slice(begin, min(begin + AT_ONCE, m))
             self._look(table, owner, probes, mask, some)
+
+    def near(self, centres: Float64, radii: Float64) -> npt.NDArray[np.bool_]:
+        """bool[m, n]: which of these balls may have a row, for each query, that is among the nearest."""
+        found: npt.NDArray[np.bool_] = (
+            least(centres, radii, self._asked.queries) <= self._within[:, None]
+        )
+        return found
+
+    def nearest(self, centres: Float64) -> npt.NDArray[np.bool_]:
+        """bool[n]: the balls whose centre is some query's nearest."""
+        away = least(centres, np.zeros(len(centres)), self._asked.queries)
+        return np.bincount(away.argmin(axis=1), minlength=len(centres)) > 0
+
+    def skip(self, rows: int) -> None:
+        """So many rows need not be looked at for any query."""
+        for tally in self.tallies:
+            tally.add(Tally(of_rows=rows))
+
+    @property
+    def certain(self) -> bool:
+        """Whether what is beyond the k-th nearest needs no look: not where some of the answer is enough,
+        which is learnt of all rows together, nor for a filter, whose fields any row may have."""
+        asked = self._asked
+        return asked.recall >= 1.0 and asked.reach is None and asked.filter is None
 
     def _look(
         self, table: Table, owner: Owner, probes: int, mask: Mask | None,

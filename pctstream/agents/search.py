@@ -30,6 +30,7 @@ from pctstream.core.answers import Answer, Question, Tally
 from pctstream.core.cells import cell_rows, cells_of
 from pctstream.core.handing import HandsDown
 from pctstream.core.names import ROOT, Path, node_name
+from pctstream.core.portion import Portion
 from pctstream.core.recall import Learnt, learn
 from pctstream.core.routing import Routing
 from pctstream.core.table import Table
@@ -106,7 +107,7 @@ class Search:
         paths, let_go, _ = self._paths(shard, question.depth)
         finder = Finder(number, question, deadline)
         try:
-            for sight in self._parts(shard, paths, question.depth, deadline):
+            for sight in self._parts(shard, paths, question.depth, deadline, finder):
                 plan = self._probes(number, sight, question)
                 finder.look(sight.table, sight.owner, plan, sight.alive)
         except LookupError:
@@ -179,26 +180,53 @@ class Search:
     # memory
 
     def _parts(
-        self, shard: Shard, paths: list[Path], depth: int, deadline: float
-    ) -> Iterator[Sight]:
-        """What is in memory as one sight; then what is not, in pieces."""
-        kept, passing = [], []
+        self, shard: Shard, paths: list[Path], depth: int, deadline: float,
+        finder: Finder | None = None,
+    ) -> Iterator[Sight]:  # fmt: skip
+        """What is in memory as one sight, or as two; then what is not, in pieces."""
         with self._views.lock(shard.number):
             easily = self._views.all_fit(shard, paths)
-            for path in paths:
-                if not easily and not self._views.fits(shard, path):
-                    passing.append(path)
-                    continue
-                view = self._views.of(shard, path)
-                if not view.refresh(deadline):
+            kept = [path for path in paths if easily or self._views.fits(shard, path)]
+        for some in self._stages(shard, kept, finder):
+            with self._views.lock(shard.number):
+                views = [self._views.of(shard, path) for path in some]
+                if not all(view.refresh(deadline) for view in views):
                     raise Late(f"shard {shard.number} still reads its rows: ask again")
-                kept.append(view)
-            sight = self._sight((shard.number, depth), kept)
-        self._tidy(kept)
-        yield sight
-        for path in passing:
+                sight = self._sight((shard.number, depth), views)
+            self._tidy(views)
+            yield sight
+        for path in sorted(set(paths) - set(kept)):
             self._views.drop(shard, path)
             yield from self._pieces(shard, path, deadline)
+
+    def _stages(
+        self, shard: Shard, paths: list[Path], finder: Finder | None
+    ) -> Iterator[list[Path]]:
+        """The nodes whose rows are looked at together. Where rows have come that are not in memory yet, the
+        portions that are nearest come first, then those whose ball may have a nearer row, by what the
+        portion itself knows as it is asked; no others are read."""
+        found = [shard.nodes[path] for path in paths]
+        portions = [node for node in found if isinstance(node, Portion)]
+        if (
+            finder is None or not finder.certain or len(portions) < max(2, len(paths))
+            or all(self._views.level(shard, path) for path in paths)
+        ):  # fmt: skip
+            yield paths
+            return
+        balls = [portion.subtree.ball for portion in portions]
+        centres = np.stack([centre for centre, _ in balls]).astype(np.float64)
+        radii = np.array([radius for _, radius in balls])
+        home = finder.nearest(centres)
+        first = finder.near(centres, radii).any(axis=0) & home
+        if first.any():
+            yield [path for path, here in zip(paths, first.tolist(), strict=True) if here]
+        then = finder.near(centres, radii).any(axis=0) & ~first
+        if then.any():
+            yield [path for path, here in zip(paths, then.tolist(), strict=True) if here]
+        looked = first | then
+        finder.skip(
+            sum(p.held_rows for p, seen in zip(portions, looked.tolist(), strict=True) if not seen)
+        )
 
     def _pieces(self, shard: Shard, path: Path, deadline: float) -> Iterator[Sight]:
         """A node that does not fit into memory, a piece at a time."""

@@ -73,6 +73,11 @@ class View:
         return same and self._version[1] == self._purged
 
     @property
+    def level(self) -> bool:
+        """Whether it has all that the store has by now."""
+        return self.fresh and self._version == self._seen
+
+    @property
     def nbytes(self) -> int:
         columns = sum(c.nbytes for c in list(self._columns.values()))
         return self.runs.nbytes + self._identities + columns

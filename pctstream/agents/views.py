@@ -55,6 +55,11 @@ class Views:
             view = self._views[key] = View(shard, path, self._routing.dimension)
         return view
 
+    def level(self, shard: Shard, path: Path) -> bool:
+        """Whether a view is in memory and has all that its node's store has."""
+        view = self._views.get((shard.number, path))
+        return view is not None and view.shard is shard and view.level
+
     def drop(self, shard: Shard, path: Path) -> None:
         self._views.pop((shard.number, path), None)
 

@@ -21,6 +21,20 @@ from pctstream.core.names import Path
 from pctstream.core.promoted import Above
 
 
+def least(centres: Float64, radii: Float64, queries: Float64) -> Float64:
+    """f64[m, n]: no row of a ball is nearer to a query f64[m, d] than this; ``radii`` f64[n] as computed in
+    float64, which a sum of d squares makes off by less than d + 4 of its last bits.
+
+    >>> least(np.array([[0.0, 0.0]]), np.array([1.0]), np.array([[3.0, 4.0], [0.0, 0.5]])).round(6).tolist()
+    [[4.0], [-0.5]]
+    """
+    off = (centres.shape[1] + 4) * 2.0**-52
+    apart = queries[:, None, :] - centres[None]
+    away = np.sqrt(np.einsum("mnd,mnd->mn", apart, apart))
+    found: Float64 = away * (1.0 - off) - radii * (1.0 + off)
+    return found
+
+
 class Balls(NamedTuple):
     """The leaves of all portions."""
 

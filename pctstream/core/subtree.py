@@ -110,6 +110,11 @@ class Subtree:
             if node.find is None:
                 self.leaves.listen(node)
 
+    @property
+    def ball(self) -> tuple[Float32, float]:
+        """Where every row is that ever came: at most so far, as computed, from this centre f32[d]."""
+        return self._centroid, float(self.counts.radius[0])
+
     # rows
 
     def place(self, rows: Float32, steps: Int64 | None = None) -> Int32:
