@@ -16,12 +16,17 @@ def test_a_thread_steps_back_and_the_process_does_not() -> None:
     mine = os.getpriority(os.PRIO_PROCESS, 0)
     seen: list[int] = []
 
-    def run() -> None:
+    def run(more: int) -> None:
         lower()
         seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        if more:
+            began(more - 1)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(20.0)
-    assert seen == [min(19, mine + NICE)]
+    def began(more: int) -> None:
+        thread = threading.Thread(target=run, args=(more,))
+        thread.start()
+        thread.join(20.0)
+
+    began(2)
+    assert seen == [min(19, mine + NICE)] * 3, "whoever began it"
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine

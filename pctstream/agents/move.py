@@ -29,6 +29,7 @@ from pctstream.core.names import Path, node_name
 from pctstream.core.proof import proof
 from pctstream.errors import NotReady, PctError
 from pctstream.pairs import CopyBroken
+from pctstream.pipes.priority import lower
 from pctstream.store import Store
 from pctstream.tables import Record, key_of
 
@@ -91,6 +92,7 @@ class Carrier:
         ).start()
 
     def _copy(self, shard: Shard, move: Move) -> None:
+        lower()
         key = move.id, shard.number
         begun = time.monotonic()
         try:
@@ -156,6 +158,7 @@ class Carrier:
         self._proving.put((shard, effect, shard.store.frozen()))
 
     def _prove_all(self) -> None:
+        lower()
         while (asked := self._proving.get()) is not None and not self._closing.is_set():
             try:
                 self._prove(*asked)

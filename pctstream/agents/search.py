@@ -35,6 +35,7 @@ from pctstream.core.recall import Learnt, learn
 from pctstream.core.routing import Routing
 from pctstream.core.table import Table
 from pctstream.errors import Late, NotReady, QueryRefused
+from pctstream.pipes.priority import lower
 
 LEARNT_FOR = (10, 100)
 """Neighbours for which recall is learnt; of more, an answer is always exact."""
@@ -54,7 +55,7 @@ class Search:
         self._learnt: dict[tuple[int, int], tuple[int, Learnt]] = {}
         self._due: set[object] = set()
         self._closing = threading.Event()
-        self._behind = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tidy")
+        self._behind = ThreadPoolExecutor(1, thread_name_prefix="tidy", initializer=lower)
         self.generation: Callable[[], int] = lambda: -1
         self.reported: Callable[[int, Path], int] = lambda shard, path: -1
         """How far a node's input was done when its owner last told: a store that is behind that is

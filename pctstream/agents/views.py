@@ -82,15 +82,18 @@ class Views:
         return total + size <= self._limit
 
     def prepare(self, shard: Shard, path: Path, closing: threading.Event) -> None:
-        """Read a node's rows, a piece at a time, so that questions to the shard wait for one piece at
-        most; not where they do not fit."""
-        whole = False
+        """Read a node's rows beside the questions; nothing where they do not fit."""
+        with self.lock(shard.number):
+            if path not in shard.nodes or not self.fits(shard, path):
+                return
+            view = View(shard, path, self._routing.dimension)
         with suppress(NotReady):
-            while not whole and not closing.is_set():
-                with self.lock(shard.number):
-                    if path not in shard.nodes or not self.fits(shard, path):
-                        return
-                    whole = self.of(shard, path).refresh(-np.inf)
+            while not closing.is_set() and not view.refresh(-np.inf):
+                pass  # a piece of it
+            with self.lock(shard.number):
+                known = self._views.get((shard.number, path))
+                if view.fresh and (known is None or not known.fresh or known.shard is not shard):
+                    self._views[shard.number, path] = view
 
     def _size(self, shard: Shard, path: Path) -> int:
         """Bytes of memory that a view of the node will take, about."""

@@ -1,4 +1,5 @@
-"""Questions go first: the threads that take rows have less of the processors where others want them, too.
+"""Questions go first: threads that take rows, copy, prove or tidy have less of the processors where others
+want them, too.
 
 Rows can wait, they lie in their log; whoever asks cannot. Where more comes than can be taken, a question
 that takes 15 ms on an idle worker finds a dozen threads before it (RESULTS.md, "Overload").
@@ -21,4 +22,6 @@ def lower() -> None:
         return
     thread = threading.get_native_id()
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+        # of the process: the thread that began this one may have stepped back itself
+        own = os.getpriority(os.PRIO_PROCESS, os.getpid())
+        os.setpriority(os.PRIO_PROCESS, thread, own + NICE)
