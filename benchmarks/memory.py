@@ -262,9 +262,14 @@ class Run:
             if ended := [p.args for p in self._processes if p.poll() is not None]:
                 raise SystemExit(f"ended by itself: {ended}")
             if time.monotonic() > deadline:
-                raise SystemExit(f"not within {WAIT_S:.0f} s: {what}")
+                raise SystemExit(f"not within {WAIT_S:.0f} s: {what}; {self.known()}")
             time.sleep(0.2)
         return said
+
+    def known(self) -> dict[str, Any]:
+        """For whoever wonders what it waits for."""
+        said = {"wanted": self.wanted, "acked": self._acked.value, "counted": self.rows}
+        return said | {"tree": httpx.get(f"{self.urls[0]}/v1/tree", timeout=30.0).json()}
 
     # what is measured
 
