@@ -350,6 +350,10 @@ def test_only_portions_that_may_have_a_nearer_row_are_read() -> None:
             said = found["explain"]
             assert said["rows_scanned"] + said["rows_skipped"] == i + 400
             read.append(tree.search.nbytes)
+        near = client.post("range", vector=rows[i].astype(float).tolist(), radius=3.0)
+        assert near["exact"] and told(near["results"]) == [
+            one for one in brute(rows[upto], names[upto], rows[i], 4000) if one[0] <= 3.0
+        ]
     assert 3 * read[0] < read[2], "one portion of ten; then all"
     assert read[3] < read[5], "also of what came then"
 

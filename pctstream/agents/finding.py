@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from pctstream.agents.nearby import Chosen, Nearby
 from pctstream.agents.view import Mask, View
-from pctstream.core.answers import Hit, Question, Tally, farthest, nearest
-from pctstream.core.balls import least
+from pctstream.core.answers import Answer, Hit, Question, Tally, farthest, nearest
 from pctstream.core.block import Block
 from pctstream.core.kernels import Float64, Int64
-from pctstream.core.names import node_name
+from pctstream.core.names import Path, node_name
 from pctstream.core.run import Run
 from pctstream.core.table import Table
 from pctstream.core.ties import Called, candidates, first
@@ -91,7 +90,7 @@ class Finder:
 
     def __init__(self, number: int, question: Question, deadline: float) -> None:
         m = len(question.queries)
-        self._number = number
+        self.number = number
         self._asked = question
         self._deadline = deadline
         self._within = question.within.copy()
@@ -117,21 +116,17 @@ class Finder:
         m = len(self._asked.queries)
         for begin in range(0, m, AT_ONCE):
             if time.monotonic() > self._deadline:
-                raise Late(f"shard {self._number} needs longer: ask for less at a time")
+                raise Late(f"shard {self.number} needs longer: ask for less at a time")
             some = slice(begin, min(begin + AT_ONCE, m))
             self._look(table, owner, probes, mask, some)
 
-    def near(self, centres: Float64, radii: Float64) -> npt.NDArray[np.bool_]:
-        """bool[m, n]: which of these balls may have a row, for each query, that is among the nearest."""
-        found: npt.NDArray[np.bool_] = (
-            least(centres, radii, self._asked.queries) <= self._within[:, None]
-        )
-        return found
+    def near(self, nearby: Nearby) -> Chosen:
+        """bool[n]: the portions that may have a row which is among the nearest of some query."""
+        return nearby.near(self._asked.queries, self._within)
 
-    def nearest(self, centres: Float64) -> npt.NDArray[np.bool_]:
-        """bool[n]: the balls whose centre is some query's nearest."""
-        away = least(centres, np.zeros(len(centres)), self._asked.queries)
-        return np.bincount(away.argmin(axis=1), minlength=len(centres)) > 0
+    def nearest(self, nearby: Nearby) -> Chosen:
+        """bool[n]: the portions whose centre is some query's nearest."""
+        return nearby.nearest(self._asked.queries)
 
     def skip(self, rows: int) -> None:
         """So many rows need not be looked at for any query."""
@@ -189,14 +184,19 @@ class Finder:
             try:
                 passed, names = view.passing(wanted, runs, self._deadline)
             except TimeoutError:
-                raise Late(f"shard {self._number} still reads payloads: ask again") from None
+                raise Late(f"shard {self.number} still reads payloads: ask again") from None
             self.unknown -= names
             masks += passed
         return np.concatenate(masks)
 
-    def hits(self) -> list[list[Hit]]:
-        """The nearest of each query, with what else was asked of them."""
-        return [[self._hit(one) for one in best] for best in self._best]
+    def answer(self, epoch: int, generation: int, paths: list[Path], let_go: list[Path]) -> Answer:
+        """The nearest of each query, with what else was asked of them; of these nodes."""
+        hits = [[self._hit(one) for one in best] for best in self._best]
+        gone = [node_name(path) for path in let_go]
+        return Answer(
+            self.number, epoch, generation, [*map(node_name, paths), *gone], hits, self.tallies,
+            self.reach.tolist(), self.expected, gone, sorted(self.unknown),
+        )  # fmt: skip
 
     def _hit(self, one: Candidate) -> Hit:
         asked, view = self._asked, one.view
@@ -213,7 +213,7 @@ class Finder:
             payload = payload_of(self._blocks[key], one.row)
         return Hit(
             one.distance, one.id, one.origin, view.leaf_name(self._leaves[key], one.row),
-            node_name(view.path), self._number, vector, payload,
+            node_name(view.path), self.number, vector, payload,
         )  # fmt: skip
 
 

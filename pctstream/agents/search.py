@@ -22,15 +22,15 @@ from functools import partial
 import numpy as np
 
 from pctstream.agents.finding import Finder
+from pctstream.agents.nearby import Nearby
 from pctstream.agents.shard import Shard
 from pctstream.agents.sight import Drawn, Sight
 from pctstream.agents.view import View
 from pctstream.agents.views import Views
-from pctstream.core.answers import Answer, Question, Tally
+from pctstream.core.answers import Answer, Question
 from pctstream.core.cells import cell_rows, cells_of
 from pctstream.core.handing import HandsDown
 from pctstream.core.names import ROOT, Path, node_name
-from pctstream.core.portion import Portion
 from pctstream.core.recall import Learnt, learn
 from pctstream.core.routing import Routing
 from pctstream.core.table import Table
@@ -113,12 +113,22 @@ class Search:
                 finder.look(sight.table, sight.owner, plan, sight.alive)
         except LookupError:
             raise NotReady(f"shard {number} let go of rows meanwhile: ask again") from None
-        m = len(question.queries)
-        return Answer(
-            number, epoch, generation, [node_name(p) for p in [*paths, *let_go]],
-            finder.hits(), finder.tallies or [Tally() for _ in range(m)], finder.reach.tolist(),
-            finder.expected, [node_name(p) for p in let_go], sorted(finder.unknown),
-        )  # fmt: skip
+        return finder.answer(epoch, generation, paths, let_go)
+
+    def unasked(self, number: int, question: Question) -> Answer | None:
+        """The answer of a shard none of whose portions may have a row that is wanted: it takes no thread,
+        no lock and no row. None where it must be asked."""
+        unlike = question.queries.shape[1] != self._routing.dimension
+        if unlike or question.depth >= 0 or not np.isfinite(question.within).all():
+            return None
+        shard, epoch, generation = self._shard(number), self._routing.epoch, self.generation()
+        finder = Finder(number, question, np.inf)
+        paths, let_go, why = self._paths(shard, question.depth)
+        nearby = Nearby.of(shard, paths) if finder.certain and not why else None
+        if nearby is None or not paths or finder.near(nearby).any():
+            return None
+        finder.skip(nearby.rows(np.ones(len(paths), np.bool_)))
+        return finder.answer(epoch, generation, paths, let_go)
 
     def draw(
         self, number: int, count: int, rng: np.random.Generator, deadline: float
@@ -204,30 +214,21 @@ class Search:
         self, shard: Shard, paths: list[Path], finder: Finder | None
     ) -> Iterator[list[Path]]:
         """The nodes whose rows are looked at together. Where rows have come that are not in memory yet, the
-        portions that are nearest come first, then those whose ball may have a nearer row, by what the
-        portion itself knows as it is asked; no others are read."""
-        found = [shard.nodes[path] for path in paths]
-        portions = [node for node in found if isinstance(node, Portion)]
+        portions that are nearest come first, then those that may have a nearer row; no others are read."""
+        nearby = Nearby.of(shard, paths) if finder is not None and finder.certain else None
         if (
-            finder is None or not finder.certain or len(portions) < max(2, len(paths))
+            finder is None or nearby is None or len(paths) < 2
             or all(self._views.level(shard, path) for path in paths)
         ):  # fmt: skip
             yield paths
             return
-        balls = [portion.subtree.ball for portion in portions]
-        centres = np.stack([centre for centre, _ in balls]).astype(np.float64)
-        radii = np.array([radius for _, radius in balls])
-        home = finder.nearest(centres)
-        first = finder.near(centres, radii).any(axis=0) & home
+        first = finder.near(nearby) & finder.nearest(nearby)
         if first.any():
-            yield [path for path, here in zip(paths, first.tolist(), strict=True) if here]
-        then = finder.near(centres, radii).any(axis=0) & ~first
+            yield nearby.chosen(first)
+        then = finder.near(nearby) & ~first
         if then.any():
-            yield [path for path, here in zip(paths, then.tolist(), strict=True) if here]
-        looked = first | then
-        finder.skip(
-            sum(p.held_rows for p, seen in zip(portions, looked.tolist(), strict=True) if not seen)
-        )
+            yield nearby.chosen(then)
+        finder.skip(nearby.rows(~(first | then)))
 
     def _pieces(self, shard: Shard, path: Path, deadline: float) -> Iterator[Sight]:
         """A node that does not fit into memory, a piece at a time."""

@@ -198,8 +198,10 @@ class Asking:
 
     async def local(self, shard: int, question: Question, deadline: float) -> list[Answer]:
         """The answer of a shard of this worker; none if it has none in time."""
+        search = self._hosts.search
         try:
-            return [await self.run(self._hosts.search.ask, shard, question, deadline)]
+            known = search.unasked(shard, question)
+            return [known or await self.run(search.ask, shard, question, deadline)]
         except PctError:
             return []
 
