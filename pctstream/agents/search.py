@@ -42,6 +42,8 @@ LEARNT_FOR = (10, 100)
 GROWN = 1.5
 """Recall is learnt again when a shard's rows are so many times what they were."""
 WARM_S = 60.0
+FEW = 1 << 16
+"""So many numbers of centres and queries are compared on the event loop: a few tenths of a millisecond."""
 
 
 class Search:
@@ -124,8 +126,10 @@ class Search:
         shard, epoch, generation = self._shard(number), self._routing.epoch, self.generation()
         finder = Finder(number, question, np.inf)
         paths, let_go, why = self._paths(shard, question.depth)
-        nearby = Nearby.of(shard, paths) if finder.certain and not why else None
-        if nearby is None or not paths or finder.near(nearby).any():
+        if why or not finder.certain or len(paths) * question.queries.size > FEW:
+            return None
+        nearby = Nearby.of(shard, paths)
+        if nearby is None or finder.near(nearby).any():
             return None
         finder.skip(nearby.rows(np.ones(len(paths), np.bool_)))
         return finder.answer(epoch, generation, paths, let_go)

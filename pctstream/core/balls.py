@@ -29,8 +29,10 @@ def least(centres: Float64, radii: Float64, queries: Float64) -> Float64:
     [[4.0], [-0.5]]
     """
     off = (centres.shape[1] + 4) * 2.0**-52
-    apart = queries[:, None, :] - centres[None]
-    away = np.sqrt(np.einsum("mnd,mnd->mn", apart, apart))
+    away = np.empty((len(queries), len(centres)))
+    for i, query in enumerate(queries):  # not all together: that would be m n d numbers
+        apart = centres - query
+        np.sqrt(np.einsum("nd,nd->n", apart, apart), out=away[i])
     found: Float64 = away * (1.0 - off) - radii * (1.0 + off)
     return found
 

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import numpy as np
 import orjson
-from broker.system import System, records, wait_for
-from sim.recursion import Tree, as_stored, recursion
+from broker.system import System, ends_of, read_all, records, wait_for
+from sim.recursion import Tree, as_stored, child_by_place, recursion
 
 from pctstream.agents.tree import settings
-from pctstream.core.block import Source
+from pctstream.core.block import Origin, Source
 from pctstream.core.names import ROOT, Path, node_name, node_path
 from pctstream.core.node import Shape
 from pctstream.core.routing import Routing
@@ -71,6 +71,15 @@ def oracle(one: System, rows: np.ndarray, times: np.ndarray | None = None) -> Tr
     shape = Shape.of(settings(one.cfg) | {"dimension": rows.shape[1]})
     centre, most = np.zeros(rows.shape[1], np.float32), one.cfg.limits.nodes - 1
     return recursion(ROOT, rows, centre, shape, most, epsilons(one), one.cfg.tree.cut, times)
+
+
+def by_markers(one: System) -> dict[Origin, Path]:
+    """R4: the child of N0 that each row fed belongs to, by the markers before it in its partition."""
+    log, wanted = routing(one), dict[Origin, Path]()
+    for partition, last in ends_of(one.cfg, f"{one.tree}.P0", range(one.cfg.shards.count)).items():
+        source = Source(f"{one.tree}.P0", partition)
+        wanted |= child_by_place(log, ROOT, source, read_all(one.cfg, source, last)[1])
+    return wanted
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import pytest
 from broker.deep import (
     EVER,
     below_root,
+    by_markers,
     end,
     nodes,
     oracle,
@@ -23,12 +24,11 @@ from broker.deep import (
     stored,
     stores,
 )
-from broker.system import System, ends_of, read_all, wait_for
+from broker.system import System, wait_for
 from confluent_kafka import Producer as KafkaProducer
-from sim.recursion import child_by_place
 
 from pctstream.client import Producer
-from pctstream.core.block import Origin, Source
+from pctstream.core.block import Origin
 from pctstream.core.names import ROOT, Path, node_name, node_path
 
 FIRST, THEN, STEP_S = 4000, 10_000, 0.01
@@ -229,11 +229,7 @@ def turned(one: System) -> Any:
 
 def by_place(one: System) -> None:
     """R4: every row in the stores lies where the markers before it in its partition say."""
-    log, topic = routing(one), f"{one.tree}.P0"
-    wanted: dict[Origin, Path] = {}
-    for partition, last in ends_of(one.cfg, topic, range(2)).items():
-        source = Source(topic, partition)
-        wanted |= child_by_place(log, ROOT, source, read_all(one.cfg, source, last)[1])
+    wanted = by_markers(one)
     found: dict[Origin, Path] = {}
     with stores(one) as opened:
         for store in opened:

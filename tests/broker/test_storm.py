@@ -18,13 +18,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from broker.deep import end, routing, stores
-from broker.system import System, ends_of, meanwhile, read_all, wait_for
+from broker.deep import by_markers, end, routing, stores
+from broker.system import System, meanwhile, wait_for
 from confluent_kafka import Producer as KafkaProducer
-from sim.recursion import child_by_place
 
 from pctstream.client import Producer
-from pctstream.core.block import Origin, Source
+from pctstream.core.block import Origin
 from pctstream.core.names import ROOT, Path, node_path
 
 SEED = int(os.environ.get("PCT_KILL_SEED") or random.SystemRandom().randrange(10**6))
@@ -198,11 +197,7 @@ class Storm:
 def by_place(one: System) -> int:
     """R4: every row in the stores lies below the child that the markers before it in its partition say; how
     many do."""
-    log, wanted = routing(one), dict[Origin, Path]()
-    for partition, last in ends_of(one.cfg, f"{one.tree}.P0", range(one.cfg.shards.count)).items():
-        source = Source(f"{one.tree}.P0", partition)
-        wanted |= child_by_place(log, ROOT, source, read_all(one.cfg, source, last)[1])
-    found: dict[Origin, Path] = {}
+    wanted, found = by_markers(one), dict[Origin, Path]()
     with stores(one) as opened:
         for store in opened:
             for path in (node_path(name) for name in store.nodes() if name != "N0"):
