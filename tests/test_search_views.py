@@ -358,13 +358,16 @@ def test_only_portions_that_may_have_a_nearer_row_are_read() -> None:
     assert read[3] < read[5], "also of what came then"
 
 
-def test_rows_that_will_be_asked_for_are_read_before_if_they_fit() -> None:
+def test_rows_that_will_be_asked_for_are_read_before_if_they_fit_and_somebody_asks() -> None:
     for limit in (1 << 30, 20_000):
         tree = Standing(5, limit=limit)
         tree.split(CENTRES)
         tree.feed(tree.block(rows_of(3000, 6), [f"r{i}" for i in range(3000)], None))
         shard = tree.shards[1]
         views, path = Views(tree.shards, tree.log, limit, lambda: None), shard.portions[0].path
+        views.prepare(shard, path, threading.Event())
+        assert views.nbytes == 0, "nobody asks"
+        views.of(shard, shard.portions[1].path)
         views.prepare(shard, path, threading.Event())
         rows = shard.portions[0].held_rows
         held = views.nbytes // (4 * 5)

@@ -21,6 +21,8 @@ from pctstream.errors import NotReady
 
 IDLE_S = 10.0
 """A view that was asked for more recently does not make room for another."""
+ASKED_S = 60.0
+"""Where nobody has asked for so long, rows that come are not read beforehand: it takes a processor."""
 ROW_BYTES = 64
 """What a row takes beside its vector."""
 
@@ -82,7 +84,9 @@ class Views:
         return total + size <= self._limit
 
     def prepare(self, shard: Shard, path: Path, closing: threading.Event) -> None:
-        """Read a node's rows beside the questions; nothing where they do not fit."""
+        """Read a node's rows beside the questions; nothing where they do not fit, or nobody asks."""
+        if all(time.monotonic() - v.used > ASKED_S for v in list(self._views.values())):
+            return
         with self.lock(shard.number):
             if path not in shard.nodes or not self.fits(shard, path):
                 return
