@@ -316,6 +316,22 @@ def test_what_does_not_fit_into_memory_is_read_from_the_store() -> None:
     assert tree.search.nbytes <= 20_000
 
 
+def test_as_much_is_in_memory_as_fits_together() -> None:
+    limit = 50_000  # one portion of a shard, not two
+    tree = Standing(5, limit=limit)
+    tree.split(CENTRES)
+    rows, ids = rows_of(3000, 6), [f"r{i}" for i in range(3000)]
+    tree.feed(tree.block(rows, ids, None))
+    client = Client(tree)
+    for k in (1000, 10):
+        for query in rows[:3].astype(float).tolist():
+            found = client.post("search", vector=query, k=k, explain=True)
+            assert found["exact"] and told(found["results"]) == brute(rows, ids, query, k)
+            said = found["explain"]
+            assert said["rows_scanned"] + said["rows_skipped"] == 3000
+            assert 0 < tree.search.nbytes <= limit
+
+
 def test_a_portion_that_is_not_there_yet_keeps_no_other_from_answering() -> None:
     tree, rows, ids = Standing(5), rows_of(2000, 8), [f"r{i}" for i in range(2000)]
     tree.split(CENTRES)

@@ -85,8 +85,7 @@ class Search:
 
     def prepare(self, number: int, path: Path) -> None:
         """Have a node's rows read behind, which will be asked for soon."""
-        shard = self._shards.get(number)
-        if shard is not None:
+        if shard := self._shards.get(number):
             act = partial(self._views.prepare, shard, path, self._closing)
             self._later(("prepare", number, path), act)
 
@@ -198,32 +197,34 @@ class Search:
         self, shard: Shard, paths: list[Path], depth: int, deadline: float,
         finder: Finder | None = None,
     ) -> Iterator[Sight]:  # fmt: skip
-        """What is in memory as one sight, or as two; then what is not, in pieces."""
-        with self._views.lock(shard.number):
-            easily = self._views.all_fit(shard, paths)
-            kept = [path for path in paths if easily or self._views.fits(shard, path)]
-        for some in self._stages(shard, kept, finder):
+        """What is in memory as one sight, or as two; behind each what is not, in pieces."""
+        for some in self._stages(shard, paths, finder):
+            kept, passing = [], []
             with self._views.lock(shard.number):
-                views = [self._views.of(shard, path) for path in some]
-                if not all(view.refresh(deadline) for view in views):
-                    raise Late(f"shard {shard.number} still reads its rows: ask again")
-                sight = self._sight((shard.number, depth), views)
-            self._tidy(views)
+                easily = self._views.all_fit(shard, some)
+                for path in some:
+                    if not easily and not self._views.fits(shard, path):
+                        passing.append(path)
+                        continue
+                    view = self._views.of(shard, path)
+                    if not view.refresh(deadline):
+                        raise Late(f"shard {shard.number} still reads its rows: ask again")
+                    kept.append(view)
+                sight = self._sight((shard.number, depth), kept)
+            self._tidy(kept)
             yield sight
-        for path in sorted(set(paths) - set(kept)):
-            self._views.drop(shard, path)
-            yield from self._pieces(shard, path, deadline)
+            for path in passing:
+                self._views.drop(shard, path)
+                yield from self._pieces(shard, path, deadline)
 
     def _stages(
         self, shard: Shard, paths: list[Path], finder: Finder | None
     ) -> Iterator[list[Path]]:
-        """The nodes whose rows are looked at together. Where rows have come that are not in memory yet, the
-        portions that are nearest come first, then those that may have a nearer row; no others are read."""
-        nearby = Nearby.of(shard, paths) if finder is not None and finder.certain else None
-        if (
-            finder is None or nearby is None or len(paths) < 2
-            or all(self._views.level(shard, path) for path in paths)
-        ):  # fmt: skip
+        """The nodes whose rows are looked at together. Where some are not in memory yet, the portions that
+        are nearest come first, then those that may have a nearer row; no others are read."""
+        level = all(self._views.level(shard, path) for path in paths)
+        nearby = None if level else Nearby.of(shard, paths)
+        if finder is None or nearby is None or not finder.certain:
             yield paths
             return
         first = finder.near(nearby) & finder.nearest(nearby)

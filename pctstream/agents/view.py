@@ -75,7 +75,7 @@ class View:
     @property
     def level(self) -> bool:
         """Whether it has all that the store has by now."""
-        return self.fresh and self._version == self._seen
+        return self._version == self._seen
 
     @property
     def nbytes(self) -> int:

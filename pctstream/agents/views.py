@@ -49,18 +49,22 @@ class Views:
     def of(self, shard: Shard, path: Path) -> View:
         """The view of a node, made anew where it is no copy of the store any more; NotReady if the node
         is not here."""
-        key = (shard.number, path)
-        view = self._views.get(key)
         if path not in shard.nodes:
             raise NotReady(f"{node_name(path)} is no longer here: ask again")
-        if view is None or not view.fresh or view.shard is not shard:
-            view = self._views[key] = View(shard, path, self._routing.dimension)
+        view = self._known(shard, path)
+        if view is None:
+            view = self._views[shard.number, path] = View(shard, path, self._routing.dimension)
         return view
+
+    def _known(self, shard: Shard, path: Path) -> View | None:
+        """The view of a node, if it is a copy of its store still."""
+        view = self._views.get((shard.number, path))
+        return view if view is not None and view.fresh and view.shard is shard else None
 
     def level(self, shard: Shard, path: Path) -> bool:
         """Whether a view is in memory and has all that its node's store has."""
-        view = self._views.get((shard.number, path))
-        return view is not None and view.shard is shard and view.level
+        view = self._known(shard, path)
+        return view is not None and view.level
 
     def drop(self, shard: Shard, path: Path) -> None:
         self._views.pop((shard.number, path), None)
@@ -95,8 +99,7 @@ class Views:
             while not closing.is_set() and not view.refresh(-np.inf):
                 pass  # a piece of it
             with self.lock(shard.number):
-                known = self._views.get((shard.number, path))
-                if view.fresh and (known is None or not known.fresh or known.shard is not shard):
+                if view.fresh and self._known(shard, path) is None:
                     self._views[shard.number, path] = view
 
     def _size(self, shard: Shard, path: Path) -> int:

@@ -21,6 +21,13 @@ from pctstream.core.names import Path
 from pctstream.core.promoted import Above
 
 
+def away(x: Float64, query: Float64) -> Float64:
+    """f64[n]: how far the centres f64[n, d] are from the query f64[d]."""
+    apart = x - query
+    found: Float64 = np.sqrt(np.einsum("ij,ij->i", apart, apart))
+    return found
+
+
 def least(centres: Float64, radii: Float64, queries: Float64) -> Float64:
     """f64[m, n]: no row of a ball is nearer to a query f64[m, d] than this; ``radii`` f64[n] as computed in
     float64, which a sum of d squares makes off by less than d + 4 of its last bits.
@@ -29,11 +36,9 @@ def least(centres: Float64, radii: Float64, queries: Float64) -> Float64:
     [[4.0], [-0.5]]
     """
     off = (centres.shape[1] + 4) * 2.0**-52
-    away = np.empty((len(queries), len(centres)))
-    for i, query in enumerate(queries):  # not all together: that would be m n d numbers
-        apart = centres - query
-        np.sqrt(np.einsum("nd,nd->n", apart, apart), out=away[i])
-    found: Float64 = away * (1.0 - off) - radii * (1.0 + off)
+    # query by query: all together would be m n d numbers
+    apart = np.array([away(centres, query) for query in queries]).reshape(-1, len(centres))
+    found: Float64 = apart * (1.0 - off) - radii * (1.0 + off)
     return found
 
 
@@ -80,9 +85,7 @@ class Balls(NamedTuple):
 
     def away(self, query: Float64) -> Float64:
         """f64[n]: how far the centres are from the query f64[d]."""
-        apart = self.x - query
-        found: Float64 = np.sqrt(np.einsum("ij,ij->i", apart, apart))
-        return found
+        return away(self.x, query)
 
     def within(self, query: Float64, most: float) -> set[Path]:
         """The portions that have a leaf with something within that distance of the query f64[d]."""
@@ -90,8 +93,8 @@ class Balls(NamedTuple):
 
     def beside(self, query: Float64, most: float) -> set[Path]:
         """The portions that have a leaf whose centre is farther by so much, at most, than the nearest."""
-        away = self.away(query)
-        return self._portions(away - away.min(initial=np.inf) <= most)
+        apart = self.away(query)
+        return self._portions(apart - apart.min(initial=np.inf) <= most)
 
     def farther(self, query: Float64) -> dict[Path, float]:
         """By how much the nearest centre of each portion is farther than the nearest of all."""
