@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -17,7 +19,50 @@ from pctstream.core.names import ROOT, Path, node_path
 from pctstream.tables import ReadModel
 
 LEVELS = (0, 1, 2, 6)
-ASKED, NEAREST = 3, 5
+ASKED, NEAREST, MANY = 3, 5, 30
+
+
+@dataclass
+class Asked:
+    """Exact answers, from whoever lives, and which of them were wrong."""
+
+    one: System
+    rows: dict[str, np.ndarray]
+    first: bool
+    """Only of the rows of the beginning."""
+    exact: int = 0
+    wrong: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._names = sorted(self.rows)
+        self._vectors = np.array([self.rows[n] for n in self._names], np.float64)
+
+    def look(self, url: str) -> None:
+        query = self._vectors[(37 * self.exact) % len(self._names)]
+        away = np.sqrt(np.cumsum((self._vectors - query) ** 2, axis=1)[:, -1]).tolist()
+        asked = {"vector": query.tolist(), "k": MANY}
+        asked |= {"filter": {"first": 1}} if self.first else {}
+        said = httpx.post(f"{url}/v1/search", json=asked, timeout=30).json()
+        if said.get("exact"):
+            told = [(r["distance"], r["id"]) for r in said["results"]]
+            if told != sorted(zip(away, self._names, strict=True))[:MANY]:
+                self.wrong.append((query, told))
+            self.exact += 1
+
+    def ask(self, over: threading.Event) -> None:
+        while not over.wait(0.05):
+            for url in self.one.urls:
+                try:
+                    self.look(url)
+                except (httpx.HTTPError, ValueError):
+                    continue  # it is dead, or not there yet
+
+    def times(self, count: int) -> None:
+        """So many exact answers more."""
+        until = self.exact + count
+        wait_for(
+            "exact answers", lambda: [self.look(u) for u in self.one.urls] and self.exact >= until
+        )
 
 
 def as_brute_force(one: System, rows: npt.NDArray[np.float32]) -> None:

@@ -95,6 +95,18 @@ def stores(one: System) -> Iterator[list[Store]]:
             store.close()
 
 
+def placed(one: System) -> dict[Origin, Path]:
+    """Below which child of N0 each row in the stores lies; none lies twice."""
+    found: dict[Origin, Path] = {}
+    with stores(one) as opened:
+        for store in opened:
+            for path in (node_path(name) for name in store.nodes() if name != "N0"):
+                for _, rows, _ in store.placed(path):
+                    assert not found.keys() & set(rows.plain.origins()), "a row twice"
+                    found |= dict.fromkeys(rows.plain.origins(), path[:2])
+    return found
+
+
 def stored(one: System) -> Tree:
     """Every node below N0 with its cover's hash, counts and the rows that lie at it, in order."""
     found: Tree = {}

@@ -18,18 +18,17 @@ from broker.deep import (
     end,
     nodes,
     oracle,
+    placed,
     routing,
     same,
     sizes_told,
     stored,
-    stores,
 )
 from broker.system import System, wait_for
 from confluent_kafka import Producer as KafkaProducer
 
 from pctstream.client import Producer
-from pctstream.core.block import Origin
-from pctstream.core.names import ROOT, Path, node_name, node_path
+from pctstream.core.names import ROOT, node_name
 
 FIRST, THEN, STEP_S = 4000, 10_000, 0.01
 FOLDS: dict[str, object] = {
@@ -229,13 +228,7 @@ def turned(one: System) -> Any:
 
 def by_place(one: System) -> None:
     """R4: every row in the stores lies where the markers before it in its partition say."""
-    wanted = by_markers(one)
-    found: dict[Origin, Path] = {}
-    with stores(one) as opened:
-        for store in opened:
-            for path in (node_path(name) for name in store.nodes() if name != "N0"):
-                for _, rows, _ in store.placed(path):
-                    found |= dict.fromkeys(rows.plain.origins(), path)
+    wanted, found = by_markers(one), placed(one)
     assert len(found) >= len(wanted) - CHANGED - DELETED, "what has left may be purged"
     assert {origin: wanted[origin] for origin in found} == found
 

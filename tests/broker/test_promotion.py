@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpx
 import numpy as np
 import pytest
-from broker.system import System, wait_for
+from broker.brute import Asked
+from broker.system import System, meanwhile, wait_for
 from confluent_kafka import Producer as KafkaProducer
 
 from pctstream.client import Producer
@@ -41,8 +41,6 @@ class Stream:
     one: System
     known: dict[str, np.ndarray] = field(default_factory=dict)
     rounds: int = 0
-    looks: int = 0
-    wrong: list[object] = field(default_factory=list)
 
     def round(self, producer: Producer) -> None:
         chance = np.random.default_rng(self.rounds)
@@ -55,49 +53,12 @@ class Stream:
                 self.known[name] = rows[i]
         self.rounds += 1
 
-    def look(self, url: str) -> None:
-        """An exact answer is a scan of the rows of the beginning."""
-        names = sorted(self.known)
-        vectors = np.array([self.known[n] for n in names], np.float64)
-        query = vectors[(37 * self.looks) % len(names)]
-        away = np.sqrt(np.cumsum((vectors - query) ** 2, axis=1)[:, -1]).tolist()
-        asked = {"vector": query.tolist(), "k": 30, "filter": {"first": 1}}
-        said = httpx.post(f"{url}/v1/search", json=asked, timeout=10).json()
-        if said.get("exact"):
-            told = [(r["distance"], r["id"]) for r in said["results"]]
-            if told != sorted(zip(away, names, strict=True))[:30]:
-                self.wrong.append((query, told))
-            self.looks += 1
-
-
-@contextmanager
-def during(stream: Stream) -> Iterator[None]:
-    """Rows flow, and questions are asked of whoever answers."""
-    one, stopping = stream.one, threading.Event()
-
-    def flow() -> None:
-        with Producer(one.broker, one.tree) as producer:
-            while not stopping.wait(0.2):
-                stream.round(producer)
+    def flow(self, over: threading.Event) -> None:
+        """Until it is over."""
+        with Producer(self.one.broker, self.one.tree) as producer:
+            while not over.wait(0.2):
+                self.round(producer)
                 producer.flush()
-
-    def ask() -> None:
-        while not stopping.wait(0.05):
-            for url in one.urls:
-                try:
-                    stream.look(url)
-                except (httpx.HTTPError, ValueError):
-                    continue  # it is dead, or not there yet
-
-    threads = [threading.Thread(target=flow), threading.Thread(target=ask)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        for thread in threads:
-            thread.join(60)
 
 
 def portions(one: System) -> dict[str, dict[str, float]]:
@@ -145,30 +106,31 @@ def test_a_heavy_portion_is_spread_while_rows_flow_and_its_worker_dies(
     before = uneven(one)
     assert before > 2.0
 
-    with during(stream):
+    asked = Asked(one, stream.known, first=True)
+    with meanwhile(stream.flow), meanwhile(asked.ask):
         wait_for("rates", lambda: portions(one)[heavy]["rate"] > 0)
-        asked = httpx.post(f"{one.urls[0]}/v1/portions/{heavy}/promote", json={}, timeout=30)
-        assert asked.json()["promoting"], asked.text
+        said = httpx.post(f"{one.urls[0]}/v1/portions/{heavy}/promote", json={}, timeout=30)
+        assert said.json()["promoting"], said.text
         victim = wait_for("its worker to die", lambda: dead(one), 60)[0]
-        seen = stream.looks
+        seen = asked.exact
         one.start(victim, ready=False)
         wait_for("its children to be portions", lambda: children(one, heavy), 60)
         one.wait_ready(120)
         wait_for("all to be handed down", lambda: one.get(f"/v1/nodes/{heavy}")["held"] == 0, 60)
-        wait_for("exact answers", lambda: stream.looks > seen + LOOKS, 60)
-    assert not stream.wrong, stream.wrong[0]
+        wait_for("exact answers", lambda: asked.exact > seen + LOOKS, 60)
+    assert not asked.wrong, asked.wrong[0]
     found = one.verify()
     assert found.sound, found
     after = uneven(one)
     print(f"{heavy}: {share:.0%} of the rows; max / mean {before:.2f} -> {after:.2f}; "
-          f"{len(children(one, heavy))} children; {stream.looks} exact answers, {found}")  # fmt: skip
+          f"{len(children(one, heavy))} children; {asked.exact} exact answers, {found}")  # fmt: skip
     assert heavy not in portions(one)
     assert after <= TOLERANCE
     refused = httpx.post(f"{one.urls[0]}/v1/portions/{heavy}/promote", json={}, timeout=30)
     assert refused.status_code == 409, refused.text
     for url in one.urls:
-        stream.look(url)
-    assert not stream.wrong, stream.wrong[0]
+        asked.look(url)
+    assert not asked.wrong, asked.wrong[0]
 
 
 def dead(one: System) -> list[int]:

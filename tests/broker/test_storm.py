@@ -13,18 +13,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from broker.deep import by_markers, end, routing, stores
+from broker.brute import Asked
+from broker.deep import by_markers, end, placed, routing
 from broker.system import System, meanwhile, wait_for
 from confluent_kafka import Producer as KafkaProducer
 
 from pctstream.client import Producer
-from pctstream.core.block import Origin
-from pctstream.core.names import ROOT, Path, node_path
+from pctstream.core.names import ROOT
 
 SEED = int(os.environ.get("PCT_KILL_SEED") or random.SystemRandom().randrange(10**6))
 KILLS = int(os.environ.get("PCT_KILLS", "3"))
@@ -40,8 +39,8 @@ SLICE, EVERY_S, STEP_S = 100, 0.2, 0.01
 """Rows come SLICE at a time; each is STEP_S later than the one before by its own time."""
 BASE, AGAIN, DELETED = 5000, 20, 50
 """Rows before anybody dies; afterwards every so manieth is a newer one of an id, or deletes one."""
-LOOKS, BETWEEN, NEAREST = 30, 10, 30
-"""Exact answers before and after, and between two deaths; rows in each."""
+LOOKS, BETWEEN = 30, 10
+"""Exact answers before and after, and between two deaths."""
 
 
 def places() -> np.ndarray:
@@ -107,49 +106,6 @@ class Stream:
 
 
 @dataclass
-class Asked:
-    """Exact answers, from whoever lives, and which of them were wrong."""
-
-    one: System
-    rows: dict[str, np.ndarray]
-    first: bool
-    """Only of the rows of the beginning."""
-    exact: int = 0
-    wrong: list[Any] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._names = sorted(self.rows)
-        self._vectors = np.array([self.rows[n] for n in self._names], np.float64)
-
-    def look(self, url: str) -> None:
-        query = self._vectors[(37 * self.exact) % len(self._names)]
-        away = np.sqrt(np.cumsum((self._vectors - query) ** 2, axis=1)[:, -1]).tolist()
-        asked = {"vector": query.tolist(), "k": NEAREST}
-        asked |= {"filter": {"first": 1}} if self.first else {}
-        said = httpx.post(f"{url}/v1/search", json=asked, timeout=30).json()
-        if said.get("exact"):
-            told = [(r["distance"], r["id"]) for r in said["results"]]
-            if told != sorted(zip(away, self._names, strict=True))[:NEAREST]:
-                self.wrong.append((query, told))
-            self.exact += 1
-
-    def ask(self, over: threading.Event) -> None:
-        while not over.wait(0.05):
-            for url in self.one.urls:
-                try:
-                    self.look(url)
-                except (httpx.HTTPError, ValueError):
-                    continue  # it is dead, or not there yet
-
-    def times(self, count: int) -> None:
-        """So many exact answers more."""
-        until = self.exact + count
-        wait_for(
-            "exact answers", lambda: [self.look(u) for u in self.one.urls] and self.exact >= until
-        )
-
-
-@dataclass
 class Storm:
     """Who dies when; what the tree did meanwhile."""
 
@@ -192,20 +148,6 @@ class Storm:
 
     def over(self) -> bool:
         return self.deaths >= KILLS and len(self.changes) > 1 and self.promoted()
-
-
-def by_place(one: System) -> int:
-    """R4: every row in the stores lies below the child that the markers before it in its partition say; how
-    many do."""
-    wanted, found = by_markers(one), dict[Origin, Path]()
-    with stores(one) as opened:
-        for store in opened:
-            for path in (node_path(name) for name in store.nodes() if name != "N0"):
-                for _, rows, _ in store.placed(path):
-                    assert not found.keys() & set(rows.plain.origins()), "a row twice"
-                    found |= dict.fromkeys(rows.plain.origins(), path[:2])
-    assert {origin: wanted[origin] for origin in found} == found
-    return len(found)
 
 
 @pytest.mark.timeout(420 + 60 * KILLS)
@@ -251,7 +193,8 @@ def test_a_living_tree_under_a_kill_storm(system: Callable[..., System]) -> None
     after.times(LOOKS)
     assert not after.wrong, after.wrong[0]
     end(one)
-    lie = by_place(one)
+    lie, wanted = placed(one), by_markers(one)
+    assert {origin: wanted[origin] for origin in lie} == lie
     print(f"{storm.deaths} deaths, children and folded {storm.changes}, {heavy} promoted, {during} "
-          f"exact answers meanwhile, {lie} rows where they belong, {verdict}")  # fmt: skip
-    assert lie >= len(stream.rows)
+          f"exact answers meanwhile, {len(lie)} rows where they belong, {verdict}")  # fmt: skip
+    assert len(lie) >= len(stream.rows)
